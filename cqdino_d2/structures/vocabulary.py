@@ -1,0 +1,97 @@
+"""The vocabulary a detector speaks: names, data-set ids and the hierarchy of its categories."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from .hierarchy import CategoryHierarchy
+
+_FORMAT = "cqdino_d2.vocabulary.v1"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """V categories in the order of their ``vocab_id`` (0..V-1).
+
+    Attributes:
+        names: display names; they need not be unique and are never used as keys.
+        dataset_ids: the id of each category in the data set's JSON; unique.
+        hierarchy: the relation among the categories, `CategoryHierarchy.flat` where there is none.
+    """
+
+    names: tuple[str, ...]
+    dataset_ids: tuple[int, ...]
+    hierarchy: CategoryHierarchy
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.dataset_ids) == self.hierarchy.num_categories:
+            raise ValueError(
+                f"a vocabulary needs as many names as ids and nodes, got {len(self.names)} names, "
+                f"{len(self.dataset_ids)} ids, a hierarchy of {self.hierarchy.num_categories}"
+            )
+        if len(set(self.dataset_ids)) != len(self.dataset_ids):
+            raise ValueError("category ids must be unique")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def vocab_id_of(self) -> Mapping[int, int]:
+        """dataset_id -> vocab_id."""
+        return {dataset_id: index for index, dataset_id in enumerate(self.dataset_ids)}
+
+    def save(self, path: str | Path) -> None:
+        """Writes the vocabulary as JSON, whole or not at all."""
+        hierarchy = self.hierarchy
+        content = {
+            "format": _FORMAT,
+            "names": self.names,
+            "dataset_ids": self.dataset_ids,
+            "parents": [hierarchy.parents[node].tolist() for node in range(hierarchy.num_nodes)],
+            "levels": hierarchy.levels.tolist(),
+        }
+        temporary = f"{path}.{os.getpid()}.tmp"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump(content, file, ensure_ascii=False)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def load_vocabulary(path: str | Path) -> Vocabulary:
+    """Reads a vocabulary that `Vocabulary.save` wrote.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is not a vocabulary.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not a vocabulary: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError(f"{path} is not a vocabulary file (expected format {_FORMAT!r})")
+    hierarchy = CategoryHierarchy(len(content["names"]), content["parents"], content["levels"])
+    return Vocabulary(tuple(content["names"]), tuple(content["dataset_ids"]), hierarchy)
+
+
+def random_vocabulary(num_categories: int, branching: int = 4) -> Vocabulary:
+    """A made-up vocabulary in which category i > 0 is a child of (i - 1) // branching.
+
+    Serves tests and trials of large models without their data set.
+    """
+    parents: list[Sequence[int]] = [
+        [(index - 1) // branching] if index else [] for index in range(num_categories)
+    ]
+    return Vocabulary(
+        names=tuple(f"category {index}" for index in range(num_categories)),
+        dataset_ids=tuple(range(1, num_categories + 1)),
+        hierarchy=CategoryHierarchy(num_categories, parents),
+    )
