@@ -1,11 +1,26 @@
-"""Plain data that travels between the stages."""
+"""Plain data that travels between the stages.
 
+Shapes throughout the package: B images, T tokens over all levels, L levels, V vocabulary,
+K selected categories, Q object queries, N denoising queries or boxes, C channels.
+Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1), ``slot_id``
+(0..K-1 among the categories an image selected, -1 = not selected).
+"""
+
+from .categories import SelectedCategories
+from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
 from .hierarchy import CategoryHierarchy, RaggedIndex
+from .tokens import ImageTokens
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 __all__ = [
     "CategoryHierarchy",
+    "DecoderOutput",
+    "DenoisingGroup",
+    "ImageTargets",
+    "ImageTokens",
+    "Proposals",
     "RaggedIndex",
+    "SelectedCategories",
     "Vocabulary",
     "load_vocabulary",
     "random_vocabulary",

@@ -1,0 +1,6 @@
+"""From pixels to feature maps of one width."""
+
+from .channel_mapper import ChannelMapper
+from .timm_backbone import TimmBackbone
+
+__all__ = ["ChannelMapper", "TimmBackbone"]

@@ -1,0 +1,114 @@
+"""Any timm model with feature maps as a Detectron2 backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import timm
+import torch
+from detectron2.modeling import Backbone, ShapeSpec
+from timm.models.swin_transformer import SwinTransformerBlock
+from torch import Tensor, nn
+
+
+class _PadThenShiftBlock(SwinTransformerBlock):
+    """A Swin block that pads to whole windows before the cyclic shift, not after it.
+
+    The detectors this project follows pad first, and weights trained that way expect it. timm
+    pads last; once the map is a multiple of the window its own padding has nothing left to do.
+    """
+
+    def _attn(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        pad_h, pad_w = -height % self.window_size[0], -width % self.window_size[1]
+        padded = nn.functional.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+        return super()._attn(padded)[:, :height, :width]
+
+
+class TimmBackbone(Backbone):
+    """Feature maps of a timm model, from fine to coarse.
+
+    Args:
+        name: a timm model with ``features_only`` support, e.g. "swin_base_patch4_window12_384".
+        out_indices: which of timm's feature maps are returned, ascending.
+        pretrained: take timm's published weights (needs a network or timm's cache).
+        output_norm: a LayerNorm over the channels of each returned map.
+        frozen: no part of the backbone is trained.
+        model_args: further arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: timm does not know the model or cannot make feature maps of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        out_indices: Sequence[int],
+        pretrained: bool = False,
+        output_norm: bool = False,
+        frozen: bool = False,
+        model_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        args = dict(model_args or {})
+        if name.startswith("swin_"):
+            args = {"strict_img_size": False, "always_partition": True} | args
+        try:
+            self.body = timm.create_model(
+                name,
+                pretrained=pretrained,
+                features_only=True,
+                out_indices=tuple(out_indices),
+                **args,
+            )
+        except RuntimeError as error:
+            raise ValueError(f"timm cannot make the backbone {name!r}: {error}") from error
+        self.channels_last_maps = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+        self._follow_detector_padding()
+        channels, strides = self.body.feature_info.channels(), self.body.feature_info.reduction()
+        self._out_features = [f"p{index}" for index in out_indices]
+        self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))
+        self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels if output_norm)
+        if frozen:
+            self.requires_grad_(False)
+
+    def _follow_detector_padding(self) -> None:
+        """Sizes that patches or windows do not divide are padded at the bottom and right."""
+        for module in self.body.modules():
+            if type(module) is SwinTransformerBlock:
+                module.__class__ = _PadThenShiftBlock
+            elif hasattr(module, "dynamic_img_pad"):
+                module.dynamic_img_pad = True
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Channels and stride of every map."""
+        return {
+            name: ShapeSpec(
+                channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]
+            )
+            for name in self._out_features
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) normalised images -> {name: (B, C_l, H_l, W_l)}, strides ascending."""
+        maps = self.body(images)
+        if not self.channels_last_maps:
+            maps = [x.permute(0, 2, 3, 1) for x in maps] if self.norms else maps
+        if self.norms:
+            maps = [norm(x) for norm, x in zip(self.norms, maps, strict=True)]
+        if self.norms or self.channels_last_maps:
+            maps = [x.permute(0, 3, 1, 2) for x in maps]
+        return {
+            name: x.contiguous(memory_format=_layout(x))
+            for name, x in zip(self._out_features, maps, strict=True)
+        }
+
+
+def _layout(x: Tensor) -> torch.memory_format:
+    """The memory layout a map already has, contiguous where it has neither."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format

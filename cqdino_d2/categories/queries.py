@@ -1,0 +1,43 @@
+"""Category queries: one learnable vector per category of the vocabulary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class CategoryQueries(nn.Module):
+    """Learnable embeddings, projected and related to each other.
+
+    They do not depend on the image.
+
+    Args:
+        num_categories: V.
+        dim: width H of embeddings and queries (768 for CLIP ViT-L/14).
+        relation: a module (V, H) -> (V, H) through which categories see each other, e.g.
+            `TreeAggregation` or `CategorySelfAttention`.
+    """
+
+    def __init__(self, *, num_categories: int, dim: int, relation: nn.Module) -> None:
+        super().__init__()
+        self.embeddings = nn.Parameter(torch.randn(num_categories, dim) * dim**-0.5)
+        self.projection = nn.Linear(dim, dim)
+        self.relation = relation
+
+    @torch.no_grad()
+    def load_embeddings(self, embeddings: Tensor) -> None:
+        """Starts from given text features (V, H).
+
+        Raises:
+            ValueError: another shape.
+        """
+        if embeddings.shape != self.embeddings.shape:
+            raise ValueError(
+                f"category embeddings must be {tuple(self.embeddings.shape)}, "
+                f"got {tuple(embeddings.shape)}"
+            )
+        self.embeddings.copy_(embeddings)
+
+    def forward(self) -> Tensor:
+        """(V, H) category queries."""
+        return self.relation(self.projection(self.embeddings).relu())

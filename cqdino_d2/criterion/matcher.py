@@ -1,0 +1,70 @@
+"""One-to-one matching of predictions and boxes."""
+
+from __future__ import annotations
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ..layers import cxcywh_to_xyxy, paired_generalized_iou
+
+
+class HungarianMatcher:
+    """The cheapest assignment under class, L1 and GIoU costs (DETR, arXiv 2005.12872).
+
+    Args:
+        class_weight, l1_weight, giou_weight: weights of the costs.
+        alpha, gamma: of the focal-type class cost, which sums over all K slots.
+    """
+
+    def __init__(
+        self,
+        *,
+        class_weight: float = 2.0,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+    ) -> None:
+        self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
+        self.alpha, self.gamma = alpha, gamma
+
+    @torch.no_grad()
+    def __call__(
+        self, logits: Tensor, boxes: Tensor, target_classes: Tensor, target_boxes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Matches one image.
+
+        Args:
+            logits: (Q, K).
+            boxes: (Q, 4) cxcywh, normalised.
+            target_classes: (N, K) multi-hot over the slots; a row may be empty.
+            target_boxes: (N, 4) cxcywh, normalised.
+
+        Returns:
+            Two (min(Q, N),) int64 tensors: query ids ascending, and their boxes' ids.
+
+        Raises:
+            FloatingPointError: a cost is not finite.
+        """
+        cost = self.class_weight * self._class_cost(logits, target_classes)
+        cost = cost + self.l1_weight * torch.cdist(boxes, target_boxes, p=1)
+        giou = paired_generalized_iou(
+            cxcywh_to_xyxy(boxes)[:, None], cxcywh_to_xyxy(target_boxes)[None]
+        )
+        cost = (cost - self.giou_weight * giou).cpu()
+        if not torch.isfinite(cost).all():
+            raise FloatingPointError("the matching cost is not finite: the model has diverged")
+        query_ids, target_ids = linear_sum_assignment(cost.numpy())
+        device = logits.device
+        return (
+            torch.as_tensor(query_ids, dtype=torch.int64, device=device),
+            torch.as_tensor(target_ids, dtype=torch.int64, device=device),
+        )
+
+    def _class_cost(self, logits: Tensor, target_classes: Tensor, eps: float = 1e-12) -> Tensor:
+        """(Q, N): what it costs to call query q by the categories of box n."""
+        p = logits.sigmoid()
+        positive = -(p + eps).log() * self.alpha * (1 - p).pow(self.gamma)
+        negative = -(1 - p + eps).log() * (1 - self.alpha) * p.pow(self.gamma)
+        return positive @ target_classes.T + negative @ (1 - target_classes).T

@@ -1,0 +1,23 @@
+"""Building blocks shared by the stages."""
+
+from .attention import CrossAttention, merge_heads, split_heads
+from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
+from .deformable_attention import MultiScaleDeformableAttention
+from .feed_forward import MLP, FeedForward
+from .position import box_sine_encoding, map_sine_encoding, sine_encoding
+
+__all__ = [
+    "MLP",
+    "CrossAttention",
+    "FeedForward",
+    "MultiScaleDeformableAttention",
+    "box_sine_encoding",
+    "cxcywh_to_xyxy",
+    "inverse_sigmoid",
+    "map_sine_encoding",
+    "merge_heads",
+    "paired_generalized_iou",
+    "sine_encoding",
+    "split_heads",
+    "xyxy_to_cxcywh",
+]

@@ -1,0 +1,42 @@
+"""The categories an image selected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SelectedCategories:
+    """The K categories that each image of a batch selected from the vocabulary.
+
+    Attributes:
+        features: (B, K, C) category queries as the detector sees them.
+        vocab_ids: (B, K) int64, 0..V-1, ordered by falling score; 0 where not valid.
+        valid: (B, K) bool, False where the vocabulary had fewer than K categories.
+        logits: (B, V) the image's score for every category of the vocabulary.
+    """
+
+    features: Tensor
+    vocab_ids: Tensor
+    valid: Tensor
+    logits: Tensor
+
+    def with_features(self, features: Tensor) -> SelectedCategories:
+        """The same selection with other features (B, K, C)."""
+        return replace(self, features=features)
+
+    def slot_ids(self, image: int, vocab_ids: Tensor) -> Tensor:
+        """Finds categories among those selected.
+
+        Args:
+            image: position of the image in the batch.
+            vocab_ids: (N,) int64.
+
+        Returns:
+            (N,) int64 slot ids, 0..K-1, or -1 where the category was not selected.
+        """
+        hits = (vocab_ids[:, None] == self.vocab_ids[image]) & self.valid[image]
+        return torch.where(hits.any(dim=1), hits.int().argmax(dim=1), -1)

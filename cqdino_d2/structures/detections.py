@@ -1,0 +1,85 @@
+"""Targets, proposals, the denoising group and the decoder's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageTargets:
+    """Ground truth of one image.
+
+    Attributes:
+        boxes_cxcywh_norm: (N, 4), normalised by the unpadded size of the image.
+        vocab_ids: (N,) int64.
+        image_size: unpadded height and width in pixels.
+    """
+
+    boxes_cxcywh_norm: Tensor
+    vocab_ids: Tensor
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.vocab_ids)
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """The Q object queries as the query selection starts them.
+
+    Attributes:
+        content: (B, Q, C).
+        boxes_cxcywh_norm: (B, Q, 4), with gradient; the decoder takes them detached.
+        logits: (B, Q, K).
+        token_ids: (B, Q) int64, the tokens the boxes came from.
+    """
+
+    content: Tensor
+    boxes_cxcywh_norm: Tensor
+    logits: Tensor
+    token_ids: Tensor
+
+
+@dataclass(frozen=True)
+class DenoisingGroup:
+    """N noised copies of the ground truth that are put in front of the object queries.
+
+    Each of G groups holds P positive queries, then P negative ones (P the most boxes of an image):
+    N = 2 G P. Where an image has fewer boxes the rest is padding.
+
+    Attributes:
+        content: (B, N, C).
+        boxes_cxcywh_norm: (B, N, 4).
+        attention_mask: (N + Q, N + Q) bool, True where a query must not look.
+        target_ids: (B, N) int64, the box a positive query stands for; -1 for negatives and padding.
+        num_groups: G.
+    """
+
+    content: Tensor
+    boxes_cxcywh_norm: Tensor
+    attention_mask: Tensor
+    target_ids: Tensor
+    num_groups: int
+
+
+@dataclass(frozen=True)
+class DecoderOutput:
+    """Predictions of every decoder layer, the last layer last.
+
+    Attributes:
+        logits: (layers, B, Q, K).
+        boxes_cxcywh_norm: (layers, B, Q, 4), normalised by the unpadded size of the image.
+    """
+
+    logits: Tensor
+    boxes_cxcywh_norm: Tensor
+
+    def split(self, num_denoising: int) -> tuple[DecoderOutput, DecoderOutput]:
+        """The denoising queries (the first ``num_denoising``) and the object queries."""
+        n = num_denoising
+        return (
+            DecoderOutput(self.logits[:, :, :n], self.boxes_cxcywh_norm[:, :, :n]),
+            DecoderOutput(self.logits[:, :, n:], self.boxes_cxcywh_norm[:, :, n:]),
+        )

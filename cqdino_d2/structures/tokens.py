@@ -1,0 +1,49 @@
+"""Image tokens: the feature maps of all levels as one sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageTokens:
+    """The tokens of a padded batch, level after level, row after row.
+
+    Attributes:
+        features: (B, T, C).
+        position: (B, T, C) position encoding plus level embedding.
+        padding_mask: (B, T) bool, True where a token lies in the padding.
+        spatial_shapes: (L, 2) int64, height and width of each level.
+        level_start_index: (L,) int64, index of each level's first token.
+        valid_ratios: (B, L, 2) share of each level's width and height that is not padding, (w, h).
+    """
+
+    features: Tensor
+    position: Tensor
+    padding_mask: Tensor
+    spatial_shapes: Tensor
+    level_start_index: Tensor
+    valid_ratios: Tensor
+
+    def with_features(self, features: Tensor) -> ImageTokens:
+        """The same tokens with other features (B, T, C)."""
+        return replace(self, features=features)
+
+    def grid_centres(self) -> Tensor:
+        """Token centres (T, 2) in (x, y), each level's padded map being the unit square."""
+        centres = []
+        for height, width in self.spatial_shapes.tolist():
+            y = (torch.arange(height, device=self.features.device) + 0.5) / height
+            x = (torch.arange(width, device=self.features.device) + 0.5) / width
+            grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+            centres.append(torch.stack([grid_x, grid_y], dim=-1).reshape(-1, 2))
+        return torch.cat(centres)
+
+    def level_index(self) -> Tensor:
+        """(T,) int64, the level of each token."""
+        areas = self.spatial_shapes.prod(dim=1)
+        levels = torch.arange(len(areas), device=areas.device)
+        return torch.repeat_interleave(levels, areas, output_size=self.features.shape[1])

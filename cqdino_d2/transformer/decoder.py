@@ -1,0 +1,150 @@
+"""The decoder: object queries look at each other, at the categories and at the image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import (
+    MLP,
+    FeedForward,
+    MultiScaleDeformableAttention,
+    box_sine_encoding,
+    inverse_sigmoid,
+)
+from ..structures import (
+    DecoderOutput,
+    DenoisingGroup,
+    ImageTokens,
+    Proposals,
+    SelectedCategories,
+)
+from .heads import BoxHead, ContrastiveHead
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, attention to the categories, deformable attention, feed-forward."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_levels: int,
+        num_heads: int,
+        num_points: int,
+        hidden_dim: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
+        self.self_norm = nn.LayerNorm(dim)
+        self.category_attention = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
+        self.category_norm = nn.LayerNorm(dim)
+        self.image_attention = MultiScaleDeformableAttention(
+            dim=dim, num_heads=num_heads, num_levels=num_levels, num_points=num_points
+        )
+        self.image_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.feed_forward = FeedForward(dim=dim, hidden_dim=hidden_dim, dropout=dropout)
+
+    def forward(
+        self,
+        queries: Tensor,
+        position: Tensor,
+        references: Tensor,
+        tokens: ImageTokens,
+        categories: SelectedCategories,
+        attention_mask: Tensor | None,
+    ) -> Tensor:
+        """One round of refinement.
+
+        Args:
+            queries: (B, Q, C).
+            position: (B, Q, C) encoding of the reference boxes.
+            references: (B, Q, L, 4), see `MultiScaleDeformableAttention.forward`.
+            tokens: the encoded image.
+            categories: the encoded categories.
+            attention_mask: (Q, Q) bool, True where a query must not look.
+
+        Returns:
+            (B, Q, C).
+        """
+        placed = queries + position
+        attended, _ = self.self_attention(
+            placed, placed, queries, attn_mask=attention_mask, need_weights=False
+        )
+        queries = self.self_norm(queries + attended)
+        attended, _ = self.category_attention(
+            queries + position,
+            categories.features,
+            categories.features,
+            key_padding_mask=~categories.valid,
+            need_weights=False,
+        )
+        queries = self.category_norm(queries + attended)
+        attended = self.image_attention(queries + position, references, tokens)
+        queries = self.image_norm(queries + self.dropout(attended))
+        return self.feed_forward(queries)
+
+
+class Decoder(nn.Module):
+    """Refines the proposals layer by layer and predicts after each (look forward twice)."""
+
+    def __init__(
+        self,
+        *,
+        dim: int = 256,
+        num_levels: int = 4,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        num_points: int = 4,
+        hidden_dim: int = 2048,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(
+                dim=dim,
+                num_levels=num_levels,
+                num_heads=num_heads,
+                num_points=num_points,
+                hidden_dim=hidden_dim,
+                dropout=dropout,
+            )
+            for _ in range(num_layers)
+        )
+        self.position_mlp = MLP(2 * dim, dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.contrastive_heads = nn.ModuleList(ContrastiveHead() for _ in range(num_layers))
+        self.box_heads = nn.ModuleList(BoxHead(dim=dim) for _ in range(num_layers))
+
+    def forward(
+        self,
+        tokens: ImageTokens,
+        categories: SelectedCategories,
+        proposals: Proposals,
+        denoising: DenoisingGroup | None = None,
+    ) -> DecoderOutput:
+        """Decodes the object queries, with the denoising queries in front in training."""
+        queries, references = proposals.content, proposals.boxes_cxcywh_norm.detach()
+        mask = None
+        if denoising is not None:
+            queries = torch.cat([denoising.content, queries], dim=1)
+            references = torch.cat([denoising.boxes_cxcywh_norm, references], dim=1)
+            mask = denoising.attention_mask
+        ratios = tokens.valid_ratios.repeat(1, 1, 2)[:, None]
+        previous = references  # with gradient from the second layer on
+        logits, boxes = [], []
+        for layer, contrast, box_head in zip(
+            self.layers, self.contrastive_heads, self.box_heads, strict=True
+        ):
+            scaled = references[:, :, None] * ratios
+            encoding = box_sine_encoding(scaled[:, :, 0], queries.shape[-1] // 2)
+            position = self.position_mlp(encoding)
+            queries = layer(queries, position, scaled, tokens, categories, mask)
+            predicted = self.norm(queries)
+            logits.append(contrast(predicted, categories))
+            boxes.append((box_head(predicted) + inverse_sigmoid(previous)).sigmoid())
+            previous = (box_head(queries) + inverse_sigmoid(references, eps=1e-3)).sigmoid()
+            references = previous.detach()
+        return DecoderOutput(torch.stack(logits), torch.stack(boxes))

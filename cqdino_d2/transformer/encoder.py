@@ -1,0 +1,101 @@
+"""The fusion encoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import FeedForward, MultiScaleDeformableAttention
+from ..structures import ImageTokens, SelectedCategories
+from .fusion import BiAttention
+
+
+class DeformableEncoderLayer(nn.Module):
+    """Deformable self-attention of the image tokens, then a feed-forward block."""
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_levels: int,
+        hidden_dim: int = 2048,
+        num_heads: int = 8,
+        num_points: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.attention = MultiScaleDeformableAttention(
+            dim=dim, num_heads=num_heads, num_levels=num_levels, num_points=num_points
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.feed_forward = FeedForward(dim=dim, hidden_dim=hidden_dim, dropout=dropout)
+
+    def forward(self, tokens: ImageTokens, references: Tensor) -> Tensor:
+        """References (B, T, L, 2) -> features (B, T, C)."""
+        features = tokens.features
+        attended = self.attention(features + tokens.position, references, tokens)
+        return self.feed_forward(self.norm(features + self.dropout(attended)))
+
+
+class FusionEncoder(nn.Module):
+    """Per layer: image and categories exchange features, then the image attends to itself."""
+
+    def __init__(
+        self,
+        *,
+        dim: int = 256,
+        num_levels: int = 4,
+        num_layers: int = 6,
+        num_heads: int = 8,
+        num_points: int = 4,
+        hidden_dim: int = 2048,
+        fusion_dim: int = 1024,
+        fusion_heads: int = 4,
+        fusion_dropout: float = 0.1,
+        fusion_initial_scale: float = 1e-4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.fusion_layers = nn.ModuleList(
+            BiAttention(
+                dim=dim,
+                attention_dim=fusion_dim,
+                num_heads=fusion_heads,
+                dropout=fusion_dropout,
+                initial_scale=fusion_initial_scale,
+            )
+            for _ in range(num_layers)
+        )
+        self.image_layers = nn.ModuleList(
+            DeformableEncoderLayer(
+                dim=dim,
+                num_levels=num_levels,
+                hidden_dim=hidden_dim,
+                num_heads=num_heads,
+                num_points=num_points,
+                dropout=dropout,
+            )
+            for _ in range(num_layers)
+        )
+
+    def forward(
+        self, tokens: ImageTokens, categories: SelectedCategories
+    ) -> tuple[ImageTokens, SelectedCategories]:
+        """Both with new features of the same shapes."""
+        references = encoder_references(tokens)
+        for fuse, attend in zip(self.fusion_layers, self.image_layers, strict=True):
+            image, text = fuse(
+                tokens.features, categories.features, tokens.padding_mask, categories.valid
+            )
+            tokens, categories = tokens.with_features(image), categories.with_features(text)
+            tokens = tokens.with_features(attend(tokens, references))
+        return tokens, categories
+
+
+def encoder_references(tokens: ImageTokens) -> Tensor:
+    """(B, T, L, 2): each token's centre relative to the image, then to every level's padded map."""
+    centres = tokens.grid_centres()
+    own_ratio = tokens.valid_ratios[:, tokens.level_index()]
+    relative_to_image = centres / own_ratio
+    return torch.einsum("btx,blx->btlx", relative_to_image, tokens.valid_ratios)
