@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..structures import Vocabulary
+
 
 class CategoryQueries(nn.Module):
     """Learnable embeddings, projected and related to each other.
@@ -12,15 +14,15 @@ class CategoryQueries(nn.Module):
     They do not depend on the image.
 
     Args:
-        num_categories: V.
+        vocabulary: its size is V.
         dim: width H of embeddings and queries (768 for CLIP ViT-L/14).
         relation: a module (V, H) -> (V, H) through which categories see each other, e.g.
             `TreeAggregation` or `CategorySelfAttention`.
     """
 
-    def __init__(self, *, num_categories: int, dim: int, relation: nn.Module) -> None:
+    def __init__(self, *, vocabulary: Vocabulary, dim: int, relation: nn.Module) -> None:
         super().__init__()
-        self.embeddings = nn.Parameter(torch.randn(num_categories, dim) * dim**-0.5)
+        self.embeddings = nn.Parameter(torch.randn(len(vocabulary), dim) * dim**-0.5)
         self.projection = nn.Linear(dim, dim)
         self.relation = relation
 

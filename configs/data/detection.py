@@ -1,0 +1,54 @@
+"""The loaders every data set shares; a set names its splits and its vocabulary."""
+
+from detectron2.config import LazyCall as L
+from detectron2.data import transforms as T
+from omegaconf import MISSING, OmegaConf
+
+from cqdino_d2.data import (
+    CategoryDatasetMapper,
+    ResizeShortestEdgeTruncated,
+    build_test_loader,
+    build_train_loader,
+    dataset_vocabulary,
+    get_test_records,
+    get_training_records,
+)
+from cqdino_d2.evaluation import CategoryDetectionEvaluator
+
+vocabulary = L(dataset_vocabulary)(name="${dataloader.train.dataset.names}")
+
+dataloader = OmegaConf.create(
+    dict(
+        train=L(build_train_loader)(
+            dataset=L(get_training_records)(names=MISSING, filter_empty=True),
+            mapper=L(CategoryDatasetMapper)(
+                augmentations=[
+                    L(T.RandomFlip)(prob=0.5),
+                    L(T.ResizeShortestEdge)(
+                        short_edge_length=list(range(480, 801, 32)),
+                        max_size=1333,
+                        sample_style="choice",
+                    ),
+                ],
+                is_train=True,
+            ),
+            total_batch_size=16,
+            sampler="uniform",
+            num_workers=4,
+            seed="${train.seed}",
+        ),
+        test=L(build_test_loader)(
+            dataset=L(get_test_records)(names=MISSING),
+            mapper=L(CategoryDatasetMapper)(
+                augmentations=[L(ResizeShortestEdgeTruncated)(short_edge_length=800, max_size=1333)],
+                is_train=False,
+            ),
+            num_workers=4,
+        ),
+        evaluator=L(CategoryDetectionEvaluator)(
+            dataset_name="${dataloader.test.dataset.names}",
+            max_dets=300,
+            output_dir="${train.output_dir}",
+        ),
+    )
+)

@@ -1,0 +1,32 @@
+"""A small model for pictures of 128 pixels: it learns from scratch on two CPU cores."""
+
+from .cqdino_swin_b import model
+
+WIDTH = 96
+
+model.backbone.name = "resnet10t"
+model.backbone.out_indices = [2, 3, 4]
+model.backbone.output_norm = False
+model.backbone.model_args = dict(channels=[48, 96, 160, 192], stem_width=24, stem_type="")
+model.neck.in_channels = [96, 160, 192]
+model.neck.dim = WIDTH
+model.neck.num_levels = 3
+model.categories.dim = WIDTH
+model.selection.map_channels = 192
+model.selection.image_dim = WIDTH
+model.selection.num_selected = 32
+model.selection.hidden_dim = 2 * WIDTH
+model.selection.dropout = 0.0
+model.selection.force_targets = True
+model.encoder.num_layers = 1
+model.encoder.num_heads = 4
+model.encoder.hidden_dim = 2 * WIDTH
+model.encoder.fusion_dim = WIDTH
+model.encoder.fusion_dropout = 0.0
+model.query_selection.num_queries = 30
+model.denoising.num_queries = 12
+model.decoder.num_layers = 2
+model.decoder.num_heads = 4
+model.decoder.hidden_dim = 4 * WIDTH
+model.criterion.category_loss.loss.gamma_negative = 4.0
+model.autocast_dtype = "bfloat16"

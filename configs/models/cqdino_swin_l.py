@@ -1,0 +1,10 @@
+"""The full-size model with a Swin-L backbone: four maps of strides 4 to 32, five levels."""
+
+from .cqdino_swin_b import model
+
+model.backbone.name = "swin_large_patch4_window12_384"
+model.backbone.out_indices = [0, 1, 2, 3]
+model.backbone.model_args.drop_path_rate = 0.2
+model.neck.in_channels = [192, 384, 768, 1536]
+model.neck.num_levels = 5
+model.selection.map_channels = 1536
