@@ -1,0 +1,20 @@
+"""AdamW with a slow backbone and category part (METHOD: rate x 0.01, decay x 10)."""
+
+from detectron2.config import LazyCall as L
+from torch.optim import AdamW
+
+from cqdino_d2.engine import get_parameter_groups
+
+optimizer = L(AdamW)(
+    params=L(get_parameter_groups)(
+        base_lr="${..lr}",
+        weight_decay="${..weight_decay}",
+        multipliers=dict(
+            backbone=dict(lr=0.01, weight_decay=10.0),
+            categories=dict(lr=0.01, weight_decay=10.0),
+        ),
+    ),
+    lr=4e-4,
+    betas=(0.9, 0.999),
+    weight_decay=1e-4,
+)

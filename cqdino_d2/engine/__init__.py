@@ -1,0 +1,35 @@
+"""Training, checkpoints and the config for Detectron2's predictor."""
+
+from .checkpointer import AtomicCheckpointer, CheckpointWriteError, WeightsReport, write_atomically
+from .config import load_config, share_vocabulary
+from .ema import ExponentialMovingAverage
+from .launch import LaunchError, launch
+from .parameter_groups import get_parameter_groups
+from .predictor import get_predictor_cfg
+from .schedules import cosine_schedule, multi_step_schedule
+from .seeding import seed_generators, seed_iteration
+from .trainer import NonFiniteError, Precision, Trainer
+from .training import Evaluation, Training
+
+__all__ = [
+    "AtomicCheckpointer",
+    "CheckpointWriteError",
+    "Evaluation",
+    "ExponentialMovingAverage",
+    "LaunchError",
+    "NonFiniteError",
+    "Precision",
+    "Trainer",
+    "Training",
+    "WeightsReport",
+    "cosine_schedule",
+    "get_parameter_groups",
+    "get_predictor_cfg",
+    "launch",
+    "load_config",
+    "multi_step_schedule",
+    "seed_generators",
+    "seed_iteration",
+    "share_vocabulary",
+    "write_atomically",
+]

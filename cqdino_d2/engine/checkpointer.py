@@ -1,0 +1,192 @@
+"""Checkpoints that are whole or absent, and that say what fits and what does not."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
+
+_NAMED_KEYS = 8
+
+
+class CheckpointWriteError(OSError):
+    """A file could not be written whole; what stood under its name before is untouched."""
+
+
+def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Writes a file under a temporary name beside it, then renames it.
+
+    Args:
+        path: the file; its folder must exist.
+        write: puts the content into the open binary file.
+
+    Raises:
+        CheckpointWriteError: the content could not be written, for instance on a full disk. The
+            temporary file is removed.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into RuntimeErrors
+        free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0.0
+        raise CheckpointWriteError(
+            f"could not write {path} ({error}); {free:.0f} MiB are free there. "
+            "Files written earlier are untouched"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class WeightsReport:
+    """How the weights of a checkpoint fit a model.
+
+    Attributes:
+        taken: names that fit.
+        missing: names of the model that the checkpoint lacks.
+        unexpected: names of the checkpoint that the model lacks.
+        mismatched: name -> (shape in the checkpoint, shape in the model).
+    """
+
+    taken: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+
+    @classmethod
+    def compare(cls, saved: dict[str, Tensor], model: nn.Module) -> WeightsReport:
+        """Compares names and shapes; moves nothing."""
+        wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        found = {key: tuple(value.shape) for key, value in saved.items()}
+        common = wanted.keys() & found.keys()
+        return cls(
+            taken=tuple(sorted(key for key in common if wanted[key] == found[key])),
+            missing=tuple(sorted(wanted.keys() - found.keys())),
+            unexpected=tuple(sorted(found.keys() - wanted.keys())),
+            mismatched={k: (found[k], wanted[k]) for k in sorted(common) if wanted[k] != found[k]},
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the checkpoint has exactly the model's weights."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def describe(self) -> str:
+        """One line with counts and the first names of each kind."""
+        shapes = [f"{k} {old} -> {new}" for k, (old, new) in self.mismatched.items()]
+        kinds = {
+            "missing in the checkpoint": self.missing,
+            "unknown to the model": self.unexpected,
+            "of another shape (checkpoint -> model)": shapes,
+        }
+        parts = [f"{len(self.taken)} weights fit"]
+        for kind, names in kinds.items():
+            if names:
+                more = ", ..." if len(names) > _NAMED_KEYS else ""
+                parts.append(f"{len(names)} {kind}: {', '.join(names[:_NAMED_KEYS])}{more}")
+        return "; ".join(parts)
+
+
+class AtomicCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer with atomic files, plain tensors only and exact key matching.
+
+    It neither converts nor guesses names: what does not fit is named. Call `resume` or
+    `load_weights`; `save` is used by Detectron2's periodic hook.
+    """
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Writes ``<name>.pth`` and then ``last_checkpoint``.
+
+        Raises:
+            CheckpointWriteError: the disk is full or the like; earlier checkpoints survive.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        content = {"model": self.model.state_dict()}
+        content |= {key: item.state_dict() for key, item in self.checkpointables.items()}
+        path = Path(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        write_atomically(path, lambda file: torch.save(content | kwargs, file))
+        self.tag_last_checkpoint(path.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Makes a checkpoint the one that `resume` starts from."""
+        name = last_filename_basename.encode()
+        write_atomically(Path(self.save_dir, "last_checkpoint"), lambda file: file.write(name))
+
+    def resume(self) -> int:
+        """Loads the last checkpoint with all its states.
+
+        Returns:
+            The iteration to go on with, 0 without a checkpoint.
+
+        Raises:
+            FileNotFoundError: ``last_checkpoint`` names a file that is gone.
+            ValueError: the checkpoint is unreadable or of another config.
+        """
+        if not self.has_checkpoint():
+            return 0
+        path = self.get_checkpoint_file()
+        content = self._load_file(path)
+        absent = sorted({*self.checkpointables, "iteration"} - content.keys())
+        if absent:
+            raise ValueError(f"{path} cannot be resumed from: it holds no {', '.join(absent)}")
+        self._take(content["model"], path, strict=True)
+        for key, item in self.checkpointables.items():
+            item.load_state_dict(content[key])
+        self.logger.info("Resuming from %s, iteration %d is done", path, content["iteration"])
+        return int(content["iteration"]) + 1
+
+    def load_weights(
+        self, path: str | Path, *, strict: bool, prefer_average: bool = False
+    ) -> WeightsReport:
+        """Loads weights alone.
+
+        Args:
+            path: a checkpoint.
+            strict: the weights must be exactly the model's.
+            prefer_average: take the moving average of the weights where the file has one.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is unreadable, nothing in it fits, or (``strict``) not all does.
+        """
+        content = self._load_file(str(path))
+        averaged = prefer_average and "ema" in content
+        weights = content["ema"]["weights"] if averaged else content["model"]
+        return self._take(weights, str(path), strict=strict)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        if not os.path.isfile(filename):
+            raise FileNotFoundError(f"there is no checkpoint {filename}")
+        try:
+            content = torch.load(filename, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise ValueError(
+                f"{filename} is not a readable checkpoint of plain tensors: {error}"
+            ) from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{filename} holds a {type(content).__name__}, expected a dict")
+        return content if "model" in content else {"model": content}
+
+    def _take(self, weights: dict[str, Tensor], path: str, *, strict: bool) -> WeightsReport:
+        report = WeightsReport.compare(weights, self.model)
+        if (strict and not report.complete) or not report.taken:
+            raise ValueError(f"{path} does not fit this config: {report.describe()}")
+        self.model.load_state_dict({key: weights[key] for key in report.taken}, strict=False)
+        log = self.logger.info if report.complete else self.logger.warning
+        log("Loaded %s: %s", path, report.describe())
+        return report

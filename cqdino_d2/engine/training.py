@@ -1,0 +1,241 @@
+"""From a config to a training or an evaluation."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import LazyConfig, instantiate
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.solver import LRMultiplier
+from detectron2.utils import comm
+from omegaconf import DictConfig, ListConfig
+from torch import Tensor, nn
+
+from ..structures import Vocabulary
+from .checkpointer import AtomicCheckpointer, write_atomically
+from .config import disable_pretrained, share_vocabulary
+from .ema import ExponentialMovingAverage
+from .hooks import build_hooks
+from .seeding import seed_generators
+from .trainer import Precision, Trainer
+
+_LOGGER = logging.getLogger(__name__)
+
+EmbeddingLoader = Callable[[str, Vocabulary, int], Tensor]
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is CUDA where there is a GPU.
+
+    Raises:
+        ValueError: CUDA was asked for and is not there.
+    """
+    available = torch.cuda.is_available()
+    if name == "auto":
+        name = "cuda" if available else "cpu"
+    if name.startswith("cuda") and not available:
+        raise ValueError(f"train.device is {name!r}, but no GPU can be used here")
+    return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation that is ready to run, any number of times.
+
+    Attributes:
+        model: not wrapped for several processes.
+        loader: the test images.
+        evaluator: a Detectron2 evaluator.
+        folder: gets ``results.json``.
+        ema: evaluate with these weights instead of the model's.
+    """
+
+    model: nn.Module
+    loader: Iterable[Any]
+    evaluator: DatasetEvaluator
+    folder: str
+    ema: ExponentialMovingAverage | None = None
+
+    @classmethod
+    def prepare(cls, cfg: DictConfig) -> Evaluation:
+        """For ``train.init_checkpoint``, whose weights must be exactly the model's.
+
+        Raises:
+            ValueError: no checkpoint is named, or it belongs to another config.
+            FileNotFoundError: a file is missing.
+        """
+        if not cfg.train.init_checkpoint:
+            raise ValueError("an evaluation needs train.init_checkpoint=PATH")
+        disable_pretrained(cfg.model)
+        share_vocabulary(cfg)
+        Path(cfg.train.output_dir).mkdir(parents=True, exist_ok=True)
+        model = instantiate(cfg.model).to(choose_device(cfg.train.device))
+        AtomicCheckpointer(model).load_weights(
+            cfg.train.init_checkpoint, strict=True, prefer_average=cfg.train.ema.enabled
+        )
+        return cls.of_model(cfg, model)
+
+    @classmethod
+    def of_model(
+        cls, cfg: DictConfig, model: nn.Module, ema: ExponentialMovingAverage | None = None
+    ) -> Evaluation:
+        """For a model that exists, on the config's ``dataloader.test``."""
+        loader = instantiate(cfg.dataloader.test)
+        evaluator = instantiate(cfg.dataloader.evaluator)
+        return cls(model, loader, evaluator, cfg.train.output_dir, ema)
+
+    def run(self) -> dict[str, Any]:
+        """Evaluates.
+
+        Returns:
+            Task -> figure -> value; empty outside the main process.
+        """
+        with nullcontext() if self.ema is None else self.ema.applied_to(self.model):
+            results = inference_on_dataset(self.model, self.loader, self.evaluator)
+        if comm.is_main_process():
+            print_csv_format(results)
+            text = json.dumps(_without_nan(results), indent=2)
+            path = Path(self.folder, "results.json")
+            write_atomically(path, lambda file: file.write(text.encode()))
+        return results
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is ready to run.
+
+    Attributes:
+        trainer: with all hooks.
+        evaluation: of the present weights.
+        start_iter: the first iteration to do.
+        max_iter: one after the last.
+    """
+
+    trainer: Trainer
+    evaluation: Evaluation
+    start_iter: int
+    max_iter: int
+
+    @classmethod
+    def prepare(
+        cls, cfg: DictConfig, *, resume: bool, load_embeddings: EmbeddingLoader
+    ) -> Training:
+        """Builds everything and loads what there is to load.
+
+        Writes ``config.yaml`` and ``vocabulary.json`` into ``train.output_dir``.
+
+        Args:
+            cfg: the whole config; it is filled in.
+            resume: go on from the last checkpoint in ``train.output_dir``, if there is one.
+            load_embeddings: (path, vocabulary, dim) -> (V, dim) category embeddings.
+
+        Raises:
+            ValueError: something in the config or a file does not fit.
+            FileNotFoundError: a file is missing.
+        """
+        settings = cfg.train
+        resume = resume and Path(settings.output_dir, "last_checkpoint").is_file()
+        device = choose_device(settings.device)
+        seed_generators(settings.seed)
+        model = _build_model(cfg, load_embeddings=None if resume else load_embeddings).to(device)
+        ema = None
+        if settings.ema.enabled:
+            ema = ExponentialMovingAverage(model=model, decay=settings.ema.decay)
+        optimizer = build_optimizer(cfg.optimizer, model)
+        scheduler = LRMultiplier(optimizer, instantiate(cfg.lr_multiplier), settings.max_iter)
+        precision = Precision.from_name(device_type=device.type, **settings.amp)
+        states = dict(optimizer=optimizer, scheduler=scheduler, ema=ema, scaler=precision.scaler)
+        present = {name: state for name, state in states.items() if state is not None}
+        checkpointer = AtomicCheckpointer(model, settings.output_dir, **present)
+        start_iter = checkpointer.resume() if resume else 0
+        cfg.dataloader.train.start_iter = start_iter
+        trainer = Trainer(
+            model=wrap_for_processes(model, device, settings.ddp),
+            data_loader=instantiate(cfg.dataloader.train),
+            optimizer=optimizer,
+            seed=settings.seed,
+            precision=precision,
+            max_norm=settings.clip_grad.max_norm,
+            ema=ema,
+        )
+        evaluation = Evaluation.of_model(cfg, model, ema)
+        hooks = build_hooks(
+            checkpointer=checkpointer,
+            scheduler=scheduler,
+            ema=ema,
+            settings=settings,
+            start_iter=start_iter,
+            evaluate=evaluation.run,
+        )
+        trainer.register_hooks(hooks)
+        return cls(trainer, evaluation, start_iter, settings.max_iter)
+
+    def run(self) -> None:
+        """Trains to the end, or only evaluates where the training was complete already."""
+        if self.start_iter < self.max_iter:
+            self.trainer.train(self.start_iter, self.max_iter)
+        else:
+            _LOGGER.info("All %d iterations were done before", self.max_iter)
+            self.evaluation.run()
+
+
+def _build_model(cfg: DictConfig, *, load_embeddings: EmbeddingLoader | None) -> nn.Module:
+    """The model with the weights that a training starts from.
+
+    Args:
+        cfg: the whole config; its vocabulary is made.
+        load_embeddings: see `Training.prepare`; None leaves all loading to the checkpoint that
+            is resumed from.
+    """
+    settings, folder = cfg.train, Path(cfg.train.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if comm.is_main_process():
+        LazyConfig.save(cfg, str(folder / "config.yaml"))
+    vocabulary = share_vocabulary(cfg)
+    if comm.is_main_process():
+        vocabulary.save(folder / "vocabulary.json")
+    if load_embeddings is None:
+        disable_pretrained(cfg.model)
+        return instantiate(cfg.model)
+    model = instantiate(cfg.model)
+    if settings.category_embeddings:
+        dim = model.categories.embeddings.shape[1]
+        embeddings = load_embeddings(settings.category_embeddings, vocabulary, dim)
+        model.categories.load_embeddings(embeddings)
+    if settings.init_checkpoint:
+        AtomicCheckpointer(model).load_weights(
+            settings.init_checkpoint, strict=False, prefer_average=True
+        )
+    return model
+
+
+def build_optimizer(node: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Makes the optimizer over a model; its options are plain values, as checkpoints need them."""
+    node.params.model = model
+    optimizer = instantiate(node)
+    for group in optimizer.param_groups:
+        lists = {key: tuple(item) for key, item in group.items() if isinstance(item, ListConfig)}
+        group.update(lists)
+    return optimizer
+
+
+def wrap_for_processes(model: nn.Module, device: torch.device, options: Any) -> nn.Module:
+    """Wraps the model in DistributedDataParallel if several processes train."""
+    if comm.get_world_size() == 1:
+        return model
+    devices = [comm.get_local_rank()] if device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, **options)

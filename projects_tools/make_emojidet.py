@@ -1,0 +1,80 @@
+"""Builds EmojiDet, a detection data set of emoji, in V3Det's layout.
+
+Example:
+    python projects_tools/make_emojidet.py --output datasets/emojidet --categories 96 --hue-shift
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet
+from cqdino_d2.data.emojidet_compose import CompositionSettings
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    pair = {"nargs": 2, "type": int, "metavar": ("MIN", "MAX")}
+    add("--output", required=True, type=Path, help="folder to make")
+    add("--categories", type=int, default=96, help="number of emoji, at most 1884 (default 96)")
+    add("--train-images", type=int, default=8000, help="training pictures (default 8000)")
+    add("--val-images", type=int, default=500, help="held-out pictures (default 500)")
+    add("--image-size", type=int, default=128, help="side of a picture in pixels (default 128)")
+    add("--object-size", default=[16, 48], help="longer side in pixels (default 16 48)", **pair)
+    add("--objects", default=[2, 6], help="objects per picture (default 2 6)", **pair)
+    add("--overlap", type=float, default=0.4, help="largest hidden share of one (default 0.4)")
+    add("--hue-shift", action="store_true", help="turn the hues of objects by up to 30 degrees")
+    add("--grey-share", type=float, default=0.2, help="share of grey objects (default 0.2)")
+    add("--zipf", type=float, default=0.0, help="exponent of the frequencies (0: balanced)")
+    add(
+        "--interior-categories",
+        action="store_true",
+        help="groups and sub-groups are categories as well (without boxes of their own)",
+    )
+    add("--seed", type=int, default=0)
+    add("--workers", type=int, default=2, help="processes (no influence on the result)")
+    add("--overwrite", action="store_true", help="replace an EmojiDet with other parameters")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Builds the set; returns the exit code."""
+    given = parse_arguments(arguments)
+    try:
+        settings = EmojiDetSettings(
+            categories=given.categories,
+            train_images=given.train_images,
+            val_images=given.val_images,
+            composition=CompositionSettings(
+                image_size=given.image_size,
+                object_size=tuple(given.object_size),
+                objects=tuple(given.objects),
+                overlap=given.overlap,
+                hue_shift=given.hue_shift,
+                grey_share=given.grey_share,
+            ),
+            zipf=given.zipf,
+            interior_categories=given.interior_categories,
+            seed=given.seed,
+        )
+        built = build_emojidet(
+            given.output, settings, workers=given.workers, overwrite=given.overwrite
+        )
+    except (ValueError, FileExistsError, ModuleNotFoundError) as error:
+        print(f"make_emojidet: {error}", file=sys.stderr)
+        return 1
+    state = "built" if built else "already there with these parameters, nothing to do"
+    print(f"{given.output}: {state} (artwork: Twemoji, CC-BY 4.0)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Trains or evaluates a detector from a lazy config.
+
+    python train_net.py --config-file configs/emojidet/small.py train.output_dir=output/small
+    python train_net.py --config-file ... --resume
+    python train_net.py --config-file ... --eval-only train.init_checkpoint=output/small/...
+
+Runs on all that is asked for with --num-gpus, on the CPU where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from torch.multiprocessing import ProcessExitedException
+
+from cqdino_d2.data import load_category_embeddings, register_all
+from cqdino_d2.engine import Evaluation, LaunchError, Training, launch, load_config
+
+BAD_INPUT = 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="a lazy config")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the last checkpoint in train.output_dir"
+    )
+    parser.add_argument(
+        "--eval-only", action="store_true", help="only evaluate train.init_checkpoint"
+    )
+    parser.add_argument(
+        "--num-gpus", type=int, help="per machine; default: 1 if there is one, else 0 (CPU)"
+    )
+    parser.add_argument(
+        "--num-cpu-processes", type=int, default=1, help="per machine, where no GPU is used"
+    )
+    parser.add_argument("--num-machines", type=int, default=1)
+    parser.add_argument("--machine-rank", type=int, default=0)
+    parser.add_argument(
+        "--dist-url", default="auto", help="tcp://HOST:PORT of machine 0; auto: a free local port"
+    )
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error in the input was found"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="override the config")
+    return parser
+
+
+@contextmanager
+def bad_input_ends_the_program(*, traceback: bool) -> Iterator[None]:
+    """Turns errors in what the user gave into one line and exit code 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        logging.getLogger("cqdino_d2").error("%s", error, exc_info=traceback)
+        raise SystemExit(BAD_INPUT) from error
+
+
+def run_process(args: argparse.Namespace) -> None:
+    """What each process does."""
+    with bad_input_ends_the_program(traceback=args.traceback):
+        cfg = load_config(args.config_file, args.overrides)
+        if args.num_gpus == 0:
+            cfg.train.device = "cpu"
+        for name in ("detectron2", "fvcore", "cqdino_d2"):
+            setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
+        register_all()
+        if args.eval_only:
+            job = Evaluation.prepare(cfg)
+        else:
+            job = Training.prepare(
+                cfg, resume=args.resume, load_embeddings=load_category_embeddings
+            )
+    job.run()
+
+
+def main() -> None:
+    """Starts the processes and passes their exit code on."""
+    parser = build_parser()
+    args = parser.parse_intermixed_args()
+    if args.num_gpus is None:
+        args.num_gpus = min(1, torch.cuda.device_count())
+    try:
+        launch(
+            run_process,
+            args=(args,),
+            processes_per_machine=args.num_gpus or args.num_cpu_processes,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            backend="nccl" if args.num_gpus else "gloo",
+        )
+    except LaunchError as error:
+        parser.error(str(error))
+    except ProcessExitedException as error:
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
