@@ -40,7 +40,9 @@ dataloader = OmegaConf.create(
         test=L(build_test_loader)(
             dataset=L(get_test_records)(names=MISSING),
             mapper=L(CategoryDatasetMapper)(
-                augmentations=[L(ResizeShortestEdgeTruncated)(short_edge_length=800, max_size=1333)],
+                augmentations=[
+                    L(ResizeShortestEdgeTruncated)(short_edge_length=800, max_size=1333)
+                ],
                 is_train=False,
             ),
             num_workers=4,

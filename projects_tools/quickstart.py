@@ -1,0 +1,215 @@
+"""Builds a small EmojiDet, trains CQ-DINO on it, evaluates it and draws what it sees.
+
+Example:
+    bash projects_tools/quickstart.sh
+    python projects_tools/quickstart.py --smoke --output output/smoke
+
+Everything lands in the output folder: metrics.json, loss_curve.png, predictions.png, the data set
+and the training's own folder. A run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+CONFIG = ROOT / "configs/emojidet/quickstart.py"
+LEARNT = dict(AP=55.0, AP50=75.0, ARC=95.0)  # at least, on held-out pictures
+RANDOM_SHARE = 0.45  # at most, of the AP, with a random selection of categories
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much data and how many steps; a run is bound by steps, not by time."""
+
+    categories: int
+    train_images: int
+    val_images: int
+    steps: int
+
+
+FULL = Size(categories=96, train_images=8000, val_images=200, steps=2000)
+SMOKE = Size(categories=24, train_images=200, val_images=50, steps=40)
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path("output/quickstart"))
+    parser.add_argument(
+        "--smoke", action="store_true", help="a minute: runs every step, learns next to nothing"
+    )
+    parser.add_argument("--steps", type=int, help="training steps instead of the usual number")
+    return parser.parse_args(arguments)
+
+
+def step(title: str) -> None:
+    """Announces a step."""
+    print(f"\n[quickstart] {title}", flush=True)
+
+
+def run_train_net(datasets: Path, *arguments: str) -> float:
+    """Runs train_net.py as a user would; returns seconds."""
+    command = ["train_net.py", "--config-file", os.path.relpath(CONFIG, ROOT), *arguments]
+    print("$ python", *command, flush=True)
+    started = time.monotonic()
+    environment = os.environ | {"DETECTRON2_DATASETS": str(datasets)}
+    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment)
+    return time.monotonic() - started
+
+
+def build_data(folder: Path, size: Size) -> float:
+    """Makes the EmojiDet of the quickstart; returns seconds."""
+    from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet
+    from cqdino_d2.data.emojidet_compose import CompositionSettings
+
+    started = time.monotonic()
+    composition = CompositionSettings(
+        image_size=128, object_size=(16, 48), overlap=0.4, hue_shift=True, grey_share=0.2
+    )
+    settings = EmojiDetSettings(
+        categories=size.categories,
+        train_images=size.train_images,
+        val_images=size.val_images,
+        composition=composition,
+        interior_categories=True,
+    )
+    build_emojidet(folder, settings, workers=os.cpu_count() or 1)
+    return time.monotonic() - started
+
+
+def read_results(folder: Path) -> dict[str, float]:
+    """The figures of an evaluation, all tasks in one dict."""
+    results = json.loads((folder / "results.json").read_text())
+    return {name: value for task in results.values() for name, value in task.items()}
+
+
+def evaluate_random_selection(training: Path, datasets: Path) -> float:
+    """AP of the trained detector when the K categories are drawn at random."""
+    folder = training / "random_selection"
+    run_train_net(
+        datasets,
+        "--eval-only",
+        f"train.init_checkpoint={training / 'model_inference.pth'}",
+        f"train.output_dir={folder}",
+        "model.selection.ranking=random",
+    )
+    return read_results(folder)["AP"]
+
+
+def predict(training: Path, datasets: Path, output: Path) -> None:
+    """Runs Detectron2's own `DefaultPredictor` on held-out pictures and draws the result."""
+    from detectron2.data import DatasetCatalog
+    from detectron2.engine import DefaultPredictor
+
+    from cqdino_d2.data import register_all
+    from cqdino_d2.engine import get_predictor_cfg
+    from projects_tools.pictures import draw_comparison
+
+    cfg = get_predictor_cfg(CONFIG, weights=training / "model_inference.pth", device="cpu")
+    register_all(datasets)
+    draw_comparison(
+        predictor=DefaultPredictor(cfg),
+        records=DatasetCatalog.get("emojidet_val")[:6],
+        path=output / "predictions.png",
+    )
+
+
+def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Writes one flat dict, whole or not at all."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def unmet_expectations(metrics: dict[str, Any]) -> list[str]:
+    """What the run should have reached and did not."""
+    unmet = [
+        f"{name} is {metrics[name]:.1f}, expected at least {least:.0f}"
+        for name, least in LEARNT.items()
+        if metrics[name] < least
+    ]
+    most = RANDOM_SHARE * metrics["AP"]
+    if metrics["AP_random_selection"] > most:
+        unmet.append(
+            f"AP with a random selection is {metrics['AP_random_selection']:.1f}, "
+            f"expected at most {RANDOM_SHARE} x AP = {most:.1f}"
+        )
+    return unmet
+
+
+def report(metrics: dict[str, Any], output: Path) -> None:
+    """Prints the closing table and where everything lies."""
+    rows = [
+        ("AP / AP50 / AP75", "{AP:.1f} / {AP50:.1f} / {AP75:.1f}"),
+        ("true categories among the K (ARC)", "{ARC:.1f} %"),
+        ("AP with K categories at random", "{AP_random_selection:.1f}"),
+        ("categories (with tree nodes)", "{num_categories} ({vocabulary_size})"),
+        ("training", "{iterations} steps, {train_seconds:.0f} s"),
+        ("all after installation", "{total_seconds:.0f} s"),
+    ]
+    print("\n[quickstart] Held-out pictures of EmojiDet")
+    for title, pattern in rows:
+        print(f"  {title:36s}{pattern.format(**metrics)}")
+    for name in ("metrics.json", "loss_curve.png", "predictions.png", "training/"):
+        print(f"  {output / name}")
+    print("  Artwork: Twemoji, CC-BY 4.0")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs all steps; the exit code is 1 if the detector has not learnt what it should."""
+    given = parse_arguments(arguments)
+    size = SMOKE if given.smoke else FULL
+    steps = given.steps or size.steps
+    started = time.monotonic()
+    output = given.output.resolve()
+    datasets, training = output / "datasets", output / "training"
+    datasets.mkdir(parents=True, exist_ok=True)
+
+    step(f"1/4 EmojiDet: {size.categories} emoji, {size.train_images} + {size.val_images} pictures")
+    build_seconds = build_data(datasets / "emojidet", size)
+    step(f"2/4 Training: {steps} steps")
+    train_seconds = run_train_net(
+        datasets, "--resume", f"train.output_dir={training}", f"train.max_iter={steps}"
+    )
+    step("3/4 Does the selection matter? Evaluation with categories drawn at random")
+    random_ap = evaluate_random_selection(training, datasets)
+    step("4/4 Prediction with Detectron2's DefaultPredictor")
+    from projects_tools.pictures import draw_loss_curve
+
+    predict(training, datasets, output)
+    draw_loss_curve(training / "metrics.json", output / "loss_curve.png")
+
+    vocabulary = json.loads((training / "vocabulary.json").read_text())
+    metrics = read_results(training) | dict(
+        AP_random_selection=random_ap,
+        num_categories=size.categories,
+        vocabulary_size=len(vocabulary["names"]),
+        num_val_images=size.val_images,
+        iterations=steps,
+        build_seconds=round(build_seconds, 1),
+        train_seconds=round(train_seconds, 1),
+        total_seconds=round(time.monotonic() - started, 1),
+    )
+    write_metrics(output / "metrics.json", metrics)
+    report(metrics, output)
+    unmet = [] if given.smoke or given.steps else unmet_expectations(metrics)
+    for line in unmet:
+        print(f"[quickstart] NOT REACHED: {line}")
+    return 1 if unmet else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+import itertools
+
+import pytest
+import torch
+
+from cqdino_d2.criterion import HungarianMatcher, SetCriterion
+from cqdino_d2.structures import DecoderOutput, ImageTargets, Proposals, SelectedCategories
+
+
+class NoCategoryLoss(torch.nn.Module):
+    def forward(self, logits, targets):
+        return logits.sum() * 0
+
+
+def selected(batch=1, slots=3):
+    return SelectedCategories(
+        features=torch.zeros(batch, slots, 4),
+        vocab_ids=torch.arange(slots).expand(batch, -1),
+        valid=torch.ones(batch, slots, dtype=torch.bool),
+        logits=torch.zeros(batch, 8),
+    )
+
+
+def output(logits, boxes, layers=1):
+    return DecoderOutput(logits.expand(layers, *logits.shape), boxes.expand(layers, *boxes.shape))
+
+
+def proposals(logits, boxes):
+    return Proposals(torch.zeros(1), boxes, logits, torch.zeros(1))
+
+
+def run(logits, boxes, targets, **changes):
+    criterion = SetCriterion(matcher=HungarianMatcher(), category_loss=NoCategoryLoss())
+    categories = selected(len(targets), logits.shape[-1])
+    return criterion(
+        output(logits, boxes, **changes), proposals(logits, boxes), categories, targets, None
+    )
+
+
+def test_matcher_finds_the_cheapest_assignment():
+    torch.manual_seed(0)
+    matcher = HungarianMatcher()
+    logits, boxes = torch.randn(4, 3), torch.rand(4, 4) * 0.5 + 0.2
+    classes, wanted = torch.eye(3), torch.rand(3, 4) * 0.5 + 0.2
+
+    def total(query_ids):
+        # the cost of an assignment is what matching these queries alone would pay
+        p = logits.sigmoid()
+        positive = -p.log() * 0.25 * (1 - p) ** 2
+        negative = -(1 - p).log() * 0.75 * p**2
+        value = 0.0
+        for box, query in enumerate(query_ids):
+            for slot in range(3):
+                chosen = positive if classes[box, slot] else negative
+                value += 2 * float(chosen[query, slot])
+            value += 5 * float((boxes[query] - wanted[box]).abs().sum())
+            value -= 2 * float(giou(boxes[query], wanted[box]))
+        return value
+
+    def giou(a, b):
+        from torchvision.ops import box_convert, generalized_box_iou
+
+        a, b = (box_convert(x[None], "cxcywh", "xyxy") for x in (a, b))
+        return generalized_box_iou(a, b)[0, 0]
+
+    best = min(itertools.permutations(range(4), 3), key=total)
+    query_ids, target_ids = matcher(logits, boxes, classes, wanted)
+    assert tuple(query_ids[target_ids.argsort()].tolist()) == best
+
+
+def test_matcher_refuses_numbers_that_are_not_finite():
+    with pytest.raises(FloatingPointError, match="diverged"):
+        HungarianMatcher()(
+            torch.full((2, 3), torch.nan), torch.rand(2, 4), torch.eye(3)[:1], torch.rand(1, 4)
+        )
+
+
+def test_a_perfect_prediction_costs_next_to_nothing():
+    logits = torch.full((1, 2, 3), -12.0)
+    logits[0, 1, 2] = 12.0
+    boxes = torch.tensor([[[0.2, 0.2, 0.1, 0.1], [0.5, 0.5, 0.2, 0.3]]])
+    target = ImageTargets(boxes[0, 1:], torch.tensor([2]), (10, 10))
+    losses = run(logits, boxes, [target])
+    assert all(loss < 1e-4 for loss in losses.values())
+
+
+def test_a_category_that_was_not_selected_supervises_only_the_box():
+    logits = torch.zeros(1, 1, 3, requires_grad=True)
+    boxes = torch.tensor([[[0.4, 0.4, 0.2, 0.2]]], requires_grad=True)
+    target = ImageTargets(torch.tensor([[0.5, 0.5, 0.2, 0.2]]), torch.tensor([7]), (10, 10))
+    losses = run(logits, boxes, [target])
+    assert losses["loss_l1"].item() == pytest.approx(5 * 0.2, rel=1e-5)
+    losses["loss_class"].backward()
+    assert (logits.grad > 0).all(), "every slot is negative"
+
+
+def test_losses_are_divided_by_the_number_of_boxes():
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(1, 6, 3), torch.rand(1, 6, 4)
+    target = ImageTargets(torch.rand(2, 4), torch.tensor([0, 1]), (10, 10))
+    once = run(logits, boxes, [target])
+    twice = run(logits.repeat(2, 1, 1), boxes.repeat(2, 1, 1), [target, target])
+    for name in ("loss_class", "loss_l1", "loss_giou"):
+        torch.testing.assert_close(once[name], twice[name])
