@@ -12,6 +12,8 @@ optimizer = L(AdamW)(
         multipliers=dict(
             backbone=dict(lr=0.01, weight_decay=10.0),
             categories=dict(lr=0.01, weight_decay=10.0),
+            selection=dict(lr=0.01, weight_decay=10.0),
+            **{"selection.output_projection": dict(lr=1.0, weight_decay=1.0)},  # of the detector
         ),
     ),
     lr=4e-4,
