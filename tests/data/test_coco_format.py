@@ -4,6 +4,7 @@ import logging
 import pytest
 from detectron2.structures import BoxMode
 
+from cqdino_d2.data import coco_format
 from cqdino_d2.data.coco_format import load_coco_format, read_categories
 
 from .conftest import box_row, image_row, v3det_categories, write_json
@@ -147,3 +148,13 @@ def test_categories_are_found_without_being_fooled(tmp_path):
     nested = [image_row(1, "a.png", categories=[{"id": 77}])]
     path = write_json(tmp_path / "b.json", base(images=nested))
     assert [row["id"] for row in read_categories(path)] == [1, 2, 3, 4]
+
+
+def test_categories_longer_than_the_first_window(tmp_path, monkeypatch):
+    rows = [{"id": i, "name": "\u00e4\u4e2d" * 5} for i in range(1, 200)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(base(categories=rows), ensure_ascii=False), encoding="utf-8")
+    expected = read_categories(path)
+    for window in range(1, 9):
+        monkeypatch.setattr(coco_format, "_FIRST_WINDOW", window)
+        assert read_categories(path) == expected == rows
