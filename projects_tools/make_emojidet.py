@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         built = build_emojidet(
             given.output, settings, workers=given.workers, overwrite=given.overwrite
         )
-    except (ValueError, FileExistsError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"make_emojidet: {error}", file=sys.stderr)
         return 1
     state = "built" if built else "already there with these parameters, nothing to do"

@@ -17,7 +17,8 @@ from detectron2.structures import BoxMode
 
 logger = logging.getLogger(__name__)
 
-_CATEGORIES_KEY = re.compile(rb'(?<!\\)"categories"\s*:\s*(?=\[)')
+_CATEGORIES_KEY = re.compile(rb'"categories"\s*:\s*(?=\[)')
+_FIRST_WINDOW = 1 << 20  # bytes
 _KEPT_IMAGE_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
@@ -50,17 +51,28 @@ def _is_category_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(row, dict) and "id" in row for row in value)
 
 
+def _decode_list(content: mmap.mmap, start: int) -> list[Any] | None:
+    """Parses the JSON list that begins at a byte; None if it does not end."""
+    window = _FIRST_WINDOW
+    while True:
+        text = content[start : start + window].decode("utf-8", errors="replace")
+        try:
+            return json.JSONDecoder().raw_decode(text)[0]
+        except ValueError:  # cut by the window or by the end of the file
+            if start + window >= len(content):
+                return None
+            window *= 4
+
+
 def _categories_alone(path: Path) -> list[dict[str, Any]] | None:
     """The categories without parsing the (much larger) rest; None if they cannot be told apart."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        places = [match.end() for match in _CATEGORIES_KEY.finditer(content)]
-        if len(places) != 1:
-            return None
-        text = content[places[0] :].decode("utf-8", errors="replace")
-    try:
-        found, _ = json.JSONDecoder().raw_decode(text)
-    except ValueError:
-        return None  # the parse of the whole file says what is wrong
+        places = [
+            match.end()
+            for match in _CATEGORIES_KEY.finditer(content)
+            if content[match.start() - 1 : match.start()] != b"\\"  # else inside a string
+        ]
+        found = _decode_list(content, places[0]) if len(places) == 1 else None
     return found if _is_category_list(found) else None
 
 

@@ -1,0 +1,166 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
+from PIL import Image
+
+from cqdino_d2.data.augmentation import training_augmentations
+from cqdino_d2.data.mapper import CategoryDatasetMapper
+
+from .conftest import write_picture
+
+
+def record(path, *boxes, **fields):
+    annotations = [
+        {"bbox": list(box), "bbox_mode": BoxMode.XYWH_ABS, "category_id": index, "iscrowd": 0}
+        for index, box in enumerate(boxes)
+    ]
+    return {
+        "file_name": str(path),
+        "image_id": 17,
+        "height": 20,
+        "width": 30,
+        "annotations": annotations,
+        **fields,
+    }
+
+
+def test_plain_image_and_boxes(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"), [2, 3, 10, 5], [2, 3, 10, 5])
+    before = pickle.dumps(given)
+    mapped = CategoryDatasetMapper(augmentations=[])(given)
+    assert pickle.dumps(given) == before
+    pixels = np.asarray(Image.open(tmp_path / "a.png"))
+    assert mapped["image"].dtype == torch.uint8
+    assert np.array_equal(mapped["image"].numpy(), pixels.transpose(2, 0, 1))
+    assert (mapped["height"], mapped["width"], mapped["image_id"]) == (20, 30, 17)
+    assert mapped["instances"].gt_boxes.tensor.tolist() == [[2, 3, 12, 8]] * 2
+    assert mapped["instances"].gt_classes.tolist() == [0, 1]
+    assert mapped["instances"].gt_classes.dtype == torch.int64
+    assert "annotations" not in mapped
+
+
+def test_boxes_follow_the_augmentation(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"), [2, 3, 10, 5])
+    mapper = CategoryDatasetMapper(augmentations=[T.RandomFlip(1.0), T.Resize((40, 60))])
+    mapped = mapper(given)
+    assert mapped["image"].shape == (3, 40, 60)
+    assert mapped["instances"].image_size == (40, 60)
+    assert mapped["instances"].gt_boxes.tensor.tolist() == [[36, 6, 56, 16]]
+
+
+def test_boxes_are_clipped_and_empty_ones_dropped(tmp_path):
+    class LeftHalf(T.Augmentation):
+        def get_transform(self, image):
+            return T.CropTransform(0, 0, 15, 20)
+
+    given = record(write_picture(tmp_path / "a.png"), [10, 0, 10, 5], [20, 0, 5, 5])
+    mapped = CategoryDatasetMapper(augmentations=[LeftHalf()])(given)
+    assert mapped["instances"].gt_boxes.tensor.tolist() == [[10, 0, 15, 5]]
+    assert mapped["instances"].gt_classes.tolist() == [0]
+    mapper = CategoryDatasetMapper(augmentations=[LeftHalf()], min_box_size=6)
+    assert len(mapper(given)["instances"]) == 0
+
+
+def test_an_image_without_boxes_has_empty_instances(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"))
+    mapper = CategoryDatasetMapper(
+        augmentations=training_augmentations(short_sides=[32], crop=True)
+    )
+    for seed in range(4):
+        instances = mapper(given, rng_seed=seed)["instances"]
+        assert instances.gt_boxes.tensor.shape == (0, 4)
+        assert instances.gt_classes.shape == (0,)
+
+
+def test_crowd_is_no_target_and_inference_has_none(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"), [2, 3, 10, 5], [1, 1, 2, 2])
+    given["annotations"][0]["iscrowd"] = 1
+    assert CategoryDatasetMapper(augmentations=[])(given)["instances"].gt_classes.tolist() == [1]
+    mapped = CategoryDatasetMapper(augmentations=[], is_train=False)(given)
+    assert "instances" not in mapped
+    assert "annotations" not in mapped
+
+
+def test_seed_decides_and_leaves_the_generators_alone(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"), [2, 3, 10, 5])
+    mapper = CategoryDatasetMapper(
+        augmentations=training_augmentations(short_sides=range(20, 60), crop=False)
+    )
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = np.random.random(), torch.rand(1)  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    sizes = [tuple(mapper(given, rng_seed=[0, n])["image"].shape) for n in range(8)]
+    assert (np.random.random(), torch.rand(1)) == expected  # noqa: NPY002
+    np.random.seed(2)  # noqa: NPY002
+    assert sizes == [tuple(mapper(given, rng_seed=[0, n])["image"].shape) for n in range(8)]
+    assert len(set(sizes)) > 1
+
+
+def test_the_mapper_is_picklable(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"), [2, 3, 10, 5])
+    mapper = CategoryDatasetMapper(augmentations=training_augmentations(crop=True))
+    copied = pickle.loads(pickle.dumps(mapper))
+    assert torch.equal(copied(given, rng_seed=3)["image"], mapper(given, rng_seed=3)["image"])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "1", "CMYK"])
+def test_image_modes(tmp_path, mode):
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    Image.open(write_picture(tmp_path / "source.png")).convert(mode).save(path)
+    image = CategoryDatasetMapper(augmentations=[])(record(path))["image"]
+    assert image.shape == (3, 20, 30)
+    assert image.dtype == torch.uint8
+
+
+def test_16_bit_images_keep_their_shades(tmp_path):
+    shades = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+    Image.fromarray(shades).save(tmp_path / "a.png")
+    image = CategoryDatasetMapper(augmentations=[])(record(tmp_path / "a.png"))["image"]
+    assert np.array_equal(image[0].numpy(), shades >> 8)
+    assert torch.equal(image[0], image[2])
+
+
+def test_exif_orientation(tmp_path):
+    pixels = np.zeros((30, 20, 3), dtype=np.uint8)
+    pixels[0] = 255  # a white row at the top of the stored image
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    image = CategoryDatasetMapper(augmentations=[])(record(tmp_path / "a.png"))["image"]
+    assert image.shape == (3, 20, 30)
+    assert (image[:, :, -1] == 255).all()
+
+
+def test_bgr(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"))
+    rgb = CategoryDatasetMapper(augmentations=[])(given)["image"]
+    bgr = CategoryDatasetMapper(augmentations=[], image_format="BGR")(given)["image"]
+    assert torch.equal(rgb, bgr.flip(0))
+    with pytest.raises(ValueError, match="'RGB' or 'BGR', got 'L'"):
+        CategoryDatasetMapper(augmentations=[], image_format="L")
+
+
+def test_unreadable_images_are_named(tmp_path):
+    mapper = CategoryDatasetMapper(augmentations=[])
+    with pytest.raises(FileNotFoundError, match=r"image 17: .*gone\.png"):
+        mapper(record(tmp_path / "gone.png"))
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(OSError, match=r"image 17: cannot read .*text\.png"):
+        mapper(record(tmp_path / "text.png"))
+    content = write_picture(tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    with pytest.raises(OSError, match=r"image 17: cannot read .*cut\.jpg"):
+        mapper(record(tmp_path / "cut.jpg"))
+
+
+def test_a_wrong_size_in_the_record(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.png"):
+        CategoryDatasetMapper(augmentations=[])(
+            record(write_picture(tmp_path / "a.png"), height=21)
+        )
