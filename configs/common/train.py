@@ -9,7 +9,7 @@ train = dict(
     max_iter=90000,
     amp=dict(enabled=False, dtype="bf16"),  # bf16 | fp16
     clip_grad=dict(max_norm=0.1),  # null: no clipping
-    ddp=dict(broadcast_buffers=False, find_unused_parameters=False),
+    ddp=dict(sync_buffers=False, find_unused_parameters=False),
     ema=dict(enabled=False, decay=0.9998),
     checkpointer=dict(period=5000, max_to_keep=2),
     eval_period=5000,  # 0: at the end only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import math
@@ -164,7 +165,7 @@ class Training:
         start_iter = checkpointer.resume() if resume else 0
         cfg.dataloader.train.start_iter = start_iter
         trainer = Trainer(
-            model=wrap_for_processes(model, device, settings.ddp),
+            model=wrap_for_processes(model, device, **settings.ddp),
             data_loader=instantiate(cfg.dataloader.train),
             optimizer=optimizer,
             seed=settings.seed,
@@ -233,9 +234,28 @@ def build_optimizer(node: DictConfig, model: nn.Module) -> torch.optim.Optimizer
     return optimizer
 
 
-def wrap_for_processes(model: nn.Module, device: torch.device, options: Any) -> nn.Module:
-    """Wraps the model in DistributedDataParallel if several processes train."""
+def wrap_for_processes(
+    model: nn.Module,
+    device: torch.device,
+    *,
+    sync_buffers: bool = False,
+    find_unused_parameters: bool = False,
+) -> nn.Module:
+    """Wraps the model in DistributedDataParallel if several processes train.
+
+    Args:
+        model: the model on its device.
+        device: of this process.
+        sync_buffers: copy the first process's buffers to the others in every forward pass.
+        find_unused_parameters: for models that leave parameters out of some passes.
+    """
     if comm.get_world_size() == 1:
         return model
-    devices = [comm.get_local_rank()] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices, **options)
+    parallel = nn.parallel.DistributedDataParallel
+    renamed = "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters
+    return parallel(
+        model,
+        device_ids=[comm.get_local_rank()] if device.type == "cuda" else None,
+        find_unused_parameters=find_unused_parameters,
+        **{"forward_sync_buffers" if renamed else "broadcast_buffers": sync_buffers},
+    )

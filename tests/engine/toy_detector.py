@@ -1,8 +1,10 @@
 """A tiny detector that keeps the model's contract, with dropout as its source of chance."""
 
+import time
+
 import torch
 import yaml
-from detectron2.config import instantiate
+from detectron2.config import configurable, instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from omegaconf import OmegaConf
@@ -26,6 +28,7 @@ class ToyBackbone(nn.Module):
 class ToyDetector(nn.Module):
     """Predicts one box per image, of the best of V categories; selects the best K."""
 
+    @configurable
     def __init__(self, *, backbone, vocabulary, channels, dropout=0.1, num_selected=2):
         super().__init__()
         self.backbone = backbone
@@ -35,12 +38,10 @@ class ToyDetector(nn.Module):
         self.num_selected = num_selected
         self.trained_on = []
 
-    def __new__(cls, cfg=None, **kwargs):
-        """As detectron2's `configurable` would do it."""
-        if cfg is None:
-            return super().__new__(cls)
+    @classmethod
+    def from_config(cls, cfg):
         node = OmegaConf.create(yaml.safe_load(cfg.MODEL.CQDINO.LAZY_CONFIG))
-        return instantiate(node)
+        return {key: instantiate(value) for key, value in node.items() if key != "_target_"}
 
     def _encode(self, batch):
         device = self.box.weight.device
@@ -96,8 +97,8 @@ def make_sample(index, num_categories=5):
 class ToyTrainLoader:
     """Batch n holds images n * size ... of the seed's own range; each process takes its slice."""
 
-    def __init__(self, *, total_batch_size, seed=0, start_iter=0, mapper=None):
-        self.size, self.seed, self.start = total_batch_size, seed, start_iter
+    def __init__(self, *, total_batch_size, seed=0, start_iter=0, delay=0.0):
+        self.size, self.seed, self.start, self.delay = total_batch_size, seed, start_iter, delay
 
     def __iter__(self):
         from detectron2.utils import comm
@@ -106,6 +107,7 @@ class ToyTrainLoader:
         iteration = self.start
         while True:
             first = self.seed * 1000 + iteration * self.size + comm.get_rank() * share
+            time.sleep(self.delay)
             yield [make_sample(first + offset) for offset in range(share)]
             iteration += 1
 

@@ -1,0 +1,171 @@
+"""Parameter groups, schedules, seeding, moving average, configs."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cqdino_d2.engine import (
+    ExponentialMovingAverage,
+    LaunchError,
+    cosine_schedule,
+    get_parameter_groups,
+    launch,
+    load_config,
+    multi_step_schedule,
+    seed_iteration,
+)
+from cqdino_d2.engine.config import plain_container
+
+
+def make_model():
+    return nn.ModuleDict(
+        {
+            "backbone": nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)),
+            "backbone_norm": nn.LayerNorm(2),
+            "head": nn.Linear(2, 1),
+        }
+    )
+
+
+class TestParameterGroups:
+    def test_each_trainable_parameter_is_in_one_group(self):
+        model = make_model()
+        model["backbone"][0].bias.requires_grad = False
+        groups = get_parameter_groups(
+            model=model,
+            base_lr=1.0,
+            weight_decay=0.5,
+            multipliers={
+                "backbone": {"lr": 0.01, "weight_decay": 10},
+                "backbone.1": {"lr": 0.1},
+            },
+        )
+        ids = [id(parameter) for group in groups for parameter in group["params"]]
+        trainable = [id(p) for p in model.parameters() if p.requires_grad]
+        assert sorted(ids) == sorted(trainable)
+        by_name = {group["name"]: group for group in groups}
+        assert by_name["backbone"]["lr"] == 0.01 and by_name["backbone"]["weight_decay"] == 5
+        assert by_name["backbone.1"]["lr"] == 0.1 and by_name["backbone.1"]["weight_decay"] == 0.5
+        assert [len(by_name[n]["params"]) for n in ("backbone", "backbone.1", "default")] == [
+            1,
+            2,
+            4,
+        ]
+
+    def test_errors(self):
+        settings = {"base_lr": 1.0, "weight_decay": 0.0}
+        with pytest.raises(ValueError, match="back.*the model's parts are"):
+            get_parameter_groups(model=make_model(), multipliers={"back": {"lr": 2}}, **settings)
+        with pytest.raises(ValueError, match="decay"):
+            get_parameter_groups(model=make_model(), multipliers={"head": {"decay": 2}}, **settings)
+        with pytest.raises(ValueError, match="no trainable"):
+            get_parameter_groups(model=make_model().requires_grad_(False), **settings)
+
+
+def test_multi_step_schedule():
+    schedule = multi_step_schedule(max_iter=2400, epochs=24, milestones=[12, 18], warmup_iter=100)
+    at = [schedule(iteration / 2400) for iteration in (0, 50, 100, 1199, 1200, 1799, 1800, 2399)]
+    assert at == pytest.approx([0.1, 0.55, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    with pytest.raises(ValueError, match="ascend"):
+        multi_step_schedule(max_iter=10, epochs=24, milestones=[12, 30])
+
+
+def test_cosine_schedule():
+    schedule = cosine_schedule(max_iter=100, final_factor=0.0, warmup_iter=0)
+    assert [schedule(x) for x in (0, 0.5, 1)] == pytest.approx([1, 0.5, 0], abs=1e-9)
+
+
+def test_seeding_repeats_and_differs():
+    def draw(iteration, rank):
+        seed_iteration(seed=1, iteration=iteration, rank=rank)
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    draws = {draw(iteration, rank) for iteration in range(3) for rank in range(2)}
+    assert len(draws) == 6
+    assert draw(2, 1) in draws
+
+
+class TestMovingAverage:
+    def test_update_follows_the_formula(self):
+        model = nn.BatchNorm1d(2)
+        ema = ExponentialMovingAverage(model=model, decay=0.15)
+        with torch.no_grad():
+            model.weight.fill_(2.0)
+            model.num_batches_tracked.fill_(7)
+        ema.update(model)  # (1 + 0) / (10 + 0)
+        assert ema.weights["weight"].tolist() == pytest.approx([0.1 * 1 + 0.9 * 2] * 2)
+        ema.update(model)  # 2 / 11 is above 0.15
+        assert ema.weights["weight"].tolist() == pytest.approx([0.15 * 1.9 + 0.85 * 2] * 2)
+        assert ema.weights["num_batches_tracked"] == 7
+
+    def test_lends_its_weights_and_gives_back(self):
+        model = nn.Linear(2, 2)
+        ema = ExponentialMovingAverage(model=model, decay=0.9)
+        own = model.weight.detach().clone() + 1
+        model.load_state_dict({"weight": own, "bias": model.bias})
+        with pytest.raises(RuntimeError, match="inside"), ema.applied_to(model):
+            assert torch.equal(model.weight, ema.weights["weight"])
+            assert not torch.equal(model.weight, own)
+            raise RuntimeError("inside")
+        assert torch.equal(model.weight, own)
+
+    def test_state_of_another_model_is_an_error(self):
+        ema = ExponentialMovingAverage(model=nn.Linear(2, 2), decay=0.9)
+        other = ExponentialMovingAverage(model=nn.Linear(3, 2), decay=0.9)
+        with pytest.raises(ValueError, match="another model.*weight"):
+            ema.load_state_dict(other.state_dict())
+        with pytest.raises(ValueError, match="decay"):
+            ExponentialMovingAverage(model=nn.Linear(2, 2), decay=1.0)
+
+
+class TestConfig:
+    FILE = "tests/engine/toy_config.py"
+
+    def test_overrides(self):
+        cfg = load_config(self.FILE, ["train.max_iter=3", "model.new=4", "+train.extra=[1,2]"])
+        assert (cfg.train.max_iter, cfg.model.new, cfg.train.extra) == (3, 4, [1, 2])
+        assert load_config(self.FILE, ["dataloader.test.mapper.augmentations.0.max_size=9"])
+
+    @pytest.mark.parametrize(
+        ("override", "message"),
+        [
+            ("train.max_itr=3", "has no 'max_itr' .did you mean 'max_iter'"),
+            ("trian.seed=3", "has no 'trian' .did you mean 'train'"),
+            ("train.max_iter.x=3", "train.max_iter has no 'x'"),
+            ("train.max_iter==", "cannot read the overrides"),
+            ("~train.seed", "deleting"),
+        ],
+    )
+    def test_bad_overrides(self, override, message):
+        with pytest.raises(ValueError, match=message):
+            load_config(self.FILE, [override])
+
+    def test_bad_files(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
+            load_config("nowhere.py")
+        (tmp_path / "empty.py").write_text("train = dict(seed=1)\n")
+        with pytest.raises(ValueError, match="lacks .'model'"):
+            load_config(tmp_path / "empty.py")
+
+    def test_plain_container(self):
+        cfg = load_config(self.FILE, [])
+        cfg.model.norm = nn.LayerNorm
+        plain = plain_container(cfg.model)
+        assert plain["_target_"] == "toy_detector.ToyDetector"
+        assert plain["vocabulary"] == {"_target_": "toy_detector.toy_vocabulary"}
+        assert plain["backbone"]["channels"] == 8
+        assert plain["norm"]["path"] == "torch.nn.modules.normalization.LayerNorm"
+        with pytest.raises(ValueError, match="no name"):
+            plain_container({"activation": lambda x: x})
+
+
+def test_launch_errors():
+    with pytest.raises(LaunchError, match="--dist-url"):
+        launch(print, num_machines=2)
+    with pytest.raises(LaunchError, match="rank 3"):
+        launch(print, machine_rank=3)
+    with pytest.raises(LaunchError, match="GPUs were asked for"):
+        launch(print, processes_per_machine=99, backend="nccl")

@@ -1,0 +1,147 @@
+"""The command itself: resuming, several processes, evaluation, bad input."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import train_net
+from cqdino_d2.engine import Evaluation, Training, load_config
+
+ROOT = Path(__file__).parents[2]
+CONFIG = "tests/engine/toy_config.py"
+
+
+def command(folder, *arguments, config=CONFIG):
+    start = [sys.executable, "train_net.py", "--num-gpus", "0", "--config-file", config]
+    return [*start, *arguments, f"train.output_dir={folder}"]
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+
+
+def run(folder, *arguments, expect=0, **kwargs):
+    done = subprocess.run(
+        command(folder, *arguments, **kwargs),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def losses(folder):
+    """Iteration -> every logged loss; one line per iteration at most."""
+    rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    rows = [row for row in rows if "total_loss" in row]
+    result = {
+        row["iteration"]: {k: v for k, v in row.items() if "loss" in k or k == "gradient_norm"}
+        for row in rows
+    }
+    assert len(result) == len(rows)
+    return result
+
+
+def kill_after_checkpoint(folder, name, *arguments):
+    """Starts a training and kills it (SIGKILL) some steps after it wrote a checkpoint."""
+    process = subprocess.Popen(command(folder, *arguments), cwd=ROOT, env=environment())
+    try:
+        end = time.monotonic() + 60
+        while len(losses(folder) if (folder / "metrics.json").exists() else ()) < 7:
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.02)
+        assert (folder / name).exists()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def assert_same_weights(first, second):
+    weights = [torch.load(f / "model_final.pth", weights_only=True) for f in (first, second)]
+    for part in ("model", "ema"):
+        tensors = [content[part].get("weights", content[part]) for content in weights]
+        for key, value in tensors[0].items():
+            assert torch.equal(value, tensors[1][key]), key
+
+
+def test_resumed_training_equals_an_unbroken_one(tmp_path):
+    """Dropout, optimizer, schedule, data position and moving average go on exactly."""
+    settings = ["train.ema.enabled=true", "dataloader.train.delay=0.1"]
+    run(tmp_path / "whole", settings[0])
+    kill_after_checkpoint(tmp_path / "broken", "model_0000004.pth", *settings)
+    assert not (tmp_path / "broken" / "model_final.pth").exists()
+    run(tmp_path / "broken", "--resume", settings[0])
+    whole, resumed = losses(tmp_path / "whole"), losses(tmp_path / "broken")
+    assert sorted(whole) == list(range(12))
+    assert resumed == whole
+    assert_same_weights(tmp_path / "whole", tmp_path / "broken")
+    names = {path.name for path in (tmp_path / "broken").iterdir()}
+    assert {"model_inference.pth", "vocabulary.json", "config.yaml", "results.json"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+
+
+def test_two_processes_train_as_one_and_evaluate(tmp_path):
+    """Same losses and weights from two halves of the batch; an evaluation of them gives the same figures."""
+    run(tmp_path / "one", "model.dropout=0")
+    run(tmp_path / "two", "--num-cpu-processes", "2", "model.dropout=0")
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    for iteration, row in one.items():
+        assert two[iteration] == pytest.approx(row, rel=1e-4)
+    weights = [torch.load(tmp_path / n / "model_inference.pth")["model"] for n in ("one", "two")]
+    for key, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][key], rtol=1e-4, atol=1e-6)
+    results = [json.loads((tmp_path / n / "results.json").read_text()) for n in ("one", "two")]
+    assert results[0]["toy"]["images"] == results[1]["toy"]["images"] == 4
+    checkpoint = f"train.init_checkpoint={tmp_path / 'one' / 'model_inference.pth'}"
+    saved = str(tmp_path / "one" / "config.yaml")
+    cfg = load_config(saved, [checkpoint, f"train.output_dir={tmp_path / 'eval'}"])
+    Evaluation.prepare(cfg).run()
+    assert json.loads((tmp_path / "eval" / "results.json").read_text()) == results[0]
+    arguments = ["--eval-only", "--num-cpu-processes", "2", checkpoint, "model.channels=9"]
+    log = run(tmp_path / "eval", *arguments, expect=2)
+    assert "does not fit this config" in log and "categories.weight (5, 8) -> (5, 9)" in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train.max_itr=3"], "did you mean 'max_iter'"),
+        (["--eval-only"], "needs train.init_checkpoint"),
+        (["train.init_checkpoint=nowhere.pth"], "no checkpoint nowhere.pth"),
+        (["train.amp.dtype=fp8"], "train.amp.dtype is 'fp8'"),
+        (["--num-machines", "2"], "--dist-url"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capfd, arguments, message):
+    """In this process, to save the imports; the test above saw the real exit code."""
+    monkeypatch.setattr(train_net, "setup_logger", lambda *args, **kwargs: None)
+    monkeypatch.setattr(sys, "argv", command(tmp_path / "out", *arguments)[1:])
+    monkeypatch.setattr(logging.getLogger("cqdino_d2"), "propagate", False)  # as in the program
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        train_net.main()
+    assert stop.value.code == 2
+    error = capfd.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_complete_training_is_only_evaluated(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(ROOT)
+    overrides = [f"train.output_dir={tmp_path}", "train.max_iter=2"]
+    for _ in range(2):
+        cfg = load_config(CONFIG, overrides)
+        with caplog.at_level(logging.INFO, logger="cqdino_d2"):
+            Training.prepare(cfg, resume=True, load_embeddings=None).run()
+        (tmp_path / "results.json").unlink()
+    assert "All 2 iterations were done before" in caplog.text
