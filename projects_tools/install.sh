@@ -20,9 +20,10 @@ when all is there.
 Detectron2 comes from the first of these that works: the one already in the environment; upstream's
 git repository at a pinned commit; a patched pure-Python wheel of release 0.6.
 
-To install without a network, fill a folder where there is one:
+To install without a network, fill a folder from a finished environment of the same Python:
   .venv/bin/python projects_tools/detectron2_wheel.py --output wheels
-  .venv/bin/pip download --dest wheels -c projects_tools/constraints.txt PACKAGE...
+  .venv/bin/pip freeze --exclude-editable --exclude detectron2 >list.txt
+  .venv/bin/pip wheel --no-deps --wheel-dir wheels -r list.txt -c projects_tools/constraints.txt
 and run there: PIP_NO_INDEX=1 bash projects_tools/install.sh --wheel-dir wheels
 
 Environment variables: PYTHON (the interpreter for a new environment; 3.10 to 3.12),
@@ -168,8 +169,8 @@ choose_python() {
             return
         fi
     done
-    die "Python 3.10, 3.11 or 3.12 is needed; tried: ${PYTHON:-python3 python3.12 python3.11" \
-        "python3.10}. Install one, or name it: PYTHON=/path/to/python3.11 bash $0"
+    die "Python 3.10, 3.11 or 3.12 is needed, and ${PYTHON:-python3} is not one of them." \
+        "Install one, or name it: PYTHON=/path/to/python3.11 bash $0"
 }
 
 make_environment() {
@@ -178,12 +179,7 @@ make_environment() {
         "$py" -m pip --version >/dev/null 2>&1 || die "$venv has no pip: run '$py -m ensurepip'"
         return
     fi
-    local foreign python
-    foreign="$(find "$venv" -mindepth 1 -maxdepth 1 ! -name .cqdino -print -quit)"
-    if [[ -n "$foreign" && ! -e "$state/creating" && ! -e "$state/created_here" ]]; then
-        die "$venv is neither empty nor a Python environment (it holds $(basename "$foreign"));" \
-            "choose another --venv DIR"
-    fi
+    local python
     python="$(choose_python)"
     : >"$state/creating"
     find "$venv" -mindepth 1 -maxdepth 1 ! -name .cqdino -exec rm -rf {} +
@@ -271,13 +267,12 @@ detectron2_from_wheel() {
 install_detectron2() {
     local key there
     key="$(hash_of detectron2 "$D2_COMMIT" "$(sha256sum <"$tools/detectron2_wheel.py")" \
-        "$("$py" -c 'from importlib.metadata import version; print(version("torch"))')")"
+        "$("$py" -c "import importlib.metadata as m; print(m.version('torch'))")")"
     if is_done detectron2 "$key"; then return; fi
-    there="$("$py" -c 'from importlib.metadata import version; print(version("detectron2"))' \
-        2>/dev/null || true)"
+    there="$("$py" -c "import importlib.metadata as m; print(m.version('detectron2'))" 2>>"$log" || true)"
     # Our own wheel does not count: it may be an older one of ours.
     if [[ "$there" != *+cqdino* ]] && detectron2_works; then
-        say "Detectron2: using the one that is there${there:+ ($there)}"
+        say "Detectron2: using the one that is there (${there:-no version stated})"
     else
         detectron2_from_git || detectron2_from_wheel
     fi
@@ -290,7 +285,7 @@ install_package() {
         xargs -0r sha256sum)"
     key="$(hash_of package "$root" "$(cat "$root/setup.py" "$root/cqdino_d2/__init__.py")" \
         "$sources" "$(cat "$state/torch.stamp")")"
-    if is_done package "$key" && "$py" -c 'import cqdino_d2' 2>/dev/null; then return; fi
+    if is_done package "$key" && (cd / && "$py" -c 'import cqdino_d2' 2>/dev/null); then return; fi
     run_step "installing cqdino_d2 from $root" "$py" -m pip install --no-build-isolation \
         --no-deps --editable "$root" || explain "installing cqdino_d2"
     mark_done package "$key"
@@ -311,6 +306,11 @@ print("torch", torch.__version__, "numpy", numpy.__version__, "CUDA", torch.cuda
     mark_done check "$key"
 }
 
+# Only a folder that this script began to fill may be emptied by make_environment.
+if [[ ! -e "$state/creating" && ! -e "$state/created_here" ]] && ! "$py" -c '' 2>/dev/null &&
+    [[ -n "$(find "$venv" -mindepth 1 -maxdepth 1 ! -name .cqdino -print -quit)" ]]; then
+    die "$venv is neither empty nor a working Python environment; choose another --venv DIR"
+fi
 mkdir -p "$state" || die "cannot write into $venv: choose another with --venv DIR"
 if command -v flock >/dev/null; then
     exec 9>"$state/lock"
