@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs what is needed, then trains, evaluates and predicts on a small EmojiDet:
+# bash projects_tools/quickstart.sh [arguments of quickstart.py; --help lists them]
+# The environment is .venv in the checkout, or the folder in $CQDINO_VENV.
+set -euo pipefail
+
+# shellcheck source=projects_tools/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+exec "$PY" projects_tools/quickstart.py "$@"
