@@ -1,7 +1,6 @@
 """The loaders every data set shares; a set names its splits and its vocabulary."""
 
 from detectron2.config import LazyCall as L
-from detectron2.data import transforms as T
 from omegaconf import MISSING, OmegaConf
 
 from cqdino_d2.data import (
@@ -12,6 +11,7 @@ from cqdino_d2.data import (
     dataset_vocabulary,
     get_test_records,
     get_training_records,
+    training_augmentations,
 )
 from cqdino_d2.evaluation import CategoryDetectionEvaluator
 
@@ -22,14 +22,9 @@ dataloader = OmegaConf.create(
         train=L(build_train_loader)(
             dataset=L(get_training_records)(names=MISSING, filter_empty=True),
             mapper=L(CategoryDatasetMapper)(
-                augmentations=[
-                    L(T.RandomFlip)(prob=0.5),
-                    L(T.ResizeShortestEdge)(
-                        short_edge_length=list(range(480, 801, 32)),
-                        max_size=1333,
-                        sample_style="choice",
-                    ),
-                ],
+                augmentations=L(training_augmentations)(
+                    short_sides=list(range(480, 801, 32)), max_size=1333, flip=0.5, crop=False
+                ),
                 is_train=True,
             ),
             total_batch_size=16,

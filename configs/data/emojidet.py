@@ -1,12 +1,9 @@
 """EmojiDet: pictures of 128 pixels, as `projects_tools/make_emojidet.py` makes them."""
 
-from detectron2.config import LazyCall as L
-from detectron2.data import transforms as T
-
 from .detection import dataloader, vocabulary
 
 dataloader.train.dataset.names = "emojidet_train"
-dataloader.train.mapper.augmentations = [L(T.RandomFlip)(prob=0.5)]
+dataloader.train.mapper.augmentations = []  # a flip would turn arrows and flags into others
 dataloader.train.num_workers = 1
 dataloader.test.dataset.names = "emojidet_val"
 dataloader.test.mapper.augmentations[0].short_edge_length = 128

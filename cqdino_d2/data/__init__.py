@@ -1,1 +1,21 @@
 """Data sets: loading and registration, the dataset mapper, samplers and loaders, EmojiDet."""
+
+from .augmentation import ResizeShortestEdgeTruncated, training_augmentations
+from .embedding_files import load_category_embeddings
+from .loader import build_test_loader, build_train_loader, get_test_records, get_training_records
+from .mapper import CategoryDatasetMapper
+from .registration import dataset_vocabulary, register_all, register_coco_like
+
+__all__ = [
+    "CategoryDatasetMapper",
+    "ResizeShortestEdgeTruncated",
+    "build_test_loader",
+    "build_train_loader",
+    "dataset_vocabulary",
+    "get_test_records",
+    "get_training_records",
+    "load_category_embeddings",
+    "register_all",
+    "register_coco_like",
+    "training_augmentations",
+]

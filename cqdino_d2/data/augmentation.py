@@ -14,24 +14,24 @@ TRAIN_SHORT_SIDES = tuple(range(480, 801, 32))
 class ResizeShortestEdgeTruncated(T.Augmentation):
     """Scales the short side to a length, the long side to at most another; sizes truncated.
 
-    The new size is int(side * scale) with scale = min(max_size / long, short_side / short), in
+    The new size is int(side * scale), scale = min(max_size / long, short_edge_length / short) in
     double precision: what the released models were tested with. Detectron2's own class rounds,
     so it can differ by a pixel.
 
     Args:
-        short_side: wanted length of the short side in pixels.
+        short_edge_length: wanted length of the short side in pixels.
         max_size: largest length of the long side in pixels.
     """
 
-    def __init__(self, short_side: int, max_size: int) -> None:
+    def __init__(self, short_edge_length: int, max_size: int) -> None:
         super().__init__()
-        self.short_side = short_side
+        self.short_edge_length = short_edge_length
         self.max_size = max_size
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """The resize of an (H, W, C) image, bilinear by Pillow."""
         height, width = image.shape[:2]
-        scale = min(self.max_size / max(height, width), self.short_side / min(height, width))
+        scale = min(self.max_size / max(height, width), self.short_edge_length / min(height, width))
         new_height, new_width = (max(1, int(side * scale)) for side in (height, width))
         return T.ResizeTransform(height, width, new_height, new_width, Image.BILINEAR)
 
@@ -66,8 +66,3 @@ def training_augmentations(
         augmentations.append(T.RandomApply(T.AugmentationList(branch), prob=0.5))
     augmentations.append(T.ResizeShortestEdge(list(short_sides), max_size, sample_style="choice"))
     return augmentations
-
-
-def inference_augmentations(*, short_side: int = 800, max_size: int = 1333) -> list[T.Augmentation]:
-    """The resize at test time."""
-    return [ResizeShortestEdgeTruncated(short_side, max_size)]

@@ -127,6 +127,18 @@ def get_training_records(
     return records
 
 
+def get_test_records(names: str) -> list[dict[str, Any]]:
+    """The records of a registered data set as they are, images without boxes included.
+
+    Raises:
+        ValueError: it has no image.
+    """
+    records = DatasetCatalog.get(names)
+    if not records:
+        raise ValueError(f"data set {names!r} has no images")
+    return records
+
+
 def _epoch_order(sampler: str, dataset: Records, threshold: float, seed: int) -> EpochOrder:
     if sampler == "uniform":
         return UniformOrder(size=len(dataset), seed=seed)

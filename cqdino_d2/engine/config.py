@@ -19,7 +19,7 @@ _TOP_LEVEL = ("model", "vocabulary", "dataloader", "optimizer", "lr_multiplier",
 
 
 def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
-    """Reads a lazy config and applies ``key=value`` overrides.
+    """Reads a lazy config and applies ``key=value`` overrides; ``~key`` deletes.
 
     A key that the config does not have is an error, unless it is an argument of a call (the
     call itself checks it then) or written as ``+key=value``.
@@ -39,10 +39,19 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictC
         raise ValueError(f"cannot read the overrides {list(overrides)}: {error}") from error
     for override in parsed:
         if override.is_delete():
-            raise ValueError(f"deleting a key is not supported: {override.input_line}")
-        if not override.is_add():
+            _delete_key(cfg, override.key_or_group)
+        elif not override.is_add():
             _check_key(cfg, override.key_or_group)
-    return LazyConfig.apply_overrides(cfg, [text.lstrip("+") for text in overrides])
+    assignments = [o.input_line.lstrip("+") for o in parsed if not o.is_delete()]
+    return LazyConfig.apply_overrides(cfg, assignments)
+
+
+def _delete_key(cfg: DictConfig, key: str) -> None:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if not isinstance(node, DictConfig) or name not in node:
+        raise ValueError(f"cannot delete {key}: the config has no such key")
+    del node[name]
 
 
 def _check_key(cfg: DictConfig, key: str) -> None:

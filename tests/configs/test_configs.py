@@ -88,6 +88,7 @@ def test_makes_a_predictor_config(recipe):
     lazy = load(recipe)
     overrides = [
         "vocabulary._target_=cqdino_d2.structures.random_vocabulary",
+        "~vocabulary.name",
         "vocabulary.num_categories=200",
     ]
     cfg = get_predictor_cfg(ROOT / recipe, weights="", overrides=overrides, device="cpu")

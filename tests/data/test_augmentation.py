@@ -4,7 +4,6 @@ from detectron2.data import transforms as T
 
 from cqdino_d2.data.augmentation import (
     ResizeShortestEdgeTruncated,
-    inference_augmentations,
     training_augmentations,
 )
 
@@ -49,4 +48,4 @@ def test_crop_branch_changes_the_shape_of_about_half():
 
 
 def test_inference_has_one_resize():
-    assert sizes(inference_augmentations(short_side=100, max_size=120), 1) == [(90, 120)]
+    assert sizes([ResizeShortestEdgeTruncated(100, 120)], 1) == [(90, 120)]

@@ -128,6 +128,7 @@ class TestConfig:
         cfg = load_config(self.FILE, ["train.max_iter=3", "model.new=4", "+train.extra=[1,2]"])
         assert (cfg.train.max_iter, cfg.model.new, cfg.train.extra) == (3, 4, [1, 2])
         assert load_config(self.FILE, ["dataloader.test.mapper.augmentations.0.max_size=9"])
+        assert "seed" not in load_config(self.FILE, ["~train.seed"]).train
 
     @pytest.mark.parametrize(
         ("override", "message"),
@@ -136,7 +137,7 @@ class TestConfig:
             ("trian.seed=3", "has no 'trian' .did you mean 'train'"),
             ("train.max_iter.x=3", "train.max_iter has no 'x'"),
             ("train.max_iter==", "cannot read the overrides"),
-            ("~train.seed", "deleting"),
+            ("~train.nothing", "cannot delete train.nothing"),
         ],
     )
     def test_bad_overrides(self, override, message):
