@@ -25,7 +25,7 @@ ALLOWED_FOLDERS = {
     "criterion": {"layers", "structures"},
     "detector": {"layers", "structures"},
     "evaluation": {"structures"},
-    "engine": {"structures"},
+    "engine": {"data", "structures"},  # the predictor registers the data sets
 }
 # Only configs may bring two of these together.
 WIRED_STAGES = {"backbone", "categories", "transformer", "criterion", "detector"}
