@@ -19,6 +19,7 @@ model.selection.hidden_dim = 2 * WIDTH
 model.selection.dropout = 0.0
 model.selection.force_targets = True
 model.encoder.num_layers = 1
+model.encoder.first_level = 1  # the finest level goes straight to the decoder
 model.encoder.num_heads = 4
 model.encoder.hidden_dim = 2 * WIDTH
 model.encoder.fusion_dim = WIDTH

@@ -54,6 +54,7 @@ model = L(CQDINO)(
         fusion_heads=4,
         fusion_dropout=0.1,
         fusion_initial_scale=1e-4,
+        first_level=0,
     ),
     query_selection=L(QuerySelection)(dim="${model.neck.dim}", num_queries=900),
     denoising=L(Denoising)(

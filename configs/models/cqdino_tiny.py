@@ -18,6 +18,7 @@ model.selection.force_targets = False
 model.encoder.hidden_dim = 48
 model.encoder.fusion_dim = 32
 model.encoder.num_layers = 2
+model.encoder.first_level = 0
 model.query_selection.num_queries = 20
 model.decoder.hidden_dim = 48
 model.autocast_dtype = None

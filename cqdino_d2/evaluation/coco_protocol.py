@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from .detections import Detections
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def load_ground_truth(path: str | Path) -> COCO:
@@ -55,7 +53,7 @@ def coco_box_figures(
     """
     evaluation = COCOeval(ground_truth, _as_results(ground_truth, detections, category_ids), "bbox")
     evaluation.params.maxDets = [max_dets]
-    with _captured_output():
+    with _silence():
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"]  # (IoU, recall, category, area, maxDets)
@@ -115,16 +113,13 @@ def _as_results(ground_truth: COCO, detections: Detections, category_ids: np.nda
 def _indexed(content: dict[str, Any]) -> COCO:
     coco = COCO()
     coco.dataset = content
-    with _captured_output():
+    with _silence():
         coco.createIndex()
     return coco
 
 
 @contextlib.contextmanager
-def _captured_output() -> Any:
-    """Sends what pycocotools prints to the log."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+def _silence() -> Iterator[None]:
+    """Drops the progress that pycocotools prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
         yield
-    for line in printed.getvalue().splitlines():
-        _LOGGER.debug("pycocotools: %s", line)

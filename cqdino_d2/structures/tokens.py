@@ -32,6 +32,21 @@ class ImageTokens:
         """The same tokens with other features (B, T, C)."""
         return replace(self, features=features)
 
+    def split_at_level(self, level: int) -> tuple[Tensor, ImageTokens]:
+        """The features (B, T', C) of the levels before ``level``, and the tokens from it on."""
+        if level == 0:
+            return self.features[:, :0], self
+        start = int(self.level_start_index[level])
+        coarse = ImageTokens(
+            features=self.features[:, start:],
+            position=self.position[:, start:],
+            padding_mask=self.padding_mask[:, start:],
+            spatial_shapes=self.spatial_shapes[level:],
+            level_start_index=self.level_start_index[level:] - start,
+            valid_ratios=self.valid_ratios[:, level:],
+        )
+        return self.features[:, :start], coarse
+
     def grid_centres(self) -> Tensor:
         """Token centres (T, 2) in (x, y), each level's padded map being the unit square."""
         centres = []

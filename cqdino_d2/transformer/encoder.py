@@ -39,7 +39,11 @@ class DeformableEncoderLayer(nn.Module):
 
 
 class FusionEncoder(nn.Module):
-    """Per layer: image and categories exchange features, then the image attends to itself."""
+    """Per layer: image and categories exchange features, then the image attends to itself.
+
+    Args:
+        first_level: finer levels pass by the encoder unchanged (0 in the paper: none does).
+    """
 
     def __init__(
         self,
@@ -55,8 +59,12 @@ class FusionEncoder(nn.Module):
         fusion_dropout: float = 0.1,
         fusion_initial_scale: float = 1e-4,
         dropout: float = 0.0,
+        first_level: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 <= first_level < num_levels:
+            raise ValueError(f"first_level must be in 0..{num_levels - 1}, got {first_level}")
+        self.first_level = first_level
         self.fusion_layers = nn.ModuleList(
             BiAttention(
                 dim=dim,
@@ -70,7 +78,7 @@ class FusionEncoder(nn.Module):
         self.image_layers = nn.ModuleList(
             DeformableEncoderLayer(
                 dim=dim,
-                num_levels=num_levels,
+                num_levels=num_levels - first_level,
                 hidden_dim=hidden_dim,
                 num_heads=num_heads,
                 num_points=num_points,
@@ -83,14 +91,15 @@ class FusionEncoder(nn.Module):
         self, tokens: ImageTokens, categories: SelectedCategories
     ) -> tuple[ImageTokens, SelectedCategories]:
         """Both with new features of the same shapes."""
-        references = encoder_references(tokens)
+        fine, coarse = tokens.split_at_level(self.first_level)
+        references = encoder_references(coarse)
         for fuse, attend in zip(self.fusion_layers, self.image_layers, strict=True):
             image, text = fuse(
-                tokens.features, categories.features, tokens.padding_mask, categories.valid
+                coarse.features, categories.features, coarse.padding_mask, categories.valid
             )
-            tokens, categories = tokens.with_features(image), categories.with_features(text)
-            tokens = tokens.with_features(attend(tokens, references))
-        return tokens, categories
+            coarse, categories = coarse.with_features(image), categories.with_features(text)
+            coarse = coarse.with_features(attend(coarse, references))
+        return tokens.with_features(torch.cat([fine, coarse.features], dim=1)), categories
 
 
 def encoder_references(tokens: ImageTokens) -> Tensor:

@@ -92,7 +92,7 @@ def test_resumed_training_equals_an_unbroken_one(tmp_path):
 
 
 def test_two_processes_train_as_one_and_evaluate(tmp_path):
-    """Same losses, weights and figures from two halves of the batch as from the whole."""
+    """Same losses and weights from two halves of the batch; an evaluation gives their figures."""
     run(tmp_path / "one", "model.dropout=0")
     run(tmp_path / "two", "--num-cpu-processes", "2", "model.dropout=0")
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")

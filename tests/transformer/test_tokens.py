@@ -1,6 +1,8 @@
+import pytest
 import torch
 
-from cqdino_d2.transformer import ImageTokenizer
+from cqdino_d2.structures import SelectedCategories
+from cqdino_d2.transformer import FusionEncoder, ImageTokenizer
 from cqdino_d2.transformer.encoder import encoder_references
 from cqdino_d2.transformer.query_selection import token_anchors
 
@@ -41,3 +43,30 @@ def test_anchors_are_relative_to_the_image_and_double_per_level():
     torch.testing.assert_close(anchors[1, 9, :2], torch.tensor([1.5 / 4, 1.5 / 3]))
     assert not usable[1, 4 * 8 : 48].any()
     assert torch.isinf(logits[1][~usable[1]]).all()
+
+
+def test_levels_can_be_split_off():
+    tokens = make_tokens()
+    fine, coarse = tokens.split_at_level(1)
+    assert torch.equal(torch.cat([fine, coarse.features], dim=1), tokens.features)
+    assert coarse.spatial_shapes.tolist() == [[3, 4]]
+    assert coarse.level_start_index.tolist() == [0]
+    assert tokens.split_at_level(0)[1] is tokens
+
+
+def test_the_encoder_leaves_finer_levels_alone():
+    tokens = make_tokens()
+    categories = SelectedCategories(
+        features=torch.randn(2, 3, 8),
+        vocab_ids=torch.arange(3).expand(2, -1),
+        valid=torch.ones(2, 3, dtype=torch.bool),
+        logits=torch.zeros(2, 3),
+    )
+    encoder = FusionEncoder(
+        dim=8, num_levels=2, num_layers=2, num_heads=2, hidden_dim=8, fusion_dim=8, first_level=1
+    )
+    encoded, _ = encoder(tokens, categories)
+    assert torch.equal(encoded.features[:, :48], tokens.features[:, :48])
+    assert not torch.allclose(encoded.features[:, 48:], tokens.features[:, 48:])
+    with pytest.raises(ValueError, match="first_level"):
+        FusionEncoder(num_levels=2, first_level=2)
