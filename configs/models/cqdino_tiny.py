@@ -2,7 +2,12 @@
 
 from .cqdino_small import model
 
-model.backbone.model_args = dict(channels=[8, 16, 16, 32], stem_width=8, stem_type="")
+model.backbone.model_args = dict(
+    channels=[8, 16, 16, 32],
+    stem_width=8,
+    stem_type="",
+    norm_layer="groupnorm1",  # the same on one image as on many, in one process as in several
+)
 model.neck.in_channels = [16, 16, 32]
 model.neck.dim = 32
 model.neck.num_levels = 4

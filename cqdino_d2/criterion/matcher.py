@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -31,39 +33,51 @@ class HungarianMatcher:
 
     @torch.no_grad()
     def __call__(
-        self, logits: Tensor, boxes: Tensor, target_classes: Tensor, target_boxes: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Matches one image.
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        target_classes: Sequence[Tensor],
+        target_boxes: Sequence[Tensor],
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Matches every image of a batch.
 
         Args:
-            logits: (Q, K).
-            boxes: (Q, 4) cxcywh, normalised.
-            target_classes: (N, K) multi-hot over the slots; a row may be empty.
-            target_boxes: (N, 4) cxcywh, normalised.
+            logits: (B, Q, K).
+            boxes: (B, Q, 4) cxcywh, normalised.
+            target_classes: per image (N, K) multi-hot over the slots; a row may be empty.
+            target_boxes: per image (N, 4) cxcywh, normalised.
 
         Returns:
-            Two (min(Q, N),) int64 tensors: query ids ascending, and their boxes' ids.
+            Per image two (min(Q, N),) int64 tensors: query ids ascending, and their boxes' ids.
 
         Raises:
             FloatingPointError: a cost is not finite.
         """
+        counts = [len(image_boxes) for image_boxes in target_boxes]
+        cost = self._cost(logits, boxes, torch.cat(list(target_classes)), torch.cat(target_boxes))
+        cost = cost.cpu()
+        if not torch.isfinite(cost).all():
+            raise FloatingPointError("the matching cost is not finite: the model has diverged")
+        own_costs = [block[i] for i, block in enumerate(cost.split(counts, dim=-1))]
+        pairs = [linear_sum_assignment(own.numpy()) for own in own_costs]
+        return [
+            (torch.from_numpy(query_ids).to(logits.device), torch.from_numpy(ids).to(logits.device))
+            for query_ids, ids in pairs
+        ]
+
+    def _cost(
+        self, logits: Tensor, boxes: Tensor, target_classes: Tensor, target_boxes: Tensor
+    ) -> Tensor:
+        """(B, Q, boxes of the whole batch); only each image's own block is used."""
         cost = self.class_weight * self._class_cost(logits, target_classes)
         cost = cost + self.l1_weight * torch.cdist(boxes, target_boxes, p=1)
         giou = paired_generalized_iou(
-            cxcywh_to_xyxy(boxes)[:, None], cxcywh_to_xyxy(target_boxes)[None]
+            cxcywh_to_xyxy(boxes)[:, :, None], cxcywh_to_xyxy(target_boxes)
         )
-        cost = (cost - self.giou_weight * giou).cpu()
-        if not torch.isfinite(cost).all():
-            raise FloatingPointError("the matching cost is not finite: the model has diverged")
-        query_ids, target_ids = linear_sum_assignment(cost.numpy())
-        device = logits.device
-        return (
-            torch.as_tensor(query_ids, dtype=torch.int64, device=device),
-            torch.as_tensor(target_ids, dtype=torch.int64, device=device),
-        )
+        return cost - self.giou_weight * giou
 
     def _class_cost(self, logits: Tensor, target_classes: Tensor, eps: float = 1e-12) -> Tensor:
-        """(Q, N): what it costs to call query q by the categories of box n."""
+        """(B, Q, N): what it costs to call query q by the categories of box n."""
         p = logits.sigmoid()
         positive = -(p + eps).log() * self.alpha * (1 - p).pow(self.gamma)
         negative = -(1 - p + eps).log() * (1 - self.alpha) * p.pow(self.gamma)

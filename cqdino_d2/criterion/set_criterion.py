@@ -101,10 +101,7 @@ class SetCriterion(nn.Module):
         classes: Sequence[Tensor],
         targets: Sequence[ImageTargets],
     ) -> _Assignment:
-        pairs = [
-            self.matcher(logits[i], boxes[i], classes[i], target.boxes_cxcywh_norm)
-            for i, target in enumerate(targets)
-        ]
+        pairs = self.matcher(logits, boxes, classes, [t.boxes_cxcywh_norm for t in targets])
         images = [torch.full_like(query_ids, i) for i, (query_ids, _) in enumerate(pairs)]
         query_ids, target_ids = zip(*pairs, strict=True)
         return _Assignment(torch.cat(images), torch.cat(query_ids), torch.cat(target_ids))

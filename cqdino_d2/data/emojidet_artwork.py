@@ -96,7 +96,7 @@ def _subgroups_round_robin(emoji: Sequence[Emoji], rng: np.random.Generator) -> 
     return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
 
 
-def choose_emoji(emoji: Sequence[Emoji], count: int, seed: int, siblings: int = 4) -> list[Emoji]:
+def choose_emoji(emoji: Sequence[Emoji], count: int, seed: int, siblings: int = 2) -> list[Emoji]:
     """Chooses categories so that the tree over them has siblings at every level.
 
     Takes about ``count / siblings`` sub-groups, spread over the groups, and fills them evenly;

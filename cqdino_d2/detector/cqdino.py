@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -125,8 +126,10 @@ class CQDINO(nn.Module):
 
     def extract_maps(self, images: ImageList) -> tuple[list[Tensor], list[Tensor]]:
         """Backbone maps (float32) and the neck's L maps."""
-        device_type, dtype = images.tensor.device.type, self.autocast_dtype
-        with torch.autocast(device_type, dtype or torch.bfloat16, enabled=dtype is not None):
+        autocast = nullcontext()
+        if self.autocast_dtype is not None:
+            autocast = torch.autocast(images.tensor.device.type, self.autocast_dtype)
+        with autocast:
             maps = list(self.backbone(images.tensor).values())
             levels = self.neck(maps)
         return [x.float() for x in maps], [x.float() for x in levels]

@@ -64,15 +64,32 @@ def test_matcher_finds_the_cheapest_assignment():
         return generalized_box_iou(a, b)[0, 0]
 
     best = min(itertools.permutations(range(4), 3), key=total)
-    query_ids, target_ids = matcher(logits, boxes, classes, wanted)
+    [(query_ids, target_ids)] = matcher(logits[None], boxes[None], [classes], [wanted])
     assert tuple(query_ids[target_ids.argsort()].tolist()) == best
 
 
 def test_matcher_refuses_numbers_that_are_not_finite():
     with pytest.raises(FloatingPointError, match="diverged"):
         HungarianMatcher()(
-            torch.full((2, 3), torch.nan), torch.rand(2, 4), torch.eye(3)[:1], torch.rand(1, 4)
+            torch.full((1, 2, 3), torch.nan),
+            torch.rand(1, 2, 4),
+            [torch.eye(3)[:1]],
+            [torch.rand(1, 4)],
         )
+
+
+def test_images_of_a_batch_are_matched_apart():
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(3, 5, 4), torch.rand(3, 5, 4)
+    classes = [torch.eye(4)[:2], torch.zeros(0, 4), torch.eye(4)]
+    wanted = [torch.rand(len(rows), 4) for rows in classes]
+    together = HungarianMatcher()(logits, boxes, classes, wanted)
+    for i, (query_ids, target_ids) in enumerate(together):
+        [alone] = HungarianMatcher()(
+            logits[i : i + 1], boxes[i : i + 1], classes[i : i + 1], wanted[i : i + 1]
+        )
+        assert torch.equal(query_ids, alone[0]) and torch.equal(target_ids, alone[1])
+        assert len(target_ids) == len(wanted[i])
 
 
 def test_a_perfect_prediction_costs_next_to_nothing():

@@ -2,77 +2,22 @@
 
 import json
 import logging
-import os
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 
 import train_net
 from cqdino_d2.engine import Evaluation, Training, load_config
-
-ROOT = Path(__file__).parents[2]
-CONFIG = "tests/engine/toy_config.py"
-
-
-def command(folder, *arguments, config=CONFIG):
-    start = [sys.executable, "train_net.py", "--num-gpus", "0", "--config-file", config]
-    return [*start, *arguments, f"train.output_dir={folder}"]
-
-
-def environment():
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
-
-
-def run(folder, *arguments, expect=0, **kwargs):
-    done = subprocess.run(
-        command(folder, *arguments, **kwargs),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def losses(folder):
-    """Iteration -> every logged loss; one line per iteration at most."""
-    rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    rows = [row for row in rows if "total_loss" in row]
-    result = {
-        row["iteration"]: {k: v for k, v in row.items() if "loss" in k or k == "gradient_norm"}
-        for row in rows
-    }
-    assert len(result) == len(rows)
-    return result
-
-
-def kill_after_checkpoint(folder, name, *arguments):
-    """Starts a training and kills it (SIGKILL) some steps after it wrote a checkpoint."""
-    process = subprocess.Popen(command(folder, *arguments), cwd=ROOT, env=environment())
-    try:
-        end = time.monotonic() + 60
-        while len(losses(folder) if (folder / "metrics.json").exists() else ()) < 7:
-            assert process.poll() is None and time.monotonic() < end
-            time.sleep(0.02)
-        assert (folder / name).exists()
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
-def assert_same_weights(first, second):
-    weights = [torch.load(f / "model_final.pth", weights_only=True) for f in (first, second)]
-    for part in ("model", "ema"):
-        tensors = [content[part].get("weights", content[part]) for content in weights]
-        for key, value in tensors[0].items():
-            assert torch.equal(value, tensors[1][key]), key
+from tests.runs import (
+    CONFIG,
+    ROOT,
+    assert_same_weights,
+    command,
+    kill_after_checkpoint,
+    losses,
+    run,
+)
 
 
 def test_resumed_training_equals_an_unbroken_one(tmp_path):
