@@ -181,9 +181,9 @@ def main(arguments: list[str] | None = None) -> int:
     step(f"1/4 EmojiDet: {size.categories} emoji, {size.train_images} + {size.val_images} pictures")
     build_seconds = build_data(datasets / "emojidet", size)
     step(f"2/4 Training: {steps} steps")
-    train_seconds = run_train_net(
-        datasets, "--resume", f"train.output_dir={training}", f"train.max_iter={steps}"
-    )
+    settings = [f"train.output_dir={training}", f"train.max_iter={steps}"]
+    settings.append(f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}")
+    train_seconds = run_train_net(datasets, "--resume", *settings)
     step("3/4 Does the selection matter? Evaluation with categories drawn at random")
     random_ap = evaluate_random_selection(training, datasets)
     step("4/4 Prediction with Detectron2's DefaultPredictor")

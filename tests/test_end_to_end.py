@@ -12,7 +12,12 @@ from cqdino_d2.engine import get_predictor_cfg
 from tests.runs import ROOT, assert_same_weights, kill_after_checkpoint, losses, run
 
 CONFIG = "configs/emojidet/tiny_tree.py"
-SETTINGS = ["train.max_iter=10", "train.checkpointer.period=4", "train.log_period=1"]
+SETTINGS = [
+    "train.max_iter=10",
+    "train.checkpointer.period=4",
+    "train.log_period=1",
+    "train.log_window=1",
+]
 
 
 @pytest.fixture(scope="module")

@@ -7,5 +7,6 @@ optimizer.params.multipliers = dict()
 optimizer.lr = 1.5e-3
 optimizer.betas = (0.9, 0.99)
 optimizer.weight_decay = 1e-2
+optimizer.fused = True
 lr_multiplier.warmup_iter = 50
 lr_multiplier.warmup_factor = 0.02

@@ -13,3 +13,4 @@ train.log_period = 5
 dataloader.train.total_batch_size = 4
 dataloader.train.num_workers = 0
 dataloader.test.num_workers = 0
+lr_multiplier.warmup_iter = 2

@@ -1,14 +1,17 @@
 """A small model for pictures of 128 pixels: it learns from scratch on two CPU cores."""
 
+from detectron2.config import LazyCall as L
+
+from cqdino_d2.backbone import SmallResNet
+
 from .cqdino_swin_b import model
 
 WIDTH = 96
 
-model.backbone.name = "resnet10t"
-model.backbone.out_indices = [2, 3, 4]
-model.backbone.output_norm = False
-model.backbone.model_args = dict(channels=[48, 96, 160, 192], stem_width=24, stem_type="")
-model.neck.in_channels = [96, 160, 192]
+model.backbone = L(SmallResNet)(
+    stem_channels=16, channels=[48, 96, 192, 192], strides=[2, 2, 2, 1], num_outputs=2
+)
+model.neck.in_channels = [96, 192]
 model.neck.dim = WIDTH
 model.neck.num_levels = 3
 model.categories.dim = WIDTH

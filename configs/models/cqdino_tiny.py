@@ -2,13 +2,11 @@
 
 from .cqdino_small import model
 
-model.backbone.model_args = dict(
-    channels=[8, 16, 16, 32],
-    stem_width=8,
-    stem_type="",
-    norm_layer="groupnorm1",  # the same on one image as on many, in one process as in several
-)
-model.neck.in_channels = [16, 16, 32]
+model.backbone.stem_channels = 8
+model.backbone.channels = [8, 16, 32]
+model.backbone.strides = [2, 2, 2]
+model.backbone.group_norm = True
+model.neck.in_channels = [16, 32]
 model.neck.dim = 32
 model.neck.num_levels = 4
 model.neck.num_groups = 8

@@ -1,6 +1,7 @@
 """From pixels to feature maps of one width."""
 
 from .channel_mapper import ChannelMapper
+from .small_resnet import SmallResNet
 from .timm_backbone import TimmBackbone
 
-__all__ = ["ChannelMapper", "TimmBackbone"]
+__all__ = ["ChannelMapper", "SmallResNet", "TimmBackbone"]

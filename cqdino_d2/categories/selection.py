@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
+from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
 from ..layers import CrossAttention, FeedForward
@@ -121,6 +123,9 @@ class ImageGuidedSelection(nn.Module):
     def _pad(self, features: Tensor, vocab_ids: Tensor, logits: Tensor) -> SelectedCategories:
         """Fills up to K with masked slots."""
         missing = self.num_selected - vocab_ids.shape[1]
+        if missing:
+            message = f"K = {self.num_selected}, but there are only {vocab_ids.shape[1]} categories"
+            log_first_n(logging.WARNING, f"{message}: {missing} slots stay empty", key="message")
         valid = torch.ones_like(vocab_ids, dtype=torch.bool)
         pad = nn.functional.pad
         return SelectedCategories(

@@ -1,0 +1,95 @@
+import pytest
+import torch
+from timm.models.swin_transformer import SwinTransformerBlock
+
+from cqdino_d2.backbone import ChannelMapper, SmallResNet, TimmBackbone
+
+TINY_SWIN = dict(
+    name="swin_tiny_patch4_window7_224",
+    out_indices=[1, 2, 3],
+    output_norm=True,
+    model_args=dict(
+        img_size=64, embed_dim=8, depths=[1, 1, 2, 1], num_heads=[1, 2, 2, 2], window_size=4
+    ),
+)
+
+
+def make_small_resnet(**changes):
+    settings = dict(stem_channels=4, channels=[8, 12, 16, 16], strides=[2, 2, 2, 1], num_outputs=2)
+    return SmallResNet(**(settings | changes))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 91), (33, 128)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TimmBackbone(**TINY_SWIN),
+        lambda: TimmBackbone(name="resnet10t", out_indices=[2, 3, 4]),
+        make_small_resnet,
+    ],
+)
+def test_maps_are_as_announced(make, size):
+    backbone = make().eval()
+    with torch.no_grad():
+        maps = backbone(torch.randn(2, 3, *size))
+    shapes = backbone.output_shape()
+    assert list(maps) == list(shapes)
+    for name, feature_map in maps.items():
+        stride = shapes[name].stride
+        expected = (2, shapes[name].channels, -(-size[0] // stride), -(-size[1] // stride))
+        assert feature_map.shape == expected
+    strides = [shape.stride for shape in shapes.values()]
+    assert strides == sorted(strides)
+
+
+def test_swin_pads_to_whole_windows_before_the_shift():
+    """A shifted block on a 7 x 7 map is the block without padding on the map padded to 8 x 8."""
+    torch.manual_seed(0)
+    backbone = TimmBackbone(**TINY_SWIN).eval()
+    block = next(m for m in backbone.modules() if getattr(m, "shift_size", (0, 0)) != (0, 0))
+    plain = type(block).__mro__[1]
+    assert plain is SwinTransformerBlock
+    x = torch.randn(1, 7, 7, block.dim)
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 1, 0, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(block._attn(x), plain._attn(block, padded)[:, :7, :7])
+        assert not torch.allclose(block._attn(x), plain._attn(block, x)), "timm shifts first"
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(ValueError, match="no_such_net"):
+        TimmBackbone(name="no_such_net", out_indices=[1])
+
+
+def test_a_frozen_backbone_does_not_train():
+    backbone = TimmBackbone(name="resnet10t", out_indices=[4], frozen=True)
+    assert not any(p.requires_grad for p in backbone.parameters())
+
+
+def test_group_norm_makes_small_resnet_independent_of_the_batch():
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, 32, 32)
+    with_groups = make_small_resnet(group_norm=True).train()
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in with_groups.modules())
+    together, alone = with_groups(images)["stage2"][:1], with_groups(images[:1])["stage2"]
+    torch.testing.assert_close(together, alone)
+
+
+def test_channel_mapper_makes_extra_levels_from_the_last_backbone_map():
+    torch.manual_seed(0)
+    neck = ChannelMapper(in_channels=[6, 10], dim=8, num_levels=4, num_groups=4)
+    maps = [torch.randn(1, 6, 16, 12), torch.randn(1, 10, 8, 6)]
+    levels = neck(maps)
+    assert [tuple(x.shape) for x in levels] == [
+        (1, 8, 16, 12),
+        (1, 8, 8, 6),
+        (1, 8, 4, 3),
+        (1, 8, 2, 2),
+    ]
+    torch.testing.assert_close(levels[2], neck.extra[0](maps[1]))
+    torch.testing.assert_close(levels[3], neck.extra[1](levels[2]))
+
+
+def test_channel_mapper_refuses_too_few_levels():
+    with pytest.raises(ValueError, match="at least as many levels, got 1"):
+        ChannelMapper(in_channels=[6, 10], dim=8, num_levels=1)
