@@ -31,7 +31,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--object-size", default=[16, 48], help="longer side in pixels (default 16 48)", **pair)
     add("--objects", default=[2, 6], help="objects per picture (default 2 6)", **pair)
     add("--overlap", type=float, default=0.4, help="largest hidden share of one (default 0.4)")
-    add("--hue-shift", action="store_true", help="turn the hues of objects by up to 30 degrees")
+    add("--hue-shift", action="store_true", help="turn the hues of objects by up to 15 degrees")
     add("--grey-share", type=float, default=0.2, help="share of grey objects (default 0.2)")
     add("--zipf", type=float, default=0.0, help="exponent of the frequencies (0: balanced)")
     add(

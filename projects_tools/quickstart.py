@@ -38,7 +38,7 @@ class Size:
     steps: int
 
 
-FULL = Size(categories=96, train_images=8000, val_images=200, steps=2000)
+FULL = Size(categories=96, train_images=8000, val_images=200, steps=1800)
 SMOKE = Size(categories=24, train_images=200, val_images=50, steps=40)
 
 
@@ -77,7 +77,7 @@ def build_data(folder: Path, size: Size) -> float:
 
     started = time.monotonic()
     composition = CompositionSettings(
-        image_size=128, object_size=(16, 48), overlap=0.4, hue_shift=True, grey_share=0.2
+        image_size=128, object_size=(16, 48), overlap=0.3, hue_shift=True, grey_share=0.1
     )
     settings = EmojiDetSettings(
         categories=size.categories,

@@ -9,7 +9,7 @@ from .cqdino_swin_b import model
 WIDTH = 96
 
 model.backbone = L(SmallResNet)(
-    stem_channels=16, channels=[48, 96, 192, 192], strides=[2, 2, 2, 1], num_outputs=2
+    stem_channels=24, channels=[48, 96, 192, 192], strides=[2, 2, 2, 1], num_outputs=2
 )
 model.neck.in_channels = [96, 192]
 model.neck.dim = WIDTH
@@ -32,5 +32,7 @@ model.denoising.num_queries = 12
 model.decoder.num_layers = 2
 model.decoder.num_heads = 4
 model.decoder.hidden_dim = 4 * WIDTH
+model.criterion.class_weight = 3.0  # boxes are learnt sooner than 96 categories
+model.criterion.category_loss.weight = 2.0
 model.criterion.category_loss.loss.gamma_negative = 4.0
 model.autocast_dtype = "bfloat16"

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 VISIBLE_ALPHA = 64  # of 255; fainter pixels belong to no object
 _VISIBLE_TABLE = [255 * (alpha >= VISIBLE_ALPHA) for alpha in range(256)]
 _ROTATION_DEGREES = 20.0  # clock faces half an hour apart still differ
-_HUE_DEGREES = 30.0  # hearts and circles of different colours still differ
+_HUE_DEGREES = 15
 _PLACEMENT_TRIALS = 12
 
 
@@ -25,7 +25,7 @@ class CompositionSettings:
         object_size: least and most pixels of an object's longer side before others cover it.
         objects: least and most objects tried per picture.
         overlap: largest share of an object's pixels that others may cover, 0..1.
-        hue_shift: whether hues are turned, by up to 30 degrees.
+        hue_shift: whether hues are turned, by up to 15 degrees.
         grey_share: share of objects in grey, 0..1.
     """
 

@@ -37,11 +37,13 @@ class ExponentialMovingAverage:
         """Moves the average towards the model's present weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        for key, value in model.state_dict().items():
-            if value.is_floating_point():
-                self.weights[key].lerp_(value.to(self.weights[key]), 1 - decay)
-            else:
-                self.weights[key].copy_(value)
+        present = model.state_dict()
+        averaged = [key for key, value in present.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.weights[key] for key in averaged], [present[key] for key in averaged], 1 - decay
+        )
+        for key in present.keys() - set(averaged):
+            self.weights[key].copy_(present[key])
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:

@@ -145,11 +145,9 @@ class Trainer(TrainerBase):
         """Scales the gradients down to ``max_norm`` and returns the norm that they had."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        norms = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients])
-        norm = torch.linalg.vector_norm(norms).item()
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
         if math.isfinite(norm) and norm > self._max_norm:
-            for gradient in gradients:
-                gradient.mul_(self._max_norm / norm)
+            torch._foreach_mul_(gradients, self._max_norm / norm)
         return norm
 
     def _non_finite_gradients(self) -> list[str]:
