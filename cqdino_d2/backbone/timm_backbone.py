@@ -52,7 +52,7 @@ class TimmBackbone(Backbone):
         model_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        args = dict(model_args or {})
+        args = {key: _plain(value) for key, value in (model_args or {}).items()}
         if name.startswith("swin_"):
             args = {"strict_img_size": False, "always_partition": True} | args
         try:
@@ -105,6 +105,12 @@ class TimmBackbone(Backbone):
             name: x.contiguous(memory_format=_layout(x))
             for name, x in zip(self._out_features, maps, strict=True)
         }
+
+
+def _plain(value: Any) -> Any:
+    """timm wants lists and tuples where a config has sequences of its own."""
+    is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
+    return [_plain(item) for item in value] if is_sequence else value
 
 
 def _layout(x: Tensor) -> torch.memory_format:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ..layers import cxcywh_to_xyxy, paired_generalized_iou
 
+_WORST = 1e8
+
 
 class HungarianMatcher:
     """The cheapest assignment under class, L1 and GIoU costs (DETR, arXiv 2005.12872).
@@ -49,15 +51,11 @@ class HungarianMatcher:
 
         Returns:
             Per image two (min(Q, N),) int64 tensors: query ids ascending, and their boxes' ids.
-
-        Raises:
-            FloatingPointError: a cost is not finite.
+        A prediction that is not finite is matched last; the loss then shows where it came from.
         """
         counts = [len(image_boxes) for image_boxes in target_boxes]
         cost = self._cost(logits, boxes, torch.cat(list(target_classes)), torch.cat(target_boxes))
-        cost = cost.cpu()
-        if not torch.isfinite(cost).all():
-            raise FloatingPointError("the matching cost is not finite: the model has diverged")
+        cost = cost.nan_to_num(nan=_WORST, posinf=_WORST, neginf=_WORST).cpu()
         own_costs = [block[i] for i, block in enumerate(cost.split(counts, dim=-1))]
         pairs = [linear_sum_assignment(own.numpy()) for own in own_costs]
         return [

@@ -1,0 +1,156 @@
+"""From the names of the released CQ-DINO checkpoints to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+# What the released state dicts hold that this model computes itself.
+DERIVED_BUFFERS = re.compile(
+    r"backbone\.stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_index"
+)
+
+# (pattern of the released name, replacement). Each name is rewritten by all that match, in order.
+_RULES = [
+    (r"^backbone\.patch_embed\.projection\.", "backbone.body.patch_embed.proj."),
+    (r"^backbone\.patch_embed\.norm\.", "backbone.body.patch_embed.norm."),
+    (r"^backbone\.stages\.(\d+)\.blocks\.", r"backbone.body.layers_\1.blocks."),
+    (r"\.attn\.w_msa\.", ".attn."),
+    (r"^(backbone\..*)\.ffn\.layers\.0\.0\.", r"\1.mlp.fc1."),
+    (r"^(backbone\..*)\.ffn\.layers\.1\.", r"\1.mlp.fc2."),
+    (r"^neck\.convs\.(\d+)\.conv\.", r"neck.lateral.\1.0."),
+    (r"^neck\.convs\.(\d+)\.gn\.", r"neck.lateral.\1.1."),
+    (r"^neck\.extra_convs\.(\d+)\.conv\.", r"neck.extra.\1.0."),
+    (r"^neck\.extra_convs\.(\d+)\.gn\.", r"neck.extra.\1.1."),
+    (r"^level_embed$", "tokenizer.level_embedding"),
+    (r"^language_model\.label_embed$", "categories.embeddings"),
+    (r"^language_model\.wordvec_proj\.", "categories.projection."),
+    (r"^language_model\.label_norm\.", "categories.relation.norm."),
+    (r"^language_model\.label_attn\.self_attn\.", "categories.relation.attention."),
+    (r"^language_model\.label_attn\.norm\.", "categories.relation.norm."),
+    (r"^language_model\.image_proj\.", "selection.image_projection."),
+    (r"^language_model\.fc\.", "selection.score."),
+    (r"^language_model\.tagging_head\.encoder\.layer\.", "selection.layers."),
+    (r"\.crossattention\.self\.", ".attention."),
+    (r"\.crossattention\.output\.dense\.", ".attention.output."),
+    (r"\.crossattention\.output\.LayerNorm\.", ".norm."),
+    (r"\.intermediate\.dense\.", ".feed_forward.expand."),
+    (r"^(selection\..*\d)\.output\.dense\.", r"\1.feed_forward.contract."),
+    (r"^(selection\..*\d)\.output\.LayerNorm\.", r"\1.feed_forward.norm."),
+    (r"^text_feat_map\.", "selection.output_projection."),
+    (r"^(encoder\.fusion_layers\.\d+)\.layer_norm_v\.", r"\1.image_norm."),
+    (r"^(encoder\.fusion_layers\.\d+)\.layer_norm_l\.", r"\1.category_norm."),
+    (r"^(encoder\.fusion_layers\.\d+)\.gamma_v$", r"\1.image_scale"),
+    (r"^(encoder\.fusion_layers\.\d+)\.gamma_l$", r"\1.category_scale"),
+    (r"\.attn\.values_v_proj\.", ".image_value."),
+    (r"\.attn\.values_l_proj\.", ".category_value."),
+    (r"\.attn\.out_v_proj\.", ".image_output."),
+    (r"\.attn\.out_l_proj\.", ".category_output."),
+    (r"\.attn\.v_proj\.", ".image_query."),
+    (r"\.attn\.l_proj\.", ".category_query."),
+    (r"^encoder\.layers\.(\d+)\.self_attn\.", r"encoder.image_layers.\1.attention."),
+    (r"^encoder\.layers\.(\d+)\.norms\.0\.", r"encoder.image_layers.\1.norm."),
+    (r"^encoder\.layers\.(\d+)\.norms\.1\.", r"encoder.image_layers.\1.feed_forward.norm."),
+    (r"^encoder\.layers\.(\d+)\.ffn\.", r"encoder.image_layers.\1.ffn."),
+    (r"^(decoder\.layers\.\d+)\.self_attn\.attn\.", r"\1.self_attention."),
+    (r"^(decoder\.layers\.\d+)\.cross_attn_text\.attn\.", r"\1.category_attention."),
+    (r"^(decoder\.layers\.\d+)\.cross_attn\.", r"\1.image_attention."),
+    (r"^(decoder\.layers\.\d+)\.norms\.0\.", r"\1.self_norm."),
+    (r"^(decoder\.layers\.\d+)\.norms\.1\.", r"\1.category_norm."),
+    (r"^(decoder\.layers\.\d+)\.norms\.2\.", r"\1.image_norm."),
+    (r"^(decoder\.layers\.\d+)\.norms\.3\.", r"\1.feed_forward.norm."),
+    (r"\.ffn\.layers\.0\.0\.", ".feed_forward.expand."),
+    (r"\.ffn\.layers\.1\.", ".feed_forward.contract."),
+    (r"^decoder\.ref_point_head\.layers\.0\.", "decoder.position_mlp.0."),
+    (r"^decoder\.ref_point_head\.layers\.1\.", "decoder.position_mlp.2."),
+    (r"^query_embedding\.", "query_selection.content."),
+    (r"^memory_trans_fc\.", "query_selection.projection."),
+    (r"^memory_trans_norm\.", "query_selection.norm."),
+    (r"^dn_query_generator\.label_embedding\.", "denoising.content.embedding."),
+]
+_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in _RULES]
+_DOWNSAMPLE = re.compile(r"^backbone\.stages\.(\d+)\.downsample\.")
+_OUTPUT_NORM = re.compile(r"^backbone\.norm(\d+)\.")
+_HEAD = re.compile(r"^bbox_head\.(cls|reg)_branches\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class ReleasedConversion:
+    """A converted state dict and what became of each name.
+
+    Attributes:
+        weights: our name -> tensor.
+        released_name: our name -> released name.
+        derived: released names that are left out because the model computes them itself.
+    """
+
+    weights: dict[str, Tensor]
+    released_name: dict[str, str]
+    derived: tuple[str, ...]
+
+
+def convert_released_weights(
+    state: Mapping[str, Tensor], *, patch_merging: str = "microsoft"
+) -> ReleasedConversion:
+    """Renames the weights of a released CQ-DINO checkpoint, tree or self-attention, any size.
+
+    Args:
+        state: released name -> tensor.
+        patch_merging: order of the channels in the backbone's patch merging. The released
+            checkpoints have Microsoft's, which is also timm's and this project's; "mmdet" is that
+            of mmdetection's own Swin weights (same names and shapes) and gets reordered.
+
+    Raises:
+        ValueError: an unknown order, or two names that become one.
+    """
+    if patch_merging not in ("microsoft", "mmdet"):
+        raise ValueError(f"patch_merging must be 'microsoft' or 'mmdet', got {patch_merging!r}")
+    outputs = sorted({int(m[1]) for name in state if (m := _OUTPUT_NORM.match(name))})
+    heads = [int(m[2]) for name in state if (m := _HEAD.match(name))]
+    last_head = max(heads, default=-1)
+    weights: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    derived = []
+    for name, tensor in state.items():
+        if DERIVED_BUFFERS.fullmatch(name):
+            derived.append(name)
+            continue
+        ours = _rename(name, outputs, last_head)
+        if ours in weights:
+            raise ValueError(f"{name} and {origin[ours]} both become {ours}")
+        if patch_merging == "mmdet" and ".downsample." in ours:
+            tensor = _reorder_patch_merging(tensor)
+        weights[ours], origin[ours] = tensor, name
+    return ReleasedConversion(weights, origin, tuple(derived))
+
+
+def _rename(name: str, outputs: list[int], last_head: int) -> str:
+    """Our name; a name that no rule knows stays as it is and shows up as unexpected."""
+    if match := _DOWNSAMPLE.match(name):
+        # timm puts the merging in front of the next stage
+        return f"backbone.body.layers_{int(match[1]) + 1}.downsample.{name[match.end() :]}"
+    if match := _OUTPUT_NORM.match(name):
+        return f"backbone.norms.{outputs.index(int(match[1]))}.{name[match.end() :]}"
+    if match := _HEAD.match(name):
+        kind, rest = ("contrastive" if match[1] == "cls" else "box"), name[match.end() :]
+        if int(match[2]) == last_head:  # the last one scores the encoder's proposals
+            return f"query_selection.{kind}_head.{rest}"
+        return f"decoder.{kind}_heads.{match[2]}.{rest}"
+    for pattern, replacement in _COMPILED:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def _reorder_patch_merging(tensor: Tensor) -> Tensor:
+    """(..., 4C) from mmdetection's order, channel by channel, to Microsoft's, place by place.
+
+    The places of a 2 x 2 patch are (0,0), (0,1), (1,0), (1,1) there and (0,0), (1,0), (0,1), (1,1)
+    here, in (row, column).
+    """
+    if tensor.shape[-1] % 4:
+        return tensor
+    by_channel = tensor.unflatten(-1, (-1, 4))[..., [0, 2, 1, 3]]
+    return by_channel.transpose(-1, -2).flatten(-2)
