@@ -1,0 +1,38 @@
+"""The recorded numbers of the released implementation, where they are at hand.
+
+The fixtures (several MB of random weights each) are not in the repository; name their folder in
+CQDINO_PARITY_FIXTURES, or put it at ../shared/parity beside the checkout.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from projects_tools import check_parity
+from tests.tiny import ROOT
+
+FOLDER = Path(os.environ.get("CQDINO_PARITY_FIXTURES", ROOT.parent / "shared" / "parity"))
+FIXTURES = sorted(path for path in FOLDER.glob("*.json") if path.with_suffix(".npz").is_file())
+
+
+@pytest.mark.skipif(not FIXTURES, reason=f"no parity fixtures in {FOLDER}")
+def test_every_stage_agrees_with_the_released_implementation():
+    assert check_parity.main([str(path) for path in FIXTURES]) == 0
+
+
+@pytest.mark.skipif(not FIXTURES, reason=f"no parity fixtures in {FOLDER}")
+def test_a_wrong_stage_is_found(monkeypatch, capsys):
+    monkeypatch.setattr(check_parity, "TOLERANCE", 1e-12)
+    assert check_parity.main([str(FIXTURES[0])]) == 1
+    assert "DISAGREES in" in capsys.readouterr().out
+
+
+def test_what_is_no_fixture_is_named(tmp_path, capsys):
+    path = tmp_path / "x.json"
+    assert check_parity.main([str(path)]) == 1
+    path.write_text('{"variant": "other"}')
+    path.with_suffix(".npz").write_bytes(b"")
+    assert check_parity.main([str(path)]) == 1
+    out = capsys.readouterr().out
+    assert "no " in out and "'variant' must be in" in out
