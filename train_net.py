@@ -1,6 +1,6 @@
 """Trains or evaluates a detector from a lazy config.
 
-    python train_net.py --config-file configs/emojidet/small.py train.output_dir=output/small
+    python train_net.py --config-file configs/emojidet/quickstart.py train.output_dir=output/small
     python train_net.py --config-file ... --resume
     python train_net.py --config-file ... --eval-only train.init_checkpoint=output/small/...
 
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--num-gpus", type=int, help="per machine; default: 1 if there is one, else 0 (CPU)"
     )
     parser.add_argument(
-        "--num-cpu-processes", type=int, default=1, help="per machine, where no GPU is used"
+        "--num-cpu-processes", type=int, help="train on the CPU with so many processes per machine"
     )
     parser.add_argument("--num-machines", type=int, default=1)
     parser.add_argument("--machine-rank", type=int, default=0)
@@ -88,13 +88,15 @@ def main() -> None:
     """Starts the processes and passes their exit code on."""
     parser = build_parser()
     args = parser.parse_intermixed_args()
+    if args.num_gpus and args.num_cpu_processes:
+        parser.error("--num-gpus and --num-cpu-processes exclude each other")
     if args.num_gpus is None:
-        args.num_gpus = min(1, torch.cuda.device_count())
+        args.num_gpus = 0 if args.num_cpu_processes else min(1, torch.cuda.device_count())
     try:
         launch(
             run_process,
             args=(args,),
-            processes_per_machine=args.num_gpus or args.num_cpu_processes,
+            processes_per_machine=args.num_gpus or args.num_cpu_processes or 1,
             num_machines=args.num_machines,
             machine_rank=args.machine_rank,
             dist_url=args.dist_url,

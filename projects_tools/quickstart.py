@@ -38,7 +38,7 @@ class Size:
     steps: int
 
 
-FULL = Size(categories=96, train_images=8000, val_images=200, steps=2100)
+FULL = Size(categories=96, train_images=8000, val_images=200, steps=2000)
 SMOKE = Size(categories=24, train_images=200, val_images=50, steps=40)
 
 
@@ -47,7 +47,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=Path("output/quickstart"))
+    parser.add_argument("--output", type=Path, help="default: output/quickstart, or output/smoke")
     parser.add_argument(
         "--smoke", action="store_true", help="a minute: runs every step, learns next to nothing"
     )
@@ -68,6 +68,12 @@ def run_train_net(datasets: Path, *arguments: str) -> float:
     environment = os.environ | {"DETECTRON2_DATASETS": str(datasets)}
     subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment)
     return time.monotonic() - started
+
+
+def override(key: str, path: Path) -> str:
+    """An override of the config by a path, quoted so that any folder name will do."""
+    escaped = str(path).replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def build_data(folder: Path, size: Size) -> float:
@@ -102,8 +108,8 @@ def evaluate_random_selection(training: Path, datasets: Path) -> float:
     run_train_net(
         datasets,
         "--eval-only",
-        f"train.init_checkpoint={training / 'model_inference.pth'}",
-        f"train.output_dir={folder}",
+        override("train.init_checkpoint", training / "model_inference.pth"),
+        override("train.output_dir", folder),
         "model.selection.ranking=random",
     )
     return read_results(folder)["AP"]
@@ -174,14 +180,16 @@ def main(arguments: list[str] | None = None) -> int:
     size = SMOKE if given.smoke else FULL
     steps = given.steps or size.steps
     started = time.monotonic()
-    output = given.output.resolve()
+    output = (
+        given.output or ROOT / "output" / ("smoke" if given.smoke else "quickstart")
+    ).resolve()
     datasets, training = output / "datasets", output / "training"
     datasets.mkdir(parents=True, exist_ok=True)
 
     step(f"1/4 EmojiDet: {size.categories} emoji, {size.train_images} + {size.val_images} pictures")
     build_seconds = build_data(datasets / "emojidet", size)
     step(f"2/4 Training: {steps} steps")
-    settings = [f"train.output_dir={training}", f"train.max_iter={steps}"]
+    settings = [override("train.output_dir", training), f"train.max_iter={steps}"]
     settings.append(f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}")
     train_seconds = run_train_net(datasets, "--resume", *settings)
     step("3/4 Does the selection matter? Evaluation with categories drawn at random")
@@ -212,4 +220,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except FileExistsError as error:
+        sys.exit(f"[quickstart] {error}\nRemove that folder, or name another with --output.")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)

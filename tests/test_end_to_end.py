@@ -35,8 +35,8 @@ def use_datasets(datasets, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
 
 
-def train(folder, *arguments):
-    return run(folder, *SETTINGS, *arguments, config=CONFIG)
+def train(folder, *arguments, expect=0):
+    return run(folder, *SETTINGS, *arguments, config=CONFIG, expect=expect)
 
 
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
@@ -84,3 +84,18 @@ def test_missing_data_is_named(tmp_path, monkeypatch):
     log = run(tmp_path / "run", config=CONFIG, expect=2)
     assert "emojidet_train.json" in log and "make_emojidet.py" in log
     assert not list((tmp_path / "run").glob("*.pth"))
+
+
+def test_a_second_training_in_a_used_folder_can_be_resumed(tmp_path):
+    """What the first one left is not counted among the checkpoints to keep."""
+    train(tmp_path, "train.max_iter=12")
+    train(tmp_path, "train.max_iter=4")
+    assert (tmp_path / "model_0000003.pth").is_file()
+    assert "were done before" in train(tmp_path, "--resume", "train.max_iter=4")
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save({"meta": {"epoch": 1}, "state_dict": {"a": torch.zeros(1)}}, path)
+    log = train(tmp_path / "run", "--eval-only", f"train.init_checkpoint={path}", expect=2)
+    assert "other.pth holds ['model']" in log or "other.pth holds ['meta'" in log

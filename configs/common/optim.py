@@ -1,4 +1,4 @@
-"""AdamW with a slow backbone and category part (METHOD: rate x 0.01, decay x 10)."""
+"""AdamW with a slow backbone and category part (rate x 0.01, decay x 10, as released)."""
 
 from detectron2.config import LazyCall as L
 from torch.optim import AdamW

@@ -46,6 +46,7 @@ dataloader = OmegaConf.create(
             dataset_name="${dataloader.test.dataset.names}",
             max_dets=300,
             output_dir="${train.output_dir}",
+            vocabulary="${vocabulary}",
         ),
     )
 )

@@ -6,7 +6,7 @@ from ..models.cqdino_small import model
 from .optim import lr_multiplier, optimizer
 
 train.output_dir = "output/quickstart"
-train.max_iter = 2100
+train.max_iter = 2000
 train.eval_period = 0
 train.checkpointer.period = 500
 train.clip_grad.max_norm = 1.0

@@ -17,7 +17,7 @@ from cqdino_d2.transformer import (
 
 model = L(CQDINO)(
     backbone=L(TimmBackbone)(
-        name="swin_base_patch4_window12_384",
+        name="swin_base_patch4_window12_384.ms_in22k",
         out_indices=[1, 2, 3],
         output_norm=True,
         pretrained=False,

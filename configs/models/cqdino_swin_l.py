@@ -2,7 +2,7 @@
 
 from .cqdino_swin_b import model
 
-model.backbone.name = "swin_large_patch4_window12_384"
+model.backbone.name = "swin_large_patch4_window12_384.ms_in22k"
 model.backbone.out_indices = [0, 1, 2, 3]
 model.backbone.model_args.drop_path_rate = 0.2
 model.neck.in_channels = [192, 384, 768, 1536]

@@ -24,9 +24,14 @@ class _BasicBlock(nn.Module):
             _conv(fan_out, fan_out, 3, 1),
             norm(fan_out),
         )
-        self.shortcut: nn.Module = nn.Identity()
+        # pooling before the 1x1 convolution (ResNet-D): a strided one drops three of four cells,
+        # and its backward pass corrupts memory in oneDNN with 8 channels (torch 2.14.1, CPU)
+        shortcut: list[nn.Module] = []
+        if stride > 1:
+            shortcut.append(nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False))
         if stride > 1 or fan_in != fan_out:
-            self.shortcut = nn.Sequential(_conv(fan_in, fan_out, 1, stride), norm(fan_out))
+            shortcut += [_conv(fan_in, fan_out, 1, 1), norm(fan_out)]
+        self.shortcut = nn.Sequential(*shortcut)
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class ImageGuidedSelection(nn.Module):
         ranking: "score", or "random" for the check that the selection matters.
 
     Raises:
-        ValueError: an unknown ranking.
+        ValueError: an unknown ranking, or no category to select.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class ImageGuidedSelection(nn.Module):
         super().__init__()
         if ranking not in ("score", "random"):
             raise ValueError(f"ranking must be 'score' or 'random', got {ranking!r}")
+        if num_selected < 1:
+            raise ValueError(f"num_selected (K) must be at least 1, got {num_selected}")
         self.num_selected, self.force_targets, self.ranking = num_selected, force_targets, ranking
         self.image_projection = nn.Linear(map_channels, image_dim)
         self.layers = nn.ModuleList(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..layers import cxcywh_to_xyxy, paired_generalized_iou
 
-_WORST = 1e8
+_WORST = 1e8  # above any finite cost
 
 
 class HungarianMatcher:
@@ -43,6 +43,8 @@ class HungarianMatcher:
     ) -> list[tuple[Tensor, Tensor]]:
         """Matches every image of a batch.
 
+        A prediction that is not finite is matched last; the loss then shows where it came from.
+
         Args:
             logits: (B, Q, K).
             boxes: (B, Q, 4) cxcywh, normalised.
@@ -51,7 +53,6 @@ class HungarianMatcher:
 
         Returns:
             Per image two (min(Q, N),) int64 tensors: query ids ascending, and their boxes' ids.
-        A prediction that is not finite is matched last; the loss then shows where it came from.
         """
         counts = [len(image_boxes) for image_boxes in target_boxes]
         cost = self._cost(logits, boxes, torch.cat(list(target_classes)), torch.cat(target_boxes))

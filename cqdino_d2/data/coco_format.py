@@ -170,7 +170,13 @@ def _add_annotations(
                 f"{path}: annotation {annotation.get('id')} has the unknown category id "
                 f"{annotation['category_id']}; the file lists {len(vocab_id_of)} categories"
             )
-        box_xywh, event = _clip_box(annotation["bbox"], record["width"], record["height"])
+        try:
+            box_xywh, event = _clip_box(annotation["bbox"], record["width"], record["height"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: annotation {annotation.get('id')} has the bbox "
+                f"{annotation.get('bbox')!r}, expected four numbers"
+            ) from error
         if event is not None:
             counts[event] += 1
             if event != "clipped":

@@ -219,12 +219,12 @@ def dataset_vocabulary(name: str) -> Vocabulary:
         name: a data set registered by `register_all` or `register_coco_like`.
 
     Raises:
-        KeyError: no such data set was registered here.
+        ValueError: no such data set was registered here.
         FileNotFoundError: the annotation or tree file is missing.
         ValueError: a file that cannot be understood, or a tree that does not fit.
     """
     if name not in _sources:
-        raise KeyError(
+        raise ValueError(
             f"data set {name!r} is not registered; call register_all(root) or register_coco_like "
             f"first (registered: {sorted(_sources)})"
         )

@@ -16,6 +16,8 @@ from ..layers import xyxy_to_cxcywh
 from ..structures import ImageTargets
 from .from_cfg import modules_from_cfg
 
+_AUTOCAST_DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 @META_ARCH_REGISTRY.register()
 class CQDINO(nn.Module):
@@ -64,7 +66,11 @@ class CQDINO(nn.Module):
         self.criterion, self.post_processor = criterion, post_processor
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
-        self.autocast_dtype = getattr(torch, autocast_dtype) if autocast_dtype else None
+        if autocast_dtype not in _AUTOCAST_DTYPES:
+            raise ValueError(
+                f"autocast_dtype must be in {list(_AUTOCAST_DTYPES)}, got {autocast_dtype!r}"
+            )
+        self.autocast_dtype = _AUTOCAST_DTYPES[autocast_dtype]
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

@@ -180,7 +180,15 @@ class AtomicCheckpointer(DetectionCheckpointer):
             ) from error
         if not isinstance(content, dict):
             raise ValueError(f"{filename} holds a {type(content).__name__}, expected a dict")
-        return content if "model" in content else {"model": content}
+        content = content if "model" in content else {"model": content}
+        average = content["ema"]["weights"] if "ema" in content else {}
+        for weights in (content["model"], average):
+            if not _are_tensors(weights):
+                raise ValueError(
+                    f"{filename} holds {sorted(content)[:8]}, expected a dict of named tensors, or "
+                    "one under 'model'"
+                )
+        return content
 
     def _take(self, weights: dict[str, Tensor], path: str, *, strict: bool) -> WeightsReport:
         report = WeightsReport.compare(weights, self.model)
@@ -190,3 +198,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         log = self.logger.info if report.complete else self.logger.warning
         log("Loaded %s: %s", path, report.describe())
         return report
+
+
+def _are_tensors(weights: Any) -> bool:
+    return isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())

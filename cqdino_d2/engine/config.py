@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ..structures import Vocabulary
+from ..structures import Vocabulary, load_vocabulary
 
 _TOP_LEVEL = ("model", "vocabulary", "dataloader", "optimizer", "lr_multiplier", "train")
 
@@ -69,6 +69,14 @@ def _check_key(cfg: DictConfig, key: str) -> None:
             hint = f"did you mean {near[0]!r}" if near else f"it has {sorted(known)}"
             raise ValueError(f"cannot override {key}: {where} has no {part!r} ({hint})")
         node = node[part]
+
+
+def use_saved_vocabulary(cfg: DictConfig, weights: str | Path) -> bool:
+    """Takes the ``vocabulary.json`` that lies beside the weights, if there is one."""
+    saved = Path(weights).with_name("vocabulary.json")
+    if saved.is_file():
+        cfg.vocabulary = LazyCall(load_vocabulary)(path=str(saved.resolve()))
+    return saved.is_file()
 
 
 def share_vocabulary(cfg: DictConfig) -> Vocabulary:

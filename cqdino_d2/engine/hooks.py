@@ -84,7 +84,7 @@ def build_hooks(
     ]
     return [
         *timing,
-        _periodic_checkpointer(checkpointer, saving.period, saving.max_to_keep),
+        _periodic_checkpointer(checkpointer, saving.period, saving.max_to_keep, start_iter),
         exporter,
         evaluation,
         hooks.PeriodicWriter(writers, settings.log_period),
@@ -92,12 +92,13 @@ def build_hooks(
 
 
 def _periodic_checkpointer(
-    checkpointer: AtomicCheckpointer, period: int, max_to_keep: int | None
+    checkpointer: AtomicCheckpointer, period: int, max_to_keep: int | None, start_iter: int
 ) -> hooks.PeriodicCheckpointer:
     """Detectron2's hook; checkpoints of the run that is resumed count among those to keep."""
     hook = hooks.PeriodicCheckpointer(checkpointer, period, max_to_keep=max_to_keep)
-    numbered = Path(checkpointer.save_dir).glob("model_[0-9]*.pth")
-    hook.recent_checkpoints = [str(path) for path in sorted(numbered)]
+    numbered = sorted(Path(checkpointer.save_dir).glob("model_[0-9]*.pth"))
+    earlier = [path for path in numbered if int(path.stem.removeprefix("model_")) < start_iter]
+    hook.recent_checkpoints = [str(path) for path in earlier]
     return hook
 
 

@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from detectron2.config import CfgNode, LazyCall, get_cfg, instantiate
+from detectron2.config import CfgNode, get_cfg, instantiate
 from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig
 
-from ..structures import Vocabulary, load_vocabulary
+from ..structures import Vocabulary
 from .checkpointer import AtomicCheckpointer
-from .config import disable_pretrained, dotted_name, load_config, plain_container
+from .config import (
+    disable_pretrained,
+    dotted_name,
+    load_config,
+    plain_container,
+    use_saved_vocabulary,
+)
 from .training import choose_device
 
 
@@ -31,7 +37,8 @@ def get_predictor_cfg(
 
     Args:
         config_file: a file of ``configs/``, or the ``config.yaml`` of a training.
-        weights: a checkpoint; an empty string predicts with random weights.
+        weights: a checkpoint, best a training's ``model_inference.pth`` (the averaged weights
+            where it averaged); an empty string predicts with random weights.
         overrides: ``key=value`` for the lazy config.
         device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
 
@@ -43,10 +50,8 @@ def get_predictor_cfg(
         raise FileNotFoundError(f"there is no checkpoint {weights}")
     lazy = load_config(config_file, overrides)
     disable_pretrained(lazy.model)
-    saved_vocabulary = Path(weights).with_name("vocabulary.json") if weights else None
-    if saved_vocabulary is not None and saved_vocabulary.is_file():
-        lazy.vocabulary = LazyCall(load_vocabulary)(path=str(saved_vocabulary.resolve()))
-    elif _reads_a_dataset(lazy.vocabulary):
+    saved = bool(weights) and use_saved_vocabulary(lazy, weights)
+    if not saved and _reads_a_dataset(lazy.vocabulary):
         from ..data import register_all  # prediction with a saved vocabulary needs no data set
 
         register_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import logging
@@ -20,9 +21,9 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor, nn
 
-from ..structures import Vocabulary
+from ..structures import Vocabulary, load_vocabulary
 from .checkpointer import AtomicCheckpointer, write_atomically
-from .config import disable_pretrained, share_vocabulary
+from .config import disable_pretrained, share_vocabulary, use_saved_vocabulary
 from .ema import ExponentialMovingAverage
 from .hooks import build_hooks
 from .seeding import seed_generators
@@ -75,7 +76,9 @@ class Evaluation:
         """
         if not cfg.train.init_checkpoint:
             raise ValueError("an evaluation needs train.init_checkpoint=PATH")
+        seed_generators(cfg.train.seed)
         disable_pretrained(cfg.model)
+        use_saved_vocabulary(cfg, cfg.train.init_checkpoint)
         share_vocabulary(cfg)
         Path(cfg.train.output_dir).mkdir(parents=True, exist_ok=True)
         model = instantiate(cfg.model).to(choose_device(cfg.train.device))
@@ -137,7 +140,7 @@ class Training:
     ) -> Training:
         """Builds everything and loads what there is to load.
 
-        Writes ``config.yaml`` and ``vocabulary.json`` into ``train.output_dir``.
+        Writes ``config.yaml`` and ``vocabulary.json`` into ``train.output_dir`` once all is ready.
 
         Args:
             cfg: the whole config; it is filled in.
@@ -148,11 +151,15 @@ class Training:
             ValueError: something in the config or a file does not fit.
             FileNotFoundError: a file is missing.
         """
-        settings = cfg.train
+        settings, as_given = cfg.train, copy.deepcopy(cfg)
+        Path(settings.output_dir).mkdir(parents=True, exist_ok=True)
         resume = resume and Path(settings.output_dir, "last_checkpoint").is_file()
         device = choose_device(settings.device)
         seed_generators(settings.seed)
-        model = _build_model(cfg, load_embeddings=None if resume else load_embeddings).to(device)
+        vocabulary = share_vocabulary(cfg)
+        if resume:
+            _check_same_vocabulary(settings.output_dir, vocabulary)
+        model = _build_model(cfg, vocabulary, None if resume else load_embeddings).to(device)
         ema = None
         if settings.ema.enabled:
             ema = ExponentialMovingAverage(model=model, decay=settings.ema.decay)
@@ -183,6 +190,8 @@ class Training:
             evaluate=evaluation.run,
         )
         trainer.register_hooks(hooks)
+        if comm.is_main_process():
+            _describe_run(Path(settings.output_dir), as_given, vocabulary)
         return cls(trainer, evaluation, start_iter, settings.max_iter)
 
     def run(self) -> None:
@@ -194,21 +203,33 @@ class Training:
             self.evaluation.run()
 
 
-def _build_model(cfg: DictConfig, *, load_embeddings: EmbeddingLoader | None) -> nn.Module:
+def _check_same_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
+    """Raises ValueError if a training in the folder had other categories."""
+    path = Path(folder, "vocabulary.json")
+    if path.is_file() and load_vocabulary(path).dataset_ids != vocabulary.dataset_ids:
+        raise ValueError(f"cannot resume: {path} has other categories than this config's data set")
+
+
+def _describe_run(folder: Path, cfg: DictConfig, vocabulary: Vocabulary) -> None:
+    """Writes the config and the vocabulary, each whole or not at all."""
+    temporary = folder / "config.tmp.yaml"
+    LazyConfig.save(cfg, str(temporary))
+    temporary.replace(folder / "config.yaml")
+    vocabulary.save(folder / "vocabulary.json")
+
+
+def _build_model(
+    cfg: DictConfig, vocabulary: Vocabulary, load_embeddings: EmbeddingLoader | None
+) -> nn.Module:
     """The model with the weights that a training starts from.
 
     Args:
-        cfg: the whole config; its vocabulary is made.
+        cfg: the whole config.
+        vocabulary: of the config.
         load_embeddings: see `Training.prepare`; None leaves all loading to the checkpoint that
             is resumed from.
     """
-    settings, folder = cfg.train, Path(cfg.train.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    if comm.is_main_process():
-        LazyConfig.save(cfg, str(folder / "config.yaml"))
-    vocabulary = share_vocabulary(cfg)
-    if comm.is_main_process():
-        vocabulary.save(folder / "vocabulary.json")
+    settings = cfg.train
     if load_embeddings is None:
         disable_pretrained(cfg.model)
         return instantiate(cfg.model)

@@ -16,6 +16,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from pycocotools.coco import COCO
 
+from ..structures import Vocabulary
 from .category_recall import category_recall
 from .coco_protocol import coco_box_figures, load_ground_truth
 from .detections import Detections
@@ -31,21 +32,31 @@ class CategoryDetectionEvaluator(DatasetEvaluator):
             ``thing_dataset_id_to_contiguous_id``.
         max_dets: detections per image that count.
         output_dir: gets the predictions as a COCO results file; None writes none.
+        vocabulary: what the model's ``pred_classes`` mean; None takes the data set's own categories
+            from its metadata. Categories of the data set that it lacks are an error.
 
     Raises:
         ValueError: the metadata lacks an entry.
     """
 
     def __init__(
-        self, *, dataset_name: str, max_dets: int = 300, output_dir: str | None = None
+        self,
+        *,
+        dataset_name: str,
+        max_dets: int = 300,
+        output_dir: str | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         metadata = MetadataCatalog.get(dataset_name)
-        for entry in ("json_file", "thing_dataset_id_to_contiguous_id"):
+        id_map = "thing_dataset_id_to_contiguous_id"
+        for entry in ("json_file",) if vocabulary else ("json_file", id_map):
             if not hasattr(metadata, entry):
                 raise ValueError(f"the metadata of data set {dataset_name!r} has no {entry}")
         self._dataset_name = dataset_name
         self._json_file: str = metadata.json_file
-        self._vocab_id_of: Mapping[int, int] = metadata.thing_dataset_id_to_contiguous_id
+        self._vocab_id_of: Mapping[int, int] = (
+            vocabulary.vocab_id_of if vocabulary else getattr(metadata, id_map)
+        )
         self._max_dets = max_dets
         self._output_dir = output_dir
         self._ground_truth: COCO | None = None

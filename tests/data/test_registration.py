@@ -118,5 +118,5 @@ def test_names_of_others_are_refused(tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(KeyError, match="'nothing' is not registered"):
+    with pytest.raises(ValueError, match="'nothing' is not registered"):
         dataset_vocabulary("nothing")
