@@ -172,7 +172,7 @@ def _add_annotations(
             )
         try:
             box_xywh, event = _clip_box(annotation["bbox"], record["width"], record["height"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{path}: annotation {annotation.get('id')} has the bbox "
                 f"{annotation.get('bbox')!r}, expected four numbers"

@@ -110,6 +110,8 @@ def test_cut_short_json_has_no_categories(tmp_path):
         ({"categories": v3det_categories() * 2}, "category ids are listed more than once"),
         ({"categories": []}, "'categories' must be a list"),
         ({"annotations": [{"id": 3, "image_id": 1, "category_id": 1}]}, "lacks the field 'bbox'"),
+        ({"annotations": [box_row(7, 1, 1, [0] * 4) | {"bbox": [1, 2]}]}, "annotation 7 .*four"),
+        ({"annotations": [box_row(7, 1, 1, [0] * 4) | {"bbox": None}]}, "annotation 7 .*None"),
     ],
 )
 def test_bad_content(tmp_path, changes, message):

@@ -22,6 +22,9 @@ dataloader = dict(
     ),
     evaluator=L(ToyEvaluator)(),
 )
+optimizer.params.multipliers = dict(
+    backbone=dict(lr=0.01, weight_decay=10.0), categories=dict(lr=0.01, weight_decay=10.0)
+)
 optimizer.lr = 1e-2
 lr_multiplier.warmup_iter = 3
 train.update(
