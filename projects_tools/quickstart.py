@@ -135,9 +135,10 @@ def predict(training: Path, datasets: Path, output: Path) -> None:
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
     """Writes one flat dict, whole or not at all."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(metrics, indent=2) + "\n")
-    temporary.replace(path)
+    from cqdino_d2.structures import write_atomically
+
+    text = json.dumps(metrics, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def unmet_expectations(metrics: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Training, checkpoints and the config for Detectron2's predictor."""
 
-from .checkpointer import AtomicCheckpointer, CheckpointWriteError, WeightsReport, write_atomically
+from ..structures import CheckpointWriteError, write_atomically
+from .checkpointer import AtomicCheckpointer, WeightsReport
 from .config import load_config, share_vocabulary
 from .ema import ExponentialMovingAverage
 from .launch import LaunchError, launch

@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+from ..structures import write_atomically
+
 _NAMED_KEYS = 8
-
-
-class CheckpointWriteError(OSError):
-    """A file could not be written whole; what stood under its name before is untouched."""
-
-
-def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Writes a file under a temporary name beside it, then renames it.
-
-    Args:
-        path: the file; its folder must exist.
-        write: puts the content into the open binary file.
-
-    Raises:
-        CheckpointWriteError: the content could not be written, for instance on a full disk. The
-            temporary file is removed.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into RuntimeErrors
-        free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0.0
-        raise CheckpointWriteError(
-            f"could not write {path} ({error}); {free:.0f} MiB are free there. "
-            "Files written earlier are untouched"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

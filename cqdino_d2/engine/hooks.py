@@ -13,7 +13,8 @@ from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
 from torch import nn
 
-from .checkpointer import AtomicCheckpointer, write_atomically
+from ..structures import write_atomically
+from .checkpointer import AtomicCheckpointer
 from .ema import ExponentialMovingAverage
 
 INFERENCE_WEIGHTS = "model_inference.pth"

@@ -21,8 +21,8 @@ from detectron2.utils import comm
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor, nn
 
-from ..structures import Vocabulary, load_vocabulary
-from .checkpointer import AtomicCheckpointer, write_atomically
+from ..structures import Vocabulary, load_vocabulary, write_atomically
+from .checkpointer import AtomicCheckpointer
 from .config import disable_pretrained, share_vocabulary, use_saved_vocabulary
 from .ema import ExponentialMovingAverage
 from .hooks import build_hooks

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from pycocotools.coco import COCO
 
-from ..structures import Vocabulary
+from ..structures import Vocabulary, write_atomically
 from .category_recall import category_recall
 from .coco_protocol import coco_box_figures, load_ground_truth
 from .detections import Detections
@@ -173,13 +172,8 @@ class CategoryDetectionEvaluator(DatasetEvaluator):
         )
         names = ("image_id", "category_id", "bbox", "score")
         path = folder / "coco_instances_results.json"
-        temporary = path.with_suffix(".json.tmp")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump([dict(zip(names, row, strict=True)) for row in rows], file)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        text = json.dumps([dict(zip(names, row, strict=True)) for row in rows])
+        write_atomically(path, lambda file: file.write(text.encode()))
         _LOGGER.info("Wrote %d detections to %s", len(detections), path)
 
     def _log(self, results: Mapping[str, Mapping[str, float]]) -> None:

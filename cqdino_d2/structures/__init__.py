@@ -6,6 +6,7 @@ Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1
 (0..K-1 among the categories an image selected, -1 = not selected).
 """
 
+from .atomic_file import CheckpointWriteError, write_atomically
 from .categories import SelectedCategories
 from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
 from .hierarchy import CategoryHierarchy, RaggedIndex
@@ -13,6 +14,8 @@ from .tokens import ImageTokens
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 __all__ = [
+    "CheckpointWriteError",
+    "write_atomically",
     "CategoryHierarchy",
     "DecoderOutput",
     "DenoisingGroup",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from .atomic_file import write_atomically
 from .hierarchy import CategoryHierarchy
 
 _FORMAT = "cqdino_d2.vocabulary.v1"
@@ -55,13 +55,8 @@ class Vocabulary:
             "parents": [hierarchy.parents[node].tolist() for node in range(hierarchy.num_nodes)],
             "levels": hierarchy.levels.tolist(),
         }
-        temporary = f"{path}.{os.getpid()}.tmp"
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(content, file, ensure_ascii=False)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        text = json.dumps(content, ensure_ascii=False)
+        write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def load_vocabulary(path: str | Path) -> Vocabulary:
