@@ -136,8 +136,12 @@ def extension_arguments() -> dict[str, Any]:
         "cqdino_d2._C",
         sources,
         define_macros=[("CQDINO_BUILD_TAG", f'"{parts["build_tag"](PACKAGE)}"')],
-        # every product is rounded: the same bits whatever instructions a compiler may fuse
-        extra_compile_args={"cxx": ["-O3", "-ffp-contract=off", "-Wall"], "nvcc": ["-O3"]},
+        # Every product is rounded: the same bits whatever instructions a compiler may fuse. What
+        # takes vectors is inlined, so how they would be passed does not matter (psabi).
+        extra_compile_args={
+            "cxx": "-O3 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi".split(),
+            "nvcc": ["-O3"],
+        },
     )
     return {"ext_modules": [extension], "cmdclass": {"build_ext": make_build_command()}}
 
