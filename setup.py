@@ -139,7 +139,7 @@ def extension_arguments() -> dict[str, Any]:
         # Every product is rounded: the same bits whatever instructions a compiler may fuse. What
         # takes vectors is inlined, so how they would be passed does not matter (psabi).
         extra_compile_args={
-            "cxx": "-O3 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi".split(),
+            "cxx": "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi".split(),
             "nvcc": ["-O3"],
         },
     )

@@ -67,9 +67,16 @@ def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
     pass
 
 
-AVAILABLE = extension.load()
-if AVAILABLE:
+def _register() -> frozenset[str]:
+    """Registers what is not in C++; returns the types of devices that there are kernels for."""
+    if not extension.load():
+        return frozenset()
     torch.library.register_fake(_FORWARD, _output_like)
     torch.library.register_fake(_BACKWARD, _gradients_like)
     torch.library.register_autograd(_FORWARD, _gradients, setup_context=_save_inputs)
     torch.library.register_autograd(_BACKWARD, _refuse, setup_context=_keep_nothing)
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return frozenset(key.lower() for key in ("CPU", "CUDA") if has_kernel(_FORWARD, key))
+
+
+DEVICES = _register()
