@@ -31,9 +31,10 @@ def multi_scale_deformable_attention_reference(
         level_grid = grid[:, :, :, level].transpose(1, 2).flatten(0, 1)
         sampled.append(F.grid_sample(level_map, level_grid, align_corners=False))
     samples = torch.stack(sampled, dim=-2).flatten(-2)  # (B * H, C_h, Q, L * P)
-    weights = attention_weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    weights = attention_weights.transpose(1, 2).reshape(
+        batch * heads, 1, queries, len(spatial_shapes) * points
+    )
     output = (samples * weights.to(exact.dtype)).sum(dim=-1)
-    assert samples.shape[-1] == len(spatial_shapes) * points
     return output.view(batch, heads * channels, queries).transpose(1, 2).to(value.dtype)
 
 

@@ -23,7 +23,13 @@ def random_arguments(
     weights = draw(batch, queries, heads, len(shapes), points)
     weights = weights / weights.sum((-1, -2), keepdim=True)
     place_type = torch.promote_types(dtype, torch.float32)
-    return value.to(dtype), torch.tensor(shapes), starts, locations.to(place_type), weights.to(dtype)
+    return (
+        value.to(dtype),
+        torch.tensor(shapes),
+        starts,
+        locations.to(place_type),
+        weights.to(dtype),
+    )
 
 
 def random_offsets(dtype=torch.float64, reference_size=2, seed=1, **sizes):
