@@ -23,6 +23,9 @@ from setuptools.errors import BaseError, CCompilerError
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "cqdino_d2"
 DEFAULT_ARCHITECTURES = "8.0+PTX"  # newer GPUs compile the PTX when they first meet it
+# Every product is rounded: the same bits whatever instructions a compiler may fuse. What takes
+# vectors is inlined, so how they would be passed does not matter (psabi).
+CXX_FLAGS = "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi"
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
 
@@ -107,6 +110,7 @@ def make_build_command() -> type:
 
         def run_with_or_without_cuda(self) -> None:
             (extension,) = self.extensions
+            before = self.compiler, self.inplace  # run() replaces them by its own
             try:
                 super().run()
             except BUILD_ERRORS as error:
@@ -115,6 +119,7 @@ def make_build_command() -> type:
                 warnings.warn(f"the CUDA part cannot be built: {error}", stacklevel=1)
                 extension.sources = [s for s in extension.sources if not is_cuda(s)]
                 extension.libraries = [name for name in extension.libraries if "cuda" not in name]
+                self.compiler, self.inplace = before
                 super().run()
 
     return BuildOrWarn
@@ -136,12 +141,7 @@ def extension_arguments() -> dict[str, Any]:
         "cqdino_d2._C",
         sources,
         define_macros=[("CQDINO_BUILD_TAG", f'"{parts["build_tag"](PACKAGE)}"')],
-        # Every product is rounded: the same bits whatever instructions a compiler may fuse. What
-        # takes vectors is inlined, so how they would be passed does not matter (psabi).
-        extra_compile_args={
-            "cxx": "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi".split(),
-            "nvcc": ["-O3"],
-        },
+        extra_compile_args={"cxx": CXX_FLAGS.split(), "nvcc": ["-O3"]},
     )
     return {"ext_modules": [extension], "cmdclass": {"build_ext": make_build_command()}}
 
