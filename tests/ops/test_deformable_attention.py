@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from cqdino_d2 import ops
 from cqdino_d2.ops import compiled
 from cqdino_d2.ops.reference import multi_scale_deformable_attention_reference
+from projects_tools.benchmark_ops import grid_sample_attention
 from tests.ops import definition
 from tests.ops.definition import gradients, random_arguments, random_offsets, relative_error
 from tests.runs import run_python
@@ -107,28 +107,13 @@ def test_gradients_in_every_precision(device, dtype):
         assert relative_error(ours.cpu(), theirs) < TOLERANCE[dtype]
 
 
-def pytorchs_own(value, shapes, starts, locations, weights):
-    """The usual formulation with grid_sample, all of it in the values' type."""
-    batch, _, heads, _ = value.shape
-    sampled = []
-    for level, (height, width) in enumerate(shapes.tolist()):
-        part = value[:, int(starts[level]) :][:, : height * width].flatten(2).transpose(1, 2)
-        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1).to(value.dtype)
-        # contiguous: on the CPU grid_sample returns garbage for strided half (torch 2.14.1)
-        part = part.reshape(batch * heads, -1, height, width).contiguous()
-        sampled.append(F.grid_sample(part, grid, align_corners=False))
-    samples = torch.stack(sampled, dim=-2).flatten(-2)
-    weights = weights.transpose(1, 2).reshape(batch * heads, 1, weights.shape[1], -1)
-    return (samples * weights).sum(-1).view(batch, -1, locations.shape[1]).transpose(1, 2)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_errors_are_at_most_twice_pytorchs(device, dtype):
     inputs = random_arguments(dtype, [(25, 42), (13, 21)], batch=1, channels=32, queries=200)
     grad_output = torch.rand(1, 200, 96).to(dtype)
     exact = [x.double() if x.is_floating_point() else x for x in inputs]
-    expected = gradients(pytorchs_own, exact, (0, 3, 4), grad_output)
-    theirs = gradients(pytorchs_own, on(device, inputs), (0, 3, 4), grad_output)
+    expected = gradients(grid_sample_attention, exact, (0, 3, 4), grad_output)
+    theirs = gradients(grid_sample_attention, on(device, inputs), (0, 3, 4), grad_output)
     ours = gradients(
         ops.multi_scale_deformable_attention, on(device, inputs), (0, 3, 4), grad_output
     )
