@@ -5,6 +5,7 @@ from .embedding_files import load_category_embeddings
 from .loader import build_test_loader, build_train_loader, get_test_records, get_training_records
 from .mapper import CategoryDatasetMapper
 from .registration import dataset_vocabulary, register_all, register_coco_like
+from .vocabularies import hierarchy_from_file, vocabulary_from_annotations, vocabulary_from_tree
 
 __all__ = [
     "CategoryDatasetMapper",
@@ -14,8 +15,11 @@ __all__ = [
     "dataset_vocabulary",
     "get_test_records",
     "get_training_records",
+    "hierarchy_from_file",
     "load_category_embeddings",
     "register_all",
     "register_coco_like",
     "training_augmentations",
+    "vocabulary_from_annotations",
+    "vocabulary_from_tree",
 ]

@@ -27,7 +27,14 @@ def _edges(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(edges))
 
 
-def _checked_tree(path: Path) -> dict[str, Any]:
+def read_v3det_tree(path: str | Path, layout: str = "") -> dict[str, Any]:
+    """Reads a category tree JSON with V3Det's keys as it is.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a tree file.
+    """
+    path = require_file(path, layout)
     content = read_json(path)
     expected = ("categoryid2treeid", *_EDGE_TABLES)
     missing = [
@@ -60,8 +67,7 @@ def hierarchy_from_v3det_tree(
         FileNotFoundError: no such file.
         ValueError: not a tree file, categories that the tree does not know (named), or a cycle.
     """
-    path = require_file(path, layout)
-    content = _checked_tree(path)
+    content = read_v3det_tree(path, layout)
     node_of = content["categoryid2treeid"]
     unknown = [dataset_id for dataset_id in dataset_ids if str(dataset_id) not in node_of]
     if unknown:
@@ -86,10 +92,10 @@ def hierarchy_from_v3det_tree(
         return CategoryHierarchy(len(dataset_ids), parents)
     except ValueError as error:
         names = {index: node for node, indices in indices_of.items() for index in indices}
-        raise ValueError(f"{path}: {_with_names(str(error), names)}") from error
+        raise ValueError(f"{path}: {with_node_names(str(error), names)}") from error
 
 
-def _with_names(message: str, names: Mapping[int, str]) -> str:
+def with_node_names(message: str, names: Mapping[int, str]) -> str:
     """Puts the file's node names into a message about 'node 17'."""
     words = message.split(" ")
     for place, word in enumerate(words[1:], 1):

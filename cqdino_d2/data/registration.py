@@ -14,9 +14,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import CategoryHierarchy, Vocabulary
+from ..structures import Vocabulary
 from .coco_format import load_coco_format, read_categories
-from .hierarchy_files import hierarchy_from_v3det_tree
+from .vocabularies import vocabulary_from_annotations
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def register_coco_like(
         name: its name in Detectron2's catalogs.
         json_file: annotation file; category ids may have gaps, extra fields are ignored.
         image_root: folder its file names are relative to.
-        tree_file: category tree with V3Det's keys, if there is one.
+        tree_file: category tree with V3Det's keys, or the released category table (*.csv).
         evaluator_type: 'coco', 'lvis' or 'v3det'.
 
     Raises:
@@ -190,23 +190,16 @@ def _stamp(path: str | None) -> tuple[str, int] | None:
 
 
 def _read_vocabulary(source: _Source) -> tuple[Vocabulary, dict[str, Any]]:
+    vocabulary = vocabulary_from_annotations(source.json_file, source.tree_file, source.layout)
     categories = read_categories(source.json_file, source.layout)
-    dataset_ids = tuple(int(row["id"]) for row in categories)
-    names = tuple(str(row.get("name", f"category {row['id']}")) for row in categories)
-    if source.tree_file is None:
-        hierarchy = CategoryHierarchy.flat(len(categories))
-    else:
-        hierarchy = hierarchy_from_v3det_tree(source.tree_file, dataset_ids, source.layout)
     metadata: dict[str, Any] = {
-        "thing_classes": list(names),
-        "thing_dataset_id_to_contiguous_id": {
-            dataset_id: vocab_id for vocab_id, dataset_id in enumerate(dataset_ids)
-        },
+        "thing_classes": list(vocabulary.names),
+        "thing_dataset_id_to_contiguous_id": dict(vocabulary.vocab_id_of),
     }
     for field in ("frequency", "novel"):
         if all(field in row for row in categories):
             metadata[field] = [row[field] for row in categories]
-    return Vocabulary(names, dataset_ids, hierarchy), metadata
+    return vocabulary, metadata
 
 
 def dataset_vocabulary(name: str) -> Vocabulary:
