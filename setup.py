@@ -2,6 +2,7 @@
 
 The package works without the extension, so what hinders its build is a warning, unless
 ``CQDINO_REQUIRE_EXTENSION=1``. The CUDA part is built where a toolkit for torch's CUDA is found;
+if only that fails, the rest is built (unless CUDA or the extension are asked for).
 ``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. GPU architectures:
 ``TORCH_CUDA_ARCH_LIST``, else those of the visible GPUs, else DEFAULT_ARCHITECTURES.
 """
@@ -26,6 +27,7 @@ DEFAULT_ARCHITECTURES = "8.0+PTX"  # newer GPUs compile the PTX when they first 
 # Every product is rounded: the same bits whatever instructions a compiler may fuse. What takes
 # vectors is inlined, so how they would be passed does not matter (psabi).
 CXX_FLAGS = "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi"
+REQUIRED = os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0")
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
 
@@ -103,7 +105,7 @@ def make_build_command() -> type:
             try:
                 self.run_with_or_without_cuda()
             except BUILD_ERRORS as error:
-                if os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0"):
+                if REQUIRED:
                     raise
                 message = f"cqdino_d2 is installed without its compiled extension: {error}"
                 warnings.warn(message, stacklevel=1)
@@ -114,7 +116,8 @@ def make_build_command() -> type:
             try:
                 super().run()
             except BUILD_ERRORS as error:
-                if os.environ.get("FORCE_CUDA") or not any(map(is_cuda, extension.sources)):
+                forced = REQUIRED or os.environ.get("FORCE_CUDA")
+                if forced or not any(map(is_cuda, extension.sources)):
                     raise
                 warnings.warn(f"the CUDA part cannot be built: {error}", stacklevel=1)
                 extension.sources = [s for s in extension.sources if not is_cuda(s)]
