@@ -2,8 +2,8 @@
 
 The package works without the extension, so what hinders its build is a warning, unless
 ``CQDINO_REQUIRE_EXTENSION=1``. The CUDA part is built where a toolkit for torch's CUDA is found;
-if only that fails, the rest is built (unless CUDA or the extension are asked for).
-``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. GPU architectures:
+``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. If only the CUDA part
+fails to compile, the rest is built, unless one of these two asks for it. GPU architectures:
 ``TORCH_CUDA_ARCH_LIST``, else those of the visible GPUs, else DEFAULT_ARCHITECTURES.
 """
 
@@ -52,8 +52,8 @@ def find_cuda_home() -> Path | None:
         top = re.search(r"^#\$ TOP=(.+)$", told.stderr, flags=re.MULTILINE)
         if top:
             candidates.insert(0, Path(top.group(1)).resolve())
-    complete = (c for c in candidates if (c / "include/cuda_runtime.h").is_file())
-    return next(complete, None)
+    parts = ("include/cuda_runtime.h", "bin/nvcc")
+    return next((c for c in candidates if all((c / part).is_file() for part in parts)), None)
 
 
 def cuda_problem(home: Path | None) -> str | None:
