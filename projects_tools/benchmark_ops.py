@@ -294,7 +294,7 @@ def main(arguments: list[str] | None = None) -> int:
     about, bandwidth = machine(given.device), copy_bandwidth(given.device)
     print(f"{about}, copies at {bandwidth / 1e9:.1f} GB/s\n")
     print(
-        "| case | type | | ours | bound | ours moves | ours, extra | others (times ours), extra |"
+        "| case | type | pass | ours | bound | moved | extra memory | others (times ours), extra |"
     )
     print("|---|---|---|---|---|---|---|---|", flush=True)
     results: list[Result] = []

@@ -80,6 +80,24 @@ CQDINO_INLINE void gather(const T* value, int64_t stride, int64_t count,
   }
 }
 
+// Asks for all corners at once: more than a processor looks ahead by itself. (No gain in gather.)
+template <class T, class F>
+CQDINO_INLINE void prefetch(const T* value, int64_t stride, int64_t channels, int64_t count,
+                            const PointTable<F>& table) {
+  constexpr int64_t LINE = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; ++i) {
+    if (table.corners[i] == 0) continue;
+    const T* top = value + top_left_token(table, i) * stride;
+    const T* bottom = top + table.width[i] * stride;
+    for (int64_t c = 0; c < channels; c += LINE) {
+      __builtin_prefetch(top + c);
+      __builtin_prefetch(top + stride + c);
+      __builtin_prefetch(bottom + c);
+      __builtin_prefetch(bottom + stride + c);
+    }
+  }
+}
+
 // The way back of gather: adds to the sums of grad_value and to the table's products.
 template <class T, class F, int SIZE>
 CQDINO_INLINE void scatter(const T* value, int64_t stride, int64_t count, const T* grad_output,
@@ -189,6 +207,8 @@ void backward(const Problem<T, F>& problem, int64_t image, int64_t first_head, i
       const T* value = image_value + head * sizes.channels;
       const T* grad_output = problem.grad_output + query * stride + head * sizes.channels;
       F* head_sums = sums + (head - first_head) * sizes.channels;
+      prefetch(value, stride, sizes.channels, count, table);
+      prefetch(head_sums, sums_stride, sizes.channels, count, table);
 #define CQDINO_SCATTER(SIZE)                                                        \
   scatter<T, F, SIZE>(value + c, stride, count, grad_output + c, head_sums + c, \
                       sums_stride, table)
