@@ -1,6 +1,5 @@
 // The points of one query and head: where they lie and what they weigh, and the way back.
-// No include guard, see variant.h. The loops over points are plain, so that the compiler can vectorise
-// them.
+// No include guard, see variant.h. The loops over points are plain: the compiler vectorises them.
 
 // e^x for x <= 0, within 2 units in the last place; NaN stays NaN.
 CQDINO_INLINE float exponential(float x) {
