@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..layers import ParameterMemo
 from ..structures import Vocabulary
 
 
 class CategoryQueries(nn.Module):
     """Learnable embeddings, projected and related to each other.
 
-    They do not depend on the image.
+    They do not depend on the image, so at inference they are computed once and kept until a weight
+    changes.
 
     Args:
         vocabulary: its size is V.
@@ -25,6 +27,7 @@ class CategoryQueries(nn.Module):
         self.embeddings = nn.Parameter(torch.randn(len(vocabulary), dim) * dim**-0.5)
         self.projection = nn.Linear(dim, dim)
         self.relation = relation
+        self._memo = ParameterMemo()
 
     @torch.no_grad()
     def load_embeddings(self, embeddings: Tensor) -> None:
@@ -42,4 +45,12 @@ class CategoryQueries(nn.Module):
 
     def forward(self) -> Tensor:
         """(V, H) category queries."""
+        return self._memo.get(list(self.parameters()), self._compute)
+
+    def _compute(self) -> Tensor:
         return self.relation(self.projection(self.embeddings).relu())
+
+    def train(self, mode: bool = True) -> CategoryQueries:
+        """Training forgets what was kept."""
+        self._memo.clear()
+        return super().train(mode)
