@@ -57,6 +57,7 @@ setup(
         "fvcore",
         "hydra-core",
         "omegaconf>=2.1",
+        "msgspec>=0.18",
         "pycocotools>=2.0.2",
         "numpy",
         "Pillow",
