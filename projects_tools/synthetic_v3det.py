@@ -50,9 +50,8 @@ def _sentence(rng: np.random.Generator, words: int) -> str:
 
 def _category_rows(size: SyntheticSize, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Category objects with V3Det's fields; about one name in 300 is there twice."""
-    names = [
-        f"{_WORDS[i % len(_WORDS)]} {i - i % 2 * (i % 300 == 1)}" for i in range(size.categories)
-    ]
+    numbers = [i - len(_WORDS) * (i % 300 == 299) for i in range(size.categories)]
+    names = [f"{_WORDS[number % len(_WORDS)]} {number}" for number in numbers]
     return [
         {
             "id": index + 1,
