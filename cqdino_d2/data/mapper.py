@@ -16,6 +16,16 @@ from .mosaic import compose_mosaic
 from .seeding import seeded_generators
 
 
+def _boxes_xyxy(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """(N, 4) float64 boxes, whatever their modes."""
+    boxes = np.asarray([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+    modes = np.asarray([a["bbox_mode"] for a in annotations], dtype=np.int64)
+    for mode in np.unique(modes):
+        of_mode = modes == mode
+        boxes[of_mode] = BoxMode.convert(boxes[of_mode], BoxMode(mode), BoxMode.XYXY_ABS)
+    return boxes
+
+
 class CategoryDatasetMapper:
     """Reads and augments the image of a record and makes its targets.
 
@@ -110,12 +120,8 @@ class CategoryDatasetMapper:
         )
         detection_utils.check_image_size(dict(record), image)
         annotations = [a for a in record.get("annotations", ()) if not a.get("iscrowd", 0)]
-        boxes_xyxy = [
-            BoxMode.convert(a["bbox"], a["bbox_mode"], BoxMode.XYXY_ABS) for a in annotations
-        ]
-        vocab_ids = [a["category_id"] for a in annotations]
-        boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
-        return image, boxes, np.asarray(vocab_ids, dtype=np.int64)
+        vocab_ids = np.asarray([a["category_id"] for a in annotations], dtype=np.int64)
+        return image, _boxes_xyxy(annotations), vocab_ids
 
     def _read_mosaic(
         self, records: Sequence[Mapping[str, Any]]

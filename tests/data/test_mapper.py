@@ -45,6 +45,13 @@ def test_plain_image_and_boxes(tmp_path):
     assert "annotations" not in mapped
 
 
+def test_boxes_of_different_modes(tmp_path):
+    given = record(write_picture(tmp_path / "a.png"), [2, 3, 10, 5], [2, 3, 10, 5], [1, 1, 2, 2])
+    given["annotations"][1]["bbox_mode"] = BoxMode.XYXY_ABS
+    boxes = CategoryDatasetMapper(augmentations=[])(given)["instances"].gt_boxes.tensor
+    assert boxes.tolist() == [[2, 3, 12, 8], [2, 3, 10, 5], [1, 1, 3, 3]]
+
+
 def test_boxes_follow_the_augmentation(tmp_path):
     given = record(write_picture(tmp_path / "a.png"), [2, 3, 10, 5])
     mapper = CategoryDatasetMapper(augmentations=[T.RandomFlip(1.0), T.Resize((40, 60))])
