@@ -64,5 +64,6 @@ setup(
         "scipy",
         "tqdm",
     ],
+    extras_require={"text": ["open_clip_torch", "transformers"]},  # category embeddings
     **extension_arguments(),
 )

@@ -15,6 +15,7 @@ from .registration import (
     register_all,
     register_coco_like,
     registered_annotations,
+    registered_descriptions,
     registered_records,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "register_all",
     "register_coco_like",
     "registered_annotations",
+    "registered_descriptions",
     "registered_records",
     "training_augmentations",
 ]

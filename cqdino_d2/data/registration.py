@@ -211,6 +211,17 @@ def registered_records(name: str) -> Records:
     return Records.of_file(annotations, source.image_root)
 
 
+def registered_descriptions(name: str) -> list[str]:
+    """A text about each category of a data set registered here, empty where there is none.
+
+    Raises:
+        ValueError: as `dataset_vocabulary`.
+        FileNotFoundError: as `dataset_vocabulary`.
+    """
+    dataset_vocabulary(name)
+    return list(MetadataCatalog.get(name).descriptions)
+
+
 def _source(name: str) -> _Source:
     if name not in _sources:
         raise ValueError(
