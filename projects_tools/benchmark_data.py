@@ -199,6 +199,37 @@ def processor() -> str:
     return f"{next(names, platform.machine())}, {len(os.sched_getaffinity(0))} cores"
 
 
+def loading_rows(loading: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
+    """Lines of the table about loading: what, Detectron2, ours, bar."""
+    theirs, first, cached = (loading[kind] for kind in ("detectron2", "first", "cached"))
+    seconds, mebibytes = "{:.2f} s", "{:.0f} MiB"
+    lines = [
+        ("first load, CPU", "cpu", first["cpu"], seconds, "6 s"),
+        ("later loads, CPU", "cpu", cached["cpu"], "{:.3f} s", "0.5 s"),
+        ("resident after the first load", "resident", first["resident"], mebibytes, "150 MiB"),
+        ("resident after a later load", "resident", cached["resident"], mebibytes, "150 MiB"),
+        (
+            "resident after a look at every record",
+            "walked",
+            max(first["walked"], cached["walked"]),
+            mebibytes,
+            "150 MiB",
+        ),
+        ("peak of the first load", "peak", first["peak"], mebibytes, ""),
+        (
+            "a worker's own memory, after a look at every record",
+            "worker",
+            max(first["worker"], cached["worker"]),
+            "{:.1f} MiB",
+            "20 MiB",
+        ),
+    ]
+    return [
+        (what, form.format(theirs[key]), form.format(ours), bar)
+        for what, key, ours, form, bar in lines
+    ]
+
+
 def report(
     size: SyntheticSize,
     loading: Mapping[str, Mapping[str, float]],
@@ -206,63 +237,23 @@ def report(
     ancestors: Mapping[str, float],
 ) -> list[str]:
     """The table, as Markdown."""
-    theirs, first, cached = (loading[kind] for kind in ("detectron2", "first", "cached"))
+    speeds = (f"{mappers[name]:.1f} images/s" for name in ("detectron2", "ours"))
+    milliseconds = f"{ancestors['milliseconds']:.2f} ms"
     rows = [
-        ("first load, CPU", f"{theirs['cpu']:.1f} s", f"{first['cpu']:.1f} s", "6 s"),
-        ("later loads, CPU", f"{theirs['cpu']:.1f} s", f"{cached['cpu']:.3f} s", "0.5 s"),
-        (
-            "resident after the first load",
-            f"{theirs['resident']:.0f} MiB",
-            f"{first['resident']:.0f} MiB",
-            "150 MiB",
-        ),
-        (
-            "resident after a later load",
-            f"{theirs['resident']:.0f} MiB",
-            f"{cached['resident']:.1f} MiB",
-            "150 MiB",
-        ),
-        (
-            "resident after a look at every record",
-            f"{theirs['walked']:.0f} MiB",
-            f"{max(first['walked'], cached['walked']):.0f} MiB",
-            "150 MiB",
-        ),
-        (
-            "peak while loading (first)",
-            f"{theirs['peak']:.0f} MiB",
-            f"{first['peak']:.0f} MiB",
-            "",
-        ),
-        (
-            "a worker's own memory, after all records",
-            f"{theirs['worker']:.0f} MiB",
-            f"{max(first['worker'], cached['worker']):.1f} MiB",
-            "20 MiB",
-        ),
-        (
-            "mapper, one core",
-            f"{mappers['detectron2']:.1f} images/s",
-            f"{mappers['ours']:.1f} images/s",
-            "no slower",
-        ),
-        (
-            "labels and ancestor mask, 16 x 20 boxes",
-            "",
-            f"{ancestors['milliseconds']:.2f} ms",
-            "2 ms",
-        ),
+        *loading_rows(loading),
+        ("mapper, one core", *speeds, "no slower"),
+        ("labels and ancestor mask, 16 x 20 boxes", "", milliseconds, "2 ms"),
         ("tree file to hierarchy, CPU", "", f"{ancestors['tree_seconds']:.2f} s", ""),
     ]
-    lines = [
+    return [
         f"{size.images:,} images, {size.boxes:,} boxes, {size.categories:,} categories; "
         f"{processor()}; Python {platform.python_version()}, torch {torch.__version__}, "
         f"Detectron2 {detectron2.__version__}.",
         "",
         "| | Detectron2 | ours | bar |",
         "|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
     ]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -80,7 +80,7 @@ def record(model: nn.Module) -> tuple[dict[str, Any], Callable[[], None]]:
 
 def run_stages(model: nn.Module, fixture: ParityFixture, training: bool) -> dict[str, Any]:
     """Runs the detector on the fixture's normalised, padded pictures; returns its structures."""
-    pictures, sizes = fixture.tensor("in/batch_inputs"), fixture.image_sizes
+    pictures, sizes = fixture.pictures(), fixture.image_sizes
     targets = fixture.targets() if training else None
     maps = list(model.backbone(pictures).values())
     levels = model.neck(maps)
@@ -132,7 +132,13 @@ def inference_stages(
     image, selected, proposals = result["image"], result["selected"], result["proposals"]
     stages = {f"backbone.{i}": x for i, x in enumerate(result["maps"])}
     stages |= {f"neck.{i}": x for i, x in enumerate(result["levels"])}
-    stages["patch_embed"] = seen["backbone.body.patch_embed"][1].flatten(1, 2)
+    if "backbone.body.patch_embed" in seen:
+        first_stage = {
+            "patch_embed": "backbone.body.patch_embed",
+            "swin_stage0_prenorm": "backbone.body.layers_0",
+            "swin_stage0_down": "backbone.body.layers_1.downsample",
+        }
+        stages |= {name: seen[module][1].flatten(1, 2) for name, module in first_stage.items()}
     stages["label_relu"] = seen["categories.projection"][1].relu()
     if hasattr(model.categories.relation, "num_steps"):
         stages["after_tree"] = seen["categories.relation.norm"][0][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,19 @@ CONFIGS = {
     "coco": "configs/coco/cqdino_sa_swinl_released.py",
 }
 RELEASED_WEIGHT_VOCABULARY = 13204  # fixed in the released tree weights
+
+
+class RecordedBackbone(nn.Module):
+    """Returns recorded maps, whatever the picture: for fixtures without backbone weights."""
+
+    def __init__(self, maps: list[Tensor]) -> None:
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> the maps by name."""
+        assert len(pictures) == len(self.maps[0])
+        return {str(level): x for level, x in enumerate(self.maps)}
 
 
 @dataclass(frozen=True)
@@ -52,13 +66,23 @@ class ParityFixture:
         about = json.loads(path.read_text())
         if not isinstance(about, dict) or about.get("variant") not in CONFIGS:
             raise ValueError(f"{path} is no parity fixture: 'variant' must be in {sorted(CONFIGS)}")
-        return cls(about, np.load(arrays_path))
+        try:
+            arrays = np.load(arrays_path)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{arrays_path} is no npz file (cut short?): {error}") from error
+        return cls(about, arrays)
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays.files
 
     def tensor(self, name: str) -> Tensor:
-        """A recorded array."""
+        """A recorded array.
+
+        Raises:
+            ValueError: the fixture does not have it.
+        """
+        if name not in self:
+            raise ValueError(f"the fixture has no array {name!r}")
         return torch.from_numpy(self.arrays[name])
 
     def names(self, prefix: str) -> list[str]:
@@ -81,6 +105,19 @@ class ParityFixture:
         hierarchy = CategoryHierarchy(len(names), parents, tree.get("level"))
         return Vocabulary(names, tuple(range(len(names))), hierarchy)
 
+    def pictures(self) -> Tensor:
+        """(B, 3, H, W) normalised and padded; zeros where a fixture comes without pictures."""
+        if "in/batch_inputs" in self:
+            return self.tensor("in/batch_inputs")
+        sizes = self.image_sizes
+        return torch.zeros(len(sizes), 3, max(h for h, _ in sizes), max(w for _, w in sizes))
+
+    def recorded_maps(self) -> list[Tensor]:
+        """What the released backbone returned, per level."""
+        return [
+            self.tensor(f"eval/backbone.{i}") for i in range(len(self.about["dims"]["out_indices"]))
+        ]
+
     def targets(self) -> list[ImageTargets]:
         """Ground truth of each image."""
         result = []
@@ -96,8 +133,11 @@ class ParityFixture:
         Raises:
             ValueError: weights that do not fit, each named.
         """
-        model = instantiate(self._config().model)
+        vocabulary = self.vocabulary()
+        model = instantiate(self.config({"_target_": lambda: vocabulary}).model)
         state = {name: self.tensor(f"sd/{name}") for name in self.names("sd/")}
+        if not any(name.startswith("backbone.") for name in state):
+            model.backbone = RecordedBackbone(self.recorded_maps())
         converted = convert_released_weights(state)
         try:
             model.load_state_dict(converted.weights)
@@ -105,11 +145,11 @@ class ParityFixture:
             raise ValueError(f"the fixture's weights do not fit: {error}") from error
         return model
 
-    def _config(self) -> DictConfig:
+    def config(self, vocabulary: dict[str, Any]) -> DictConfig:
+        """The recipe of the fixture's variant in its sizes; ``vocabulary`` is a call node."""
         dims, swin = self.about["dims"], self.about["model_cfg"]["backbone"]
         cfg = LazyConfig.load(str(ROOT / CONFIGS[self.about["variant"]]))
-        vocabulary = self.vocabulary()
-        cfg.vocabulary = {"_target_": lambda: vocabulary}
+        cfg.vocabulary = vocabulary
         model, layers = cfg.model, self.about["model_cfg"]
         widths = [dims["swin_embed_dims"] * 2**stage for stage in dims["out_indices"]]
         model.backbone.out_indices = dims["out_indices"]

@@ -16,7 +16,7 @@ PACKAGE = "cqdino_d2"
 ALLOWED_FOLDERS = {
     "structures": set(),
     "ops": set(),
-    "checkpoint": set(),
+    "checkpoint": {"structures"},
     "layers": {"ops", "structures"},
     "data": {"structures"},
     "backbone": {"layers", "structures"},

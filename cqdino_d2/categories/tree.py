@@ -12,9 +12,9 @@ from ..structures import Vocabulary
 class TreeAggregation(nn.Module):
     """Mixes the mean of a category's direct children into the category, from the leaves up.
 
-    f <- (1 - w) f + w mean(f of the children), w = 0.4 + 0.4 log(2 + descendants) / log(2 + V),
-    then a LayerNorm. The released code updates only the first image of a batch; the relation does
-    not depend on the image, so here it is computed once and holds for all.
+    f <- (1 - w) f + w mean(f of the children), w = m + m log(2 + descendants) / log(2 + V) with the
+    mixing weight m, then a LayerNorm. The released code updates only the first image of a batch;
+    the relation does not depend on the image, so here it is computed once and holds for all.
 
     Args:
         vocabulary: gives the hierarchy. Virtual nodes are looked through.
@@ -22,6 +22,10 @@ class TreeAggregation(nn.Module):
         deepest_level: levels below this one are updated together with it (7 in the released code).
         weight_vocabulary: the V of the weight's formula; the released code has 13,204 fixed.
             None takes the vocabulary's own size.
+        mixing_weight: m, in 0..0.5; 0.4 in the released code, while the paper names 0.3.
+
+    Raises:
+        ValueError: a mixing weight outside of its range.
     """
 
     def __init__(
@@ -31,11 +35,15 @@ class TreeAggregation(nn.Module):
         dim: int,
         deepest_level: int = 7,
         weight_vocabulary: int | None = None,
+        mixing_weight: float = 0.4,
     ) -> None:
         super().__init__()
+        if not 0 <= mixing_weight <= 0.5:
+            raise ValueError(f"mixing_weight must be in 0..0.5, got {mixing_weight}")
         hierarchy = vocabulary.hierarchy
         size = weight_vocabulary or hierarchy.num_categories
-        weights = 0.4 + 0.4 * np.log(2.0 + hierarchy.descendant_counts) / np.log(2.0 + size)
+        depth = np.log(2.0 + hierarchy.descendant_counts) / np.log(2.0 + size)
+        weights = mixing_weight * (1 + depth)
         levels = np.minimum(hierarchy.levels[: hierarchy.num_categories], deepest_level)
         is_parent = np.diff(hierarchy.category_children.offsets) > 0
         self.num_steps = 0

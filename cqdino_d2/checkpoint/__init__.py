@@ -1,5 +1,14 @@
 """Converters from other checkpoints."""
 
+from .mmengine_file import read_mmengine_file, weights_of
 from .released import ReleasedConversion, convert_released_weights
+from .report import ConversionReport, describe_shapes
 
-__all__ = ["ReleasedConversion", "convert_released_weights"]
+__all__ = [
+    "ConversionReport",
+    "ReleasedConversion",
+    "convert_released_weights",
+    "describe_shapes",
+    "read_mmengine_file",
+    "weights_of",
+]

@@ -18,6 +18,7 @@ from .registration import (
     registered_descriptions,
     registered_records,
 )
+from .vocabularies import hierarchy_from_file, vocabulary_from_annotations, vocabulary_from_tree
 
 __all__ = [
     "Annotations",
@@ -29,6 +30,7 @@ __all__ = [
     "dataset_vocabulary",
     "get_test_records",
     "get_training_records",
+    "hierarchy_from_file",
     "large_scale_jitter",
     "load_annotations",
     "load_category_embeddings",
@@ -38,4 +40,6 @@ __all__ = [
     "registered_descriptions",
     "registered_records",
     "training_augmentations",
+    "vocabulary_from_annotations",
+    "vocabulary_from_tree",
 ]

@@ -48,7 +48,7 @@ class _Annotation(msgspec.Struct, gc=False):
 
 
 class _Content(msgspec.Struct, gc=False):
-    images: list[_Image]
+    images: list[_Image] = []
     categories: list[dict[str, Any]] = []
     annotations: list[_Annotation] = []
 
@@ -110,6 +110,8 @@ def _decode(path: Path) -> _Content:
 
 def _checked_categories(path: Path, content: _Content) -> list[dict[str, Any]]:
     categories = content.categories
+    if not content.images and not categories:
+        raise ValueError(f"{path} is not in the COCO format: it has no 'images' or 'categories'")
     ids = [row.get("id") for row in categories]
     if (content.annotations and not ids) or not all(type(dataset_id) is int for dataset_id in ids):
         raise ValueError(f"{path}: 'categories' must be a list of objects with a whole number 'id'")

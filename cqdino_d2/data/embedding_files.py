@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..structures import Vocabulary
-from .coco_format import require_file
+from ..structures import Vocabulary, read_tensor_file
+
+logger = logging.getLogger(__name__)
+
+_MAX_RENAMED = 0.1  # share of names that may differ before a file counts as another vocabulary's
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} cannot be read as an embedding file: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("embeddings"), Tensor):
+    content = read_tensor_file(path)
+    if not isinstance(content.get("embeddings"), Tensor):
         raise ValueError(
             f"{path} is no embedding file: expected a dict with a tensor 'embeddings' (V, dim) and "
             "the names 'categories'"
@@ -39,12 +40,32 @@ def _rows_by_id(path: Path, ids: list[int], vocabulary: Vocabulary) -> list[int]
     return [row_of[dataset_id] for dataset_id in vocabulary.dataset_ids]
 
 
+def _check_names(path: Path, found: list[str], vocabulary: Vocabulary) -> None:
+    """Refuses a file of other categories; a few names may be written in another way."""
+    pairs = list(zip(found, vocabulary.names, strict=True))
+    rows = [i for i, (a, b) in enumerate(pairs) if _plain(a) != _plain(b)]
+    if not rows:
+        return
+    examples = "; ".join(
+        f"row {i}: {pairs[i][0]!r} found, {pairs[i][1]!r} expected" for i in rows[:3]
+    )
+    text = f"{path}: {len(rows)} of {len(pairs)} names are not the vocabulary's ({examples})"
+    if len(rows) > _MAX_RENAMED * len(pairs):
+        raise ValueError(f"{text}; this is the file of another vocabulary, or in another order")
+    logger.warning("%s; its rows are taken in their order", text)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", str(name)).strip().casefold()
+
+
 def load_category_embeddings(path: str | Path, vocabulary: Vocabulary, dim: int) -> Tensor:
     """Reads one embedding per category.
 
     The file holds a dict: 'embeddings' (rows, dim), 'categories' (their names) and, in newer
     files, 'ids' (their ``dataset_id``). Rows are matched by id where ids are present; otherwise
-    the rows must be those of the vocabulary in its order. Names are never used as keys.
+    the rows must be those of the vocabulary in its order. Names are never used as keys, but a file
+    without ids whose names are largely others is refused.
 
     Args:
         path: a file written by `torch.save`.
@@ -56,9 +77,10 @@ def load_category_embeddings(path: str | Path, vocabulary: Vocabulary, dim: int)
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not an embedding file, another dimension, another count or missing ids.
+        ValueError: not an embedding file, another dimension, another count, missing ids or the
+            names of other categories.
     """
-    path = require_file(path)
+    path = Path(path)
     content = _read(path)
     embeddings = content["embeddings"]
     if embeddings.ndim != 2 or embeddings.shape[1] != dim:
@@ -76,4 +98,6 @@ def load_category_embeddings(path: str | Path, vocabulary: Vocabulary, dim: int)
             f"{path} holds {len(embeddings)} embeddings without ids, the vocabulary has "
             f"{len(vocabulary)} categories"
         )
+    if content.get("categories") is not None:
+        _check_names(path, list(content["categories"]), vocabulary)
     return embeddings.float()

@@ -15,11 +15,10 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..structures import CategoryHierarchy, Vocabulary
+from ..structures import Vocabulary
 from .annotation_cache import Annotations, load_annotations
-from .edge_lists import hierarchy_from_edge_list
-from .hierarchy_files import hierarchy_from_v3det_tree
 from .records import Records
+from .vocabularies import vocabulary_of_categories
 
 _DESCRIPTION_FIELDS = ("cat_info", "def", "cat_info_gpt4v", "cat_info_gpt4", "cat_info_gpt")
 
@@ -163,8 +162,7 @@ def register_coco_like(
         name: its name in Detectron2's catalogs.
         json_file: annotation file; category ids may have gaps, extra fields are ignored.
         image_root: folder its file names are relative to.
-        tree_file: category tree, if there is one: V3Det's tree JSON (.json), or a text file with an
-            edge 'parent child' per line.
+        tree_file: category tree, if there is one: see `hierarchy_from_file`.
         tree_node_field: the field of a category that names its node in an edge list, for instance
             'synset'.
         evaluator_type: 'coco', 'lvis' or 'v3det'.
@@ -244,43 +242,25 @@ def _description(category: Mapping[str, Any]) -> str:
     return next((text for text in found if isinstance(text, str) and text), "")
 
 
-def _read_hierarchy(source: _Source, categories: list[dict[str, Any]]) -> CategoryHierarchy:
-    if source.tree_file is None:
-        return CategoryHierarchy.flat(len(categories))
-    if source.tree_file.endswith(".json"):
-        dataset_ids = [row["id"] for row in categories]
-        return hierarchy_from_v3det_tree(source.tree_file, dataset_ids, source.layout)
-    field = source.tree_node_field
-    if lacking := [row["id"] for row in categories if field not in row]:
-        raise ValueError(
-            f"{source.json_file}: {len(lacking)} categories have no field {field!r} to find them "
-            f"by in {source.tree_file}: ids {lacking[:10]}"
-        )
-    nodes = [str(row[field]) for row in categories]
-    return hierarchy_from_edge_list(source.tree_file, nodes, source.layout)
-
-
 def _read_vocabulary(
     source: _Source, annotations: Annotations
 ) -> tuple[Vocabulary, dict[str, Any]]:
     categories = annotations.categories()
     if not categories:
         raise ValueError(f"{source.json_file} lists no categories")
-    dataset_ids = tuple(row["id"] for row in categories)
-    names = tuple(str(row.get("name") or f"category {row['id']}") for row in categories)
-    hierarchy = _read_hierarchy(source, categories)
+    vocabulary = vocabulary_of_categories(
+        categories, source.tree_file, node_field=source.tree_node_field, layout=source.layout
+    )
     metadata: dict[str, Any] = {
-        "thing_classes": list(names),
-        "thing_dataset_id_to_contiguous_id": {
-            dataset_id: vocab_id for vocab_id, dataset_id in enumerate(dataset_ids)
-        },
+        "thing_classes": list(vocabulary.names),
+        "thing_dataset_id_to_contiguous_id": dict(vocabulary.vocab_id_of),
         "descriptions": [_description(row) for row in categories],
-        "hierarchy": hierarchy,
+        "hierarchy": vocabulary.hierarchy,
     }
     for field in ("frequency", "novel"):
         if all(field in row for row in categories):
             metadata[field] = [row[field] for row in categories]
-    return Vocabulary(names, dataset_ids, hierarchy), metadata
+    return vocabulary, metadata
 
 
 def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:

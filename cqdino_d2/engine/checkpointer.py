@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from ..structures import write_atomically
+from ..structures import read_tensor_file, write_atomically
 
 _NAMED_KEYS = 8
 
@@ -137,16 +135,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         return self._take(weights, str(path), strict=strict)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        if not os.path.isfile(filename):
-            raise FileNotFoundError(f"there is no checkpoint {filename}")
-        try:
-            content = torch.load(filename, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise ValueError(
-                f"{filename} is not a readable checkpoint of plain tensors: {error}"
-            ) from error
-        if not isinstance(content, dict):
-            raise ValueError(f"{filename} holds a {type(content).__name__}, expected a dict")
+        content = read_tensor_file(filename)
         content = content if "model" in content else {"model": content}
         average = content["ema"]["weights"] if "ema" in content else {}
         for weights in (content["model"], average):

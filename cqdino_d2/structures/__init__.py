@@ -10,15 +10,16 @@ from .atomic_file import CheckpointWriteError, write_atomically
 from .categories import SelectedCategories
 from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
 from .hierarchy import CategoryHierarchy, RaggedIndex, gather_rows
+from .tensor_file import Discarded, read_tensor_file
 from .tokens import ImageTokens
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 __all__ = [
-    "CheckpointWriteError",
-    "write_atomically",
     "CategoryHierarchy",
+    "CheckpointWriteError",
     "DecoderOutput",
     "DenoisingGroup",
+    "Discarded",
     "ImageTargets",
     "ImageTokens",
     "Proposals",
@@ -28,4 +29,6 @@ __all__ = [
     "gather_rows",
     "load_vocabulary",
     "random_vocabulary",
+    "read_tensor_file",
+    "write_atomically",
 ]

@@ -81,7 +81,7 @@ class CategoryHierarchy:
         levels: the depth of each node, 1 for a root. By default the longest path from a root, so
             that every child lies deeper than all of its parents. Sources that fix their own
             levels (the released V3Det table) pass them here.
-        node_names: what to call the N nodes in errors; by default 'node 17'.
+        node_names: what to call the N nodes in errors, by default their indices.
 
     Raises:
         ValueError: a parent outside 0..N-1, fewer nodes than categories, a wrong number of
@@ -141,7 +141,7 @@ class CategoryHierarchy:
                     ready.append(int(child))
         if len(order) < self.num_nodes:
             cycle = self._find_cycle(waiting > 0)
-            names = [f"node {node}" if node_names is None else node_names[node] for node in cycle]
+            names = [f"node {node_names[node] if node_names else node}" for node in cycle]
             raise ValueError(f"the hierarchy has a cycle: {' -> '.join(names)}")
         return np.asarray(order, dtype=np.int64)
 

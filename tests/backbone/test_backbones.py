@@ -3,6 +3,8 @@ import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 
 from cqdino_d2.backbone import ChannelMapper, SmallResNet, TimmBackbone
+from cqdino_d2.checkpoint import convert_released_weights
+from tests.golden_files import golden_tensors
 
 TINY_SWIN = dict(
     name="swin_tiny_patch4_window7_224",
@@ -93,3 +95,25 @@ def test_channel_mapper_makes_extra_levels_from_the_last_backbone_map():
 def test_channel_mapper_refuses_too_few_levels():
     with pytest.raises(ValueError, match="at least as many levels, got 1"):
         ChannelMapper(in_channels=[6, 10], dim=8, num_levels=1)
+
+
+def test_the_first_stage_agrees_with_the_recorded_numbers():
+    """Patch embedding, a windowed block and the patch merging of the released backbone."""
+    weights = convert_released_weights(golden_tensors("swin_stage0", "sd/")).weights
+    recorded = golden_tensors("swin_stage0", "eval/")
+    args = dict(img_size=384, embed_dim=16, depths=[1, 1, 2, 1], num_heads=[1, 2, 4, 8])
+    model_args = args | dict(window_size=4)
+    backbone = TimmBackbone(**(TINY_SWIN | dict(model_args=model_args))).eval()
+    left_over = backbone.load_state_dict(
+        {name.removeprefix("backbone."): tensor for name, tensor in weights.items()}, strict=False
+    )
+    assert not left_over.unexpected_keys
+    picture = golden_tensors("swin_stage0")["in/image_bgr.0"].flip(-1).permute(2, 0, 1)[None]
+    mean, std = torch.tensor([[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]])[..., None, None]
+    body = backbone.body
+    with torch.no_grad():
+        before = body.layers_0(body.patch_embed((picture - mean) / std))
+        after = body.layers_1.downsample(before)
+    close = dict(rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(before.flatten(1, 2), recorded["swin_stage0_prenorm"], **close)
+    torch.testing.assert_close(after.flatten(1, 2), recorded["swin_stage0_down"], **close)

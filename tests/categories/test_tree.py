@@ -63,3 +63,15 @@ def test_without_a_tree_only_the_norm_acts():
     module = TreeAggregation(vocabulary=vocabulary, dim=4)
     features = torch.randn(2, 4)
     torch.testing.assert_close(module(features), module.norm(features))
+
+
+def test_the_mixing_weight_is_an_option():
+    """The paper's hyper-parameter is 0.3 where the released code has 0.4."""
+    vocabulary = vocabulary_of(2, [[], [0]])
+    features = torch.randn(2, 4)
+    module = TreeAggregation(vocabulary=vocabulary, dim=4, mixing_weight=0.3)
+    w = 0.3 + 0.3 * math.log(3) / math.log(4)
+    expected = torch.stack([(1 - w) * features[0] + w * features[1], features[1]])
+    torch.testing.assert_close(module(features), module.norm(expected))
+    with pytest.raises(ValueError, match="mixing_weight"):
+        TreeAggregation(vocabulary=vocabulary, dim=4, mixing_weight=0.6)

@@ -195,8 +195,9 @@ def test_bad_content(tmp_path, changes, message, mark):
     assert "a.json" in str(caught.value)
 
 
-def test_other_json(tmp_path):
-    path = write_json(tmp_path / "a.json", [1, 2])
+@pytest.mark.parametrize("content", [[1, 2], {}, {"info": {}, "images": []}, 3])
+def test_other_json(tmp_path, content):
+    path = write_json(tmp_path / "a.json", content)
     with pytest.raises(ValueError, match="not in the COCO format"):
         read_coco_format(path)
 

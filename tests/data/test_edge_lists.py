@@ -29,8 +29,11 @@ def test_names_with_spaces_are_parted_by_tabs(tmp_path):
     ("text", "message"),
     [
         ("a b\nb c d\n", r"edges\.txt, line 2: expected 'parent child'"),
-        ("a b\nb c\nc a\n", r"edges\.txt: the hierarchy has a cycle: a -> c -> b -> a"),
-        ("a a\n", "cycle: a -> a"),
+        (
+            "a b\nb c\nc a\n",
+            r"edges\.txt: the hierarchy has a cycle: node a -> node c -> node b -> node a",
+        ),
+        ("a a\n", "cycle: node a -> node a"),
         ("x y\n", r"names none of the 2 categories: .*\['x', 'y'\].*\['a', 'b'\]"),
         ("", "names none"),
     ],

@@ -6,7 +6,7 @@ from cqdino_d2.structures import random_vocabulary
 
 VOCABULARY = random_vocabulary(3)  # ids 1, 2, 3
 ROWS = torch.arange(6.0).reshape(3, 2)
-NAMES = ["c", "a", "b"]
+NAMES = ["Category_0", "category 1", "category (2)"]
 
 
 def write(path, **content):
@@ -19,6 +19,18 @@ def test_by_position(tmp_path):
     loaded = load_category_embeddings(path, VOCABULARY, 2)
     assert loaded.dtype == torch.float32
     assert torch.equal(loaded, ROWS)
+
+
+def test_names_of_others_are_refused_and_few_are_reported(tmp_path, caplog):
+    vocabulary = random_vocabulary(20)
+    names = list(vocabulary.names)
+    rows = torch.rand(20, 2)
+    renamed = write(tmp_path / "a.pth", embeddings=rows, categories=["tench", *names[1:]])
+    assert torch.equal(load_category_embeddings(renamed, vocabulary, 2), rows)
+    assert "row 0: 'tench' found, 'category 0' expected" in caplog.text
+    reordered = write(tmp_path / "b.pth", embeddings=rows, categories=names[::-1])
+    with pytest.raises(ValueError, match="20 of 20 names .* another vocabulary"):
+        load_category_embeddings(reordered, vocabulary, 2)
 
 
 def test_by_id(tmp_path):

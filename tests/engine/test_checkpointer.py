@@ -74,10 +74,10 @@ def test_bad_files(tmp_path):
     checkpointer.save("whole", iteration=1)
     content = (tmp_path / "whole.pth").read_bytes()
     (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"cut\.pth is not a readable checkpoint"):
+    with pytest.raises(ValueError, match=r"cut\.pth cannot be read"):
         checkpointer.load_weights(tmp_path / "cut.pth", strict=True)
     torch.save({"model": {"0.weight": nn.Linear(1, 1)}}, tmp_path / "objects.pth")
-    with pytest.raises(ValueError, match="plain tensors"):
+    with pytest.raises(ValueError, match=r"object of type torch\S+Linear"):
         checkpointer.load_weights(tmp_path / "objects.pth", strict=True)
     torch.save({"model": checkpointer.model.state_dict()}, tmp_path / "weights.pth")
     checkpointer.tag_last_checkpoint("weights.pth")

@@ -63,7 +63,7 @@ def test_two_processes_train_as_one_and_evaluate(tmp_path):
     [
         (["train.max_itr=3"], "did you mean 'max_iter'"),
         (["--eval-only"], "needs train.init_checkpoint"),
-        (["train.init_checkpoint=nowhere.pth"], "no checkpoint nowhere.pth"),
+        (["train.init_checkpoint=nowhere.pth"], "there is no nowhere.pth"),
         (["train.amp.dtype=fp8"], "train.amp.dtype is 'fp8'"),
         (["--num-machines", "2"], "--dist-url"),
     ],
