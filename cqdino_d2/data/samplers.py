@@ -17,6 +17,14 @@ from torch.utils.data import Sampler
 from ..structures import RaggedIndex
 
 
+def record_category_pairs(categories: RaggedIndex) -> np.ndarray:
+    """(pairs, 2) record and vocab_id of what each record shows, each pair once, by record."""
+    records = np.repeat(np.arange(len(categories)), np.diff(categories.offsets))
+    width = int(categories.indices.max(initial=0)) + 1
+    keys = np.unique(records * width + categories.indices)
+    return np.stack([keys // width, keys % width], axis=1)
+
+
 class EpochOrder(Protocol):
     """What one epoch consists of."""
 
@@ -94,7 +102,7 @@ class ClassAwareOrder:
     """
 
     def __init__(self, *, categories: RaggedIndex, seed: int) -> None:
-        pairs = _record_category_pairs(categories)
+        pairs = record_category_pairs(categories)
         self.size = len(categories)
         self.seed = seed
         self._records = pairs[np.argsort(pairs[:, 1], kind="stable"), 0]
@@ -116,14 +124,6 @@ class ClassAwareOrder:
         return self._records[self._starts[drawn] + rng.integers(0, self._counts[drawn])]
 
 
-def _record_category_pairs(categories: RaggedIndex) -> np.ndarray:
-    """(pairs, 2) record and vocab_id, each pair once, by record."""
-    records = np.repeat(np.arange(len(categories)), np.diff(categories.offsets))
-    width = int(categories.indices.max(initial=0)) + 1
-    keys = np.unique(records * width + categories.indices)
-    return np.stack([keys // width, keys % width], axis=1)
-
-
 def repeat_factors(categories: RaggedIndex, threshold: float = 0.001) -> np.ndarray:
     """Repeat factors of LVIS: r(image) = max over its categories of max(1, sqrt(t / f(c))).
 
@@ -134,7 +134,7 @@ def repeat_factors(categories: RaggedIndex, threshold: float = 0.001) -> np.ndar
     Returns:
         (records,) float64, at least 1.
     """
-    records, vocab_ids = _record_category_pairs(categories).T
+    records, vocab_ids = record_category_pairs(categories).T
     shares = np.bincount(vocab_ids) / max(len(categories), 1)
     factors = np.ones(len(categories))
     np.maximum.at(factors, records, np.sqrt(threshold / shares[vocab_ids]))
