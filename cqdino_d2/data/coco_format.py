@@ -71,9 +71,13 @@ def read_json(path: str | Path) -> Any:
     Raises:
         ValueError: the file is no JSON or is cut short; names the file and the place.
     """
+    text = Path(path).read_bytes()
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        logger.debug("%s is no strict JSON", path)
+    try:
+        return json.loads(text.decode("utf-8-sig"))
     except ValueError as error:  # both of bad JSON and of bad UTF-8
         raise ValueError(f"{path} is not valid JSON (cut short?): {error}") from error
 
