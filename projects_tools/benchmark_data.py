@@ -177,9 +177,11 @@ def measure_ancestors(json_file: Path, tree_file: Path, repeats: int = 50) -> di
         already, and 'milliseconds' for the labels and the ancestor mask of 16 images with 20
         boxes each.
     """
-    started = time.process_time()
-    vocabulary = vocabulary_from_annotations(json_file, tree_file)
-    tree_seconds = time.process_time() - started
+    seconds = []
+    for _ in range(5):
+        started = time.process_time()
+        vocabulary = vocabulary_from_annotations(json_file, tree_file)
+        seconds.append(time.process_time() - started)
     num_categories = len(vocabulary)
     loss = CategoryLoss(vocabulary=vocabulary, loss=torch.sub)
     generator = torch.Generator().manual_seed(0)
@@ -194,7 +196,7 @@ def measure_ancestors(json_file: Path, tree_file: Path, repeats: int = 50) -> di
         begun = time.perf_counter()
         loss.image_labels(targets, num_categories)
         times.append(1e3 * (time.perf_counter() - begun))
-    return {"tree_seconds": tree_seconds, "milliseconds": statistics.median(times)}
+    return {"tree_seconds": statistics.median(seconds), "milliseconds": statistics.median(times)}
 
 
 def processor() -> str:
