@@ -33,6 +33,8 @@ def check(root, *arguments):
             CONFIG,
             "--output",
             str(root / "check"),
+            "--samples",
+            "4",
             "--workers",
             "1",
             f"train.datasets_root={root}",
@@ -59,7 +61,7 @@ def test_a_sound_set(root, capsys):
     printed = capsys.readouterr().out
     assert "16 images," in printed and "6 of 6 images opened" in printed
     assert f"{count} categories" in printed and "frequency: {" in printed
-    assert "16 training samples mapped" in printed
+    assert "4 training samples mapped" in printed
     assert f"an embedding of 16 numbers for each of {count}" in printed
     assert "0 problems" in printed
     for name in ("contact_sheet.png", "category_frequency.png"):
