@@ -92,7 +92,10 @@ def _run_process(
     try:
         comm.synchronize()
         main(*args)
+        comm.synchronize()  # nobody closes the connection that another still uses
     finally:
+        # Detectron2 keeps a reference to the group; its threads must end before the interpreter's
+        comm._get_global_gloo_group.cache_clear()
         dist.destroy_process_group()
 
 
