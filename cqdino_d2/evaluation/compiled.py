@@ -1,0 +1,63 @@
+"""The matching core in C++ (`csrc/`), several threads; same results as `reference`."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .. import extension
+from .problem import Curves, Problem
+
+
+def is_available() -> bool:
+    """Whether the compiled operators can be called."""
+    return extension.is_available()
+
+
+def reason() -> str | None:
+    """Why they cannot, or None."""
+    return extension.reason()
+
+
+def _tensor(array: np.ndarray | None, dtype: type | None = None) -> torch.Tensor:
+    """The array as a tensor, shared where the type is right already; None is empty."""
+    if array is None:
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.from_numpy(np.ascontiguousarray(array, dtype))
+
+
+def measure(problem: Problem, *, keep_scores: bool = False, keep_matches: bool = False) -> Curves:
+    """Matches and accumulates in C++; see `core.measure`."""
+    columns, rules = problem.detections, problem.rules
+    flags = problem.gt_ignored + 2 * problem.gt_crowd.astype(np.uint8)
+    flags = flags + 4 * problem.gt_zero_id.astype(np.uint8)
+    above = problem.ancestors
+    results = torch.ops.cqdino_d2.match_detections(
+        _tensor(columns.images, np.int32),
+        _tensor(columns.categories, np.int32),
+        _tensor(columns.boxes_xywh_abs),
+        _tensor(columns.scores),
+        _tensor(problem.exempt, np.uint8) if problem.exempt is not None else _tensor(None),
+        _tensor(problem.gt_images, np.int32),
+        _tensor(problem.gt_categories, np.int32),
+        _tensor(problem.gt_boxes_xywh_abs, np.float64),
+        _tensor(problem.gt_areas, np.float64),
+        _tensor(flags, np.uint8),
+        _tensor(np.zeros(1) if above is None else above.offsets, np.int64),
+        _tensor(np.zeros(0) if above is None else above.indices, np.int64),
+        _tensor(rules.iou_thresholds, np.float64),
+        _tensor(rules.recall_thresholds, np.float64),
+        _tensor(rules.area_ranges, np.float64),
+        _tensor(np.array(rules.max_dets), np.int64),
+        problem.num_categories,
+        keep_scores,
+        keep_matches,
+    )
+    precision, recall, scores, num_boxes, matches = (result.numpy() for result in results)
+    return Curves(
+        precision,
+        recall,
+        scores if keep_scores else None,
+        num_boxes,
+        matches if keep_matches else None,
+    )
