@@ -3,7 +3,7 @@
 from .annotation_file import ground_truth_from, load_ground_truth
 from .category_recall import category_recall
 from .columns import Detections, GroundTruth
-from .core import choose_backend, measure
+from .core import accumulate, choose_backend, match
 from .evaluators import (
     COCOEvaluator,
     ColumnEvaluator,
@@ -12,7 +12,7 @@ from .evaluators import (
     build_evaluator,
 )
 from .figures import Report
-from .problem import Curves, Problem, Rules
+from .problem import Curves, Outcomes, Problem, Rules
 from .protocols import CocoProtocol, LvisFixedProtocol, LvisProtocol, V3DetProtocol
 from .results_file import (
     load_results,
@@ -33,11 +33,13 @@ __all__ = [
     "LVISEvaluator",
     "LvisFixedProtocol",
     "LvisProtocol",
+    "Outcomes",
     "Problem",
     "Report",
     "Rules",
     "V3DetEvaluator",
     "V3DetProtocol",
+    "accumulate",
     "build_evaluator",
     "category_recall",
     "choose_backend",
@@ -45,7 +47,7 @@ __all__ = [
     "hierarchy_in_order",
     "load_ground_truth",
     "load_results",
-    "measure",
+    "match",
     "save_results_json",
     "save_results_npz",
     "save_results_parquet",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from . import compiled, reference
-from .problem import Curves, Problem
+from .problem import Curves, Outcomes, Problem, Rules
 
 BACKENDS = ("compiled", "reference")
 
@@ -23,26 +25,39 @@ def choose_backend(name: str | None = None) -> str:
     return name
 
 
-def measure(
-    problem: Problem,
-    *,
-    keep_scores: bool = False,
-    keep_matches: bool = False,
-    backend: str | None = None,
-) -> Curves:
-    """Matches detections to boxes and accumulates precision and recall.
+def match(problem: Problem, *, keep_matches: bool = False, backend: str | None = None) -> Outcomes:
+    """Matches detections to boxes.
 
-    The rules are those of pycocotools 2.0 (`COCOeval.evaluateImg`, `accumulate`) with the
-    extensions that `Problem` names.
+    The rules are those of pycocotools 2.0 (`COCOeval.evaluateImg`) with the extensions that
+    `Problem` names.
 
     Args:
         problem: what to match by which rules.
-        keep_scores: whether the curves carry the scores (as large as the precision).
-        keep_matches: whether they carry what each detection was matched to.
+        keep_matches: whether the outcomes tell what each detection was matched to.
         backend: 'compiled' or 'reference'; None chooses.
 
     Raises:
         ValueError: the backend cannot be used.
     """
-    chosen = compiled if choose_backend(backend) == "compiled" else reference
-    return chosen.measure(problem, keep_scores=keep_scores, keep_matches=keep_matches)
+    return _module(backend).match(problem, keep_matches=keep_matches)
+
+
+def accumulate(
+    outcomes: Outcomes, rules: Rules, *, keep_scores: bool = False, backend: str | None = None
+) -> Curves:
+    """Precision and recall of every category, as pycocotools 2.0 (`COCOeval.accumulate`).
+
+    Args:
+        outcomes: of the matching.
+        rules: by which it was matched.
+        keep_scores: whether the curves carry the scores (as large as the precision).
+        backend: 'compiled' or 'reference'; None chooses.
+
+    Raises:
+        ValueError: the backend cannot be used.
+    """
+    return _module(backend).accumulate(outcomes, rules, keep_scores=keep_scores)
+
+
+def _module(backend: str | None) -> ModuleType:
+    return compiled if choose_backend(backend) == "compiled" else reference

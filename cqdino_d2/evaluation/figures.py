@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..structures import CategoryHierarchy
-from .columns import Detections, GroundTruth
-from .problem import AREA_NAMES, NO_LIMIT, Curves, Problem, Rules
+from .columns import GroundTruth
+from .core import match
+from .problem import AREA_NAMES, NO_LIMIT, Curves, Outcomes, Problem, Rules
 
 NOT_MEASURED = -1.0
 _SIZES = {"small": "s", "medium": "m", "large": "l"}
 _IMAGE_BANDS = ((1, 3), (4, 10), (11, 30), (31, None))
 
 
-def mean_of_measured(values: np.ndarray) -> float:
-    """The mean of what is not -1, in the order of the originals' sum; -1 if all is."""
-    measured = values[values > -1]
-    return float(np.mean(measured)) if measured.size else NOT_MEASURED
+def mean_of(values: np.ndarray) -> float:
+    """The mean, added up in the array's order as the originals do; -1 of nothing."""
+    return float(np.mean(values.reshape(-1))) if values.size else NOT_MEASURED
 
 
 def percent(share: float) -> float:
@@ -37,38 +37,34 @@ class Summary:
     def __init__(self, curves: Curves, rules: Rules) -> None:
         self.curves = curves
         self.rules = rules
-        self._steps: dict[str, np.ndarray] = {}
-
-    def _precision(self, area: str) -> np.ndarray:
-        """(T, R, K) at the most detections: the order in which the originals add up."""
-        if area not in self._steps:
-            at = self.curves.precision[:, AREA_NAMES.index(area), -1]
-            self._steps = {area: np.ascontiguousarray(at.transpose(1, 2, 0))}
-        return self._steps[area]
 
     def precision(
         self, area: str = "all", iou: float | None = None, chosen: np.ndarray | None = None
     ) -> float:
-        """Average precision in 0..100, -1 where nothing is to be found.
+        """Average precision in 0..100 at the most detections, -1 where nothing is to be found.
 
         Args:
             area: one of `AREA_NAMES`.
             iou: one IoU threshold; None averages over all.
             chosen: (K,) bool, the categories; None takes all.
         """
-        values = self._precision(area)
-        if iou is not None:
-            values = values[iou == self.rules.iou_thresholds]
+        index, thresholds = AREA_NAMES.index(area), self.rules.iou_thresholds
+        rows = self.curves.recall[:, index, -1, 0] > -1
         if chosen is not None:
-            values = values[:, :, chosen]
-        return percent(mean_of_measured(values))
+            rows = rows & chosen
+        steps = np.arange(len(thresholds)) if iou is None else np.flatnonzero(thresholds == iou)
+        # (T, R, K): the originals' order, on which the last bits of a sum depend
+        values = np.empty((len(steps), len(self.rules.recall_thresholds), rows.sum()))
+        for place, step in enumerate(steps):
+            values[place] = self.curves.precision[rows, index, -1, step].T
+        return percent(mean_of(values))
 
     def recall(self, area: str = "all", limit: int = -1, chosen: np.ndarray | None = None) -> float:
         """Average recall in 0..100 at one of the limits of detections."""
         values = self.curves.recall[:, AREA_NAMES.index(area), limit].T
         if chosen is not None:
             values = values[:, chosen]
-        return percent(mean_of_measured(values))
+        return percent(mean_of(values[values > -1]))
 
     def figures(self, suffix: str = "", chosen: np.ndarray | None = None) -> dict[str, float]:
         """AP, AP50, AP75, APs, APm, APl, AR@n, ARs, ARm, ARl of some categories.
@@ -95,14 +91,38 @@ class Summary:
 
 
 @dataclass(frozen=True)
+class Matched:
+    """Detections that were matched: what the figures need of them.
+
+    Attributes:
+        outcomes: of the matching.
+        rules: by which it was matched.
+        num_images: (K,) images with a box to find.
+    """
+
+    outcomes: Outcomes
+    rules: Rules
+    num_images: np.ndarray
+
+
+def match_problem(problem: Problem, *, backend: str | None = None) -> Matched:
+    """Matches a problem; see `core.match`."""
+    count = problem.num_categories
+    wanted = ~problem.gt_ignored
+    pairs = problem.gt_images[wanted].astype(np.int64) * count + problem.gt_categories[wanted]
+    num_images = np.bincount(np.unique(pairs) % max(count, 1), minlength=count)
+    return Matched(match(problem, backend=backend), problem.rules, num_images)
+
+
+@dataclass(frozen=True)
 class PerCategory:
     """Figures of each of the K categories, 0..100, -1 where no box is to be found.
 
     Attributes:
         figures: name -> (K,) float64: AP, AP50, AP75, APs, APm, APl, AR.
         num_boxes: (K,) boxes to find.
-        num_images: (K,) images with a box.
-        num_detections: (K,) detections given, before any limit.
+        num_images: (K,) images with such a box.
+        num_detections: (K,) detections that count.
     """
 
     figures: dict[str, np.ndarray]
@@ -111,27 +131,23 @@ class PerCategory:
     num_detections: np.ndarray
 
 
-def per_category(curves: Curves, problem: Problem) -> PerCategory:
-    """Each category on its own; the means over (T, R) are those of its curve."""
-    count = problem.num_categories
+def per_category(curves: Curves, matched: Matched) -> PerCategory:
+    """Each category on its own: the means over its curve."""
     best = curves.precision[:, :, -1]  # (K, A, T, R)
-    middle = 5 if best.shape[2] > 5 else -1
     figures = {
         "AP": best[:, 0].mean((1, 2)),
         "AP50": best[:, 0, 0].mean(1),
-        "AP75": best[:, 0, middle].mean(1),
+        "AP75": best[:, 0, 5].mean(1),
     }
     for area, letter in _SIZES.items():
         figures[f"AP{letter}"] = best[:, AREA_NAMES.index(area)].mean((1, 2))
     figures["AR"] = curves.recall[:, 0, -1].mean(1)
-    known = problem.detections.categories[problem.detections.categories >= 0]
-    wanted = ~problem.gt_ignored
-    pairs = problem.gt_images[wanted].astype(np.int64) * count + problem.gt_categories[wanted]
+    outcomes = matched.outcomes
     return PerCategory(
         figures={k: np.where(v > -1, 100 * v, NOT_MEASURED) for k, v in figures.items()},
-        num_boxes=curves.num_boxes[:, 0],
-        num_images=np.bincount(np.unique(pairs) % max(count, 1), minlength=count),
-        num_detections=np.bincount(known, minlength=count),
+        num_boxes=outcomes.num_boxes[:, 0],
+        num_images=matched.num_images,
+        num_detections=outcomes.ends - outcomes.starts,
     )
 
 
@@ -175,9 +191,8 @@ class Report:
         figures: name -> 0..100, -1 where nothing was to be found.
         per_category: each category on its own.
         curves: precision and recall.
+        rules: the curves' axes.
         truth: the annotations.
-        detections: what was evaluated.
-        problem: what was matched by which rules.
         hierarchy: the category tree, or None.
     """
 
@@ -185,7 +200,6 @@ class Report:
     figures: dict[str, float]
     per_category: PerCategory
     curves: Curves
+    rules: Rules
     truth: GroundTruth
-    detections: Detections
-    problem: Problem
     hierarchy: CategoryHierarchy | None = None

@@ -1,7 +1,8 @@
 """What is matched by which rules, and the curves that come of it.
 
-Every protocol (COCO, LVIS, V3Det) turns its annotation file into a `Problem`; the matching core
-turns that into `Curves`, with C++ (`compiled`) or with NumPy (`reference`), bit for bit the same.
+Every protocol (COCO, LVIS, V3Det) turns its annotation file into a `Problem`; the core matches it
+(`Outcomes`) and accumulates that (`Curves`), with C++ (`compiled`) or with NumPy (`reference`), bit
+for bit the same.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .columns import Detections
 NO_LIMIT = 2**31 - 1
 AREA_NAMES = ("all", "small", "medium", "large")
 
-# What becomes of a detection at the first IoU threshold over all areas (`Curves.matches`);
+# What becomes of a detection at the first IoU threshold over all areas (`Outcomes.matches`);
 # a number from 0 on is the row of the ground truth that it was matched to.
 UNMATCHED, IGNORED, NOT_COUNTED = -1, -2, -3
 
@@ -91,6 +92,37 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Outcomes:
+    """What became of each detection: all that the curves need, at 16 bytes a detection.
+
+    Ordered by category, image and score, best first. The detections themselves can be forgotten
+    then.
+
+    Attributes:
+        starts: (K,) int64, where each category begins.
+        ends: (K,) int64, where it ends; between an end and the next start nothing counts.
+        scores: (N,) float64.
+        ranks: (N,) int32 among the detections of the same image and category, best first.
+        codes: (N,) int32 rows of ``masks``.
+        masks: (C, A, 2) int32: bits, one per IoU threshold, of a hit and of being ignored. The
+            first 2 ** A rows are those of detections that were matched to nothing: ignored at
+            every threshold in the area ranges that are the bits of the row's number.
+        num_boxes: (K, A) int64 boxes to find.
+        matches: (N,) int64, for each detection of the problem what it was matched to at the first
+            threshold over all areas (see above), or None.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    scores: np.ndarray
+    ranks: np.ndarray
+    codes: np.ndarray
+    masks: np.ndarray
+    num_boxes: np.ndarray
+    matches: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class Curves:
     """Precision and recall of every category; -1 where no ground truth is.
 
@@ -98,15 +130,11 @@ class Curves:
         precision: (K, A, M, T, R) float64.
         recall: (K, A, M, T) float64, the highest that is reached.
         scores: (K, A, M, T, R) float64, the score at which each recall is reached, or None.
-        num_boxes: (K, A) int64 boxes to find.
-        matches: (N,) int64 at the first IoU threshold over all areas (see above), or None.
     """
 
     precision: np.ndarray
     recall: np.ndarray
     scores: np.ndarray | None
-    num_boxes: np.ndarray
-    matches: np.ndarray | None
 
     def in_coco_layout(self) -> dict[str, np.ndarray]:
         """Views: precision and scores (T, R, K, A, M), recall (T, K, A, M)."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..structures import CategoryHierarchy
 from .columns import UNKNOWN, Detections, GroundTruth
-from .core import measure
-from .figures import Report, Summary, band_figures, per_category
+from .core import accumulate
+from .figures import Matched, Report, Summary, band_figures, match_problem, per_category
 from .problem import NO_LIMIT, Problem, Rules
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,15 +26,18 @@ class EvaluationProtocol(Protocol):
     def problem(self, truth: GroundTruth, detections: Detections) -> Problem:
         """What is matched by which rules."""
 
-    def evaluate(
-        self,
-        truth: GroundTruth,
-        detections: Detections,
-        *,
-        backend: str | None = None,
-        keep_matches: bool = False,
-    ) -> Report:
+    def match(
+        self, truth: GroundTruth, detections: Detections, *, backend: str | None = None
+    ) -> Matched:
+        """Matches; the detections can be forgotten then."""
+
+    def report(self, truth: GroundTruth, matched: Matched, *, backend: str | None = None) -> Report:
         """The figures."""
+
+    def evaluate(
+        self, truth: GroundTruth, detections: Detections, *, backend: str | None = None
+    ) -> Report:
+        """Both at once."""
 
 
 def _as_problem(
@@ -74,21 +77,15 @@ class _Base:
         """What is matched by which rules."""
         raise NotImplementedError
 
-    def evaluate(
-        self,
-        truth: GroundTruth,
-        detections: Detections,
-        *,
-        backend: str | None = None,
-        keep_matches: bool = False,
-    ) -> Report:
-        """Scores detections.
+    def match(
+        self, truth: GroundTruth, detections: Detections, *, backend: str | None = None
+    ) -> Matched:
+        """Matches; the detections can be forgotten then.
 
         Args:
             truth: the annotations.
             detections: over the same images and categories.
             backend: of the matching core; None chooses.
-            keep_matches: whether the curves tell what each detection was matched to.
 
         Raises:
             ValueError: the annotations lack what the protocol needs, or the tree does not fit.
@@ -99,23 +96,42 @@ class _Base:
                 f"the category tree is over {hierarchy.num_categories} categories, the "
                 f"annotations have {len(truth.category_ids)}"
             )
-        problem = self.problem(truth, detections)
-        curves = measure(problem, keep_matches=keep_matches, backend=backend)
-        summary = Summary(curves, problem.rules)
-        per = per_category(curves, problem)
+        return match_problem(self.problem(truth, detections), backend=backend)
+
+    def report(self, truth: GroundTruth, matched: Matched, *, backend: str | None = None) -> Report:
+        """The figures of what was matched.
+
+        Args:
+            truth: the annotations.
+            matched: what `match` returned.
+            backend: of the matching core; None chooses.
+        """
+        curves = accumulate(matched.outcomes, matched.rules, backend=backend)
+        summary = Summary(curves, matched.rules)
+        per = per_category(curves, matched)
         figures = summary.figures()
         figures |= self._split_figures(summary, truth)
-        figures |= band_figures(summary, truth, per, hierarchy)
+        figures |= band_figures(summary, truth, per, self.hierarchy)
         return Report(
             protocol=self.name,
             figures=figures,
             per_category=per,
             curves=curves,
+            rules=matched.rules,
             truth=truth,
-            detections=detections,
-            problem=problem,
-            hierarchy=hierarchy,
+            hierarchy=self.hierarchy,
         )
+
+    def evaluate(
+        self, truth: GroundTruth, detections: Detections, *, backend: str | None = None
+    ) -> Report:
+        """Scores detections: `match`, then `report`.
+
+        Raises:
+            ValueError: the annotations lack what the protocol needs, or the tree does not fit.
+        """
+        matched = self.match(truth, detections, backend=backend)
+        return self.report(truth, matched, backend=backend)
 
     def _split_figures(self, summary: Summary, truth: GroundTruth) -> dict[str, float]:
         """Base, novel and OVD where the annotations tell which category is novel."""
@@ -224,16 +240,9 @@ class LvisProtocol(_Base):
             exempt=np.isin(keys[counted], open_ended),
         )
 
-    def evaluate(
-        self,
-        truth: GroundTruth,
-        detections: Detections,
-        *,
-        backend: str | None = None,
-        keep_matches: bool = False,
-    ) -> Report:
+    def report(self, truth: GroundTruth, matched: Matched, *, backend: str | None = None) -> Report:
         """See the other protocols; AR is that of ``max_dets`` detections per image."""
-        report = super().evaluate(truth, detections, backend=backend, keep_matches=keep_matches)
+        report = super().report(truth, matched, backend=backend)
         if truth.frequency is None:
             _LOGGER.warning("the categories have no frequency, so there is no APr, APc, APf")
         if type(self) is LvisProtocol:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..structures import RaggedIndex
-from .problem import IGNORED, NOT_COUNTED, UNMATCHED, Curves, Problem, Rules
+from .problem import IGNORED, NOT_COUNTED, UNMATCHED, Curves, Outcomes, Problem, Rules
 
 _MANY_CATEGORIES = 5000  # from so many on progress is shown
 
@@ -94,8 +94,9 @@ class _Boxes:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        self.count = problem.num_categories
         self.order = np.argsort(problem.gt_categories, kind="stable")
-        edges = np.arange(problem.num_categories + 1)
+        edges = np.arange(self.count + 1)
         self.offsets = np.searchsorted(problem.gt_categories[self.order], edges)
 
     def own_rows(self, category: int) -> np.ndarray:
@@ -193,44 +194,82 @@ def _pair_starts(keys: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]]))
 
 
-def measure(problem: Problem, *, keep_scores: bool = False, keep_matches: bool = False) -> Curves:
-    """Matches and accumulates with NumPy; see `core.measure`."""
-    rules, columns, boxes = problem.rules, problem.detections, _Boxes(problem)
-    shape = (problem.num_categories, len(rules.area_ranges), len(rules.max_dets))
-    shape += (len(rules.iou_thresholds), len(rules.recall_thresholds))
-    precision, recall = np.full(shape, -1.0), np.full(shape[:-1], -1.0)
-    scores = np.full(shape, -1.0) if keep_scores else None
-    matches = np.full(len(columns), NOT_COUNTED) if keep_matches else None
-    wanted = ~problem.gt_ignored & ~_outside(problem.gt_areas, rules)
-    num_boxes = np.stack(
-        [np.bincount(problem.gt_categories[w], minlength=shape[0]) for w in wanted], axis=1
-    )
+def _ordered(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) rows by category, image and score, and (K + 1,) where each category begins."""
+    columns = problem.detections
     order = np.lexsort((-columns.scores, columns.images, columns.categories))
-    edges = np.searchsorted(columns.categories[order], np.arange(shape[0] + 1))
-    many = shape[0] >= _MANY_CATEGORIES
-    for category in tqdm(range(shape[0]), "matching", mininterval=5, disable=not many):
-        if not num_boxes[category].any() and not keep_matches:
-            continue
-        dets = order[edges[category] : edges[category + 1]]
+    edges = np.searchsorted(columns.categories[order], np.arange(problem.num_categories + 1))
+    return order[edges[0] :], edges - edges[0]
+
+
+def _to_bits(steps: np.ndarray) -> np.ndarray:
+    """(A, T, D) bool -> (D, A) int32, one bit per threshold."""
+    weights = 1 << np.arange(steps.shape[1], dtype=np.int64)
+    return np.einsum("atd,t->da", steps, weights).astype(np.uint32).view(np.int32)
+
+
+def match(problem: Problem, *, keep_matches: bool = False) -> Outcomes:
+    """Matches with NumPy; see `core.match`."""
+    rules, columns, boxes = problem.rules, problem.detections, _Boxes(problem)
+    wanted = ~problem.gt_ignored & ~_outside(problem.gt_areas, rules)
+    num_boxes = [np.bincount(problem.gt_categories[w], minlength=boxes.count) for w in wanted]
+    rows, edges = _ordered(problem)
+    ends, ranks = edges[1:].copy(), np.zeros(len(rows), np.int32)
+    masks = np.zeros((len(rows), len(rules.area_ranges), 2), np.int32)
+    scores = np.zeros(len(rows))
+    matches = np.full(len(columns), NOT_COUNTED) if keep_matches else None
+    hide = boxes.count < _MANY_CATEGORIES
+    for category in tqdm(range(boxes.count), "matching", mininterval=5, disable=hide):
+        dets = rows[edges[category] : edges[category + 1]]
         starts = _pair_starts(columns.images[dets])
         rank = np.arange(len(dets)) - np.repeat(starts[:-1], np.diff(starts))
         dets, rank = dets[rank < rules.max_dets[-1]], rank[rank < rules.max_dets[-1]]
         starts = _pair_starts(columns.images[dets])
         hit, skipped, matched = _match_category(problem, boxes, category, dets, starts)
+        ends[category] = edges[category] + len(dets)
+        here = slice(edges[category], ends[category])
+        ranks[here], scores[here] = rank, columns.scores[dets]
+        masks[here, :, 0], masks[here, :, 1] = _to_bits(hit), _to_bits(skipped)
         if matches is not None:
             matches[dets] = matched
-        by_score = np.argsort(-columns.scores[dets], kind="stable")
-        for area in np.flatnonzero(num_boxes[category]):
+    return Outcomes(
+        starts=edges[:-1],
+        ends=ends,
+        scores=scores,
+        ranks=ranks,
+        codes=np.arange(len(rows), dtype=np.int32),
+        masks=masks,
+        num_boxes=np.stack(num_boxes, axis=1),
+        matches=matches,
+    )
+
+
+def accumulate(outcomes: Outcomes, rules: Rules, *, keep_scores: bool = False) -> Curves:
+    """Accumulates with NumPy; see `core.accumulate`."""
+    num_categories = len(outcomes.starts)
+    shape = (num_categories, len(rules.area_ranges), len(rules.max_dets))
+    shape += (len(rules.iou_thresholds), len(rules.recall_thresholds))
+    precision, recall = np.full(shape, -1.0), np.full(shape[:-1], -1.0)
+    scores = np.full(shape, -1.0) if keep_scores else None
+    steps = np.arange(len(rules.iou_thresholds))[:, None]
+    for category in range(num_categories):
+        here = slice(outcomes.starts[category], outcomes.ends[category])
+        of_score = outcomes.scores[here]
+        order = np.argsort(-of_score, kind="stable")
+        ranks, codes = outcomes.ranks[here][order], outcomes.codes[here][order]
+        for area in np.flatnonzero(outcomes.num_boxes[category]):
+            bits = outcomes.masks[codes, area]
+            hit, skipped = (bits[:, part] >> steps & 1 != 0 for part in (0, 1))
             for place, limit in enumerate(rules.max_dets):
-                chosen = by_score[rank[by_score] < limit]
+                chosen = ranks < limit
                 at = (category, area, place)
                 precision[at], recall[at], reached = _curve(
-                    hit[area][:, chosen],
-                    skipped[area][:, chosen],
-                    columns.scores[dets[chosen]],
-                    int(num_boxes[category, area]),
+                    hit[:, chosen],
+                    skipped[:, chosen],
+                    of_score[order[chosen]],
+                    int(outcomes.num_boxes[category, area]),
                     rules,
                 )
                 if scores is not None:
                     scores[at] = reached
-    return Curves(precision, recall, scores, num_boxes, matches)
+    return Curves(precision, recall, scores)

@@ -115,6 +115,17 @@ class _Piece:
     text: bytearray
 
 
+def _last_match(pattern: re.Pattern[bytes], text: bytearray) -> re.Match[bytes] | None:
+    """Searches near the end first."""
+    for window in (1 << 14, len(text)):
+        found = None
+        for found in pattern.finditer(text, max(len(text) - window, 0)):  # noqa: B007
+            pass
+        if found is not None:
+            return found
+    return None
+
+
 class _Cutter:
     """Cuts a file between records."""
 
@@ -141,7 +152,7 @@ class _Cutter:
             if not more:
                 break
             rest += more
-            *_, cut = [None, *between.finditer(rest)]
+            cut = _last_match(between, rest)
             if cut is None:
                 continue
             yield _Piece(start, rest[: cut.start() + 1])

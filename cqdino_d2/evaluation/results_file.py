@@ -7,6 +7,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -56,25 +57,48 @@ def to_detections(parts: Iterable[RawResults], truth: GroundTruth, source: str) 
     Raises:
         ValueError: images or all categories are unknown, or numbers are not finite.
     """
-    checks = _Checks(source)
-    found = []
+    checks, table = _Checks(source), _Table()
     for part in parts:
         images = rank_in(truth.image_ids, part.image_ids)
         categories = rank_in(truth.category_ids, part.category_ids)
         checks.look_at(part, images, categories)
-        found.append(Detections(images, categories, part.boxes_xywh_abs, part.scores))
+        table.append(Detections(images, categories, part.boxes_xywh_abs, part.scores))
     checks.conclude()
-    return _joined(found)
+    return table.detections()
 
 
-def _joined(parts: list[Detections]) -> Detections:
-    """One column after the other, so that little is held twice."""
-    names = ("images", "categories", "boxes_xywh_abs", "scores")
-    if not parts:
-        return Detections.empty()
-    lists = {name: [getattr(part, name) for part in parts] for name in names}
-    parts.clear()
-    return Detections(*(np.concatenate(lists.pop(name)) for name in names))
+class _Table:
+    """Columns that grow. They are made far too long: memory is used only where it is written."""
+
+    _SPARE = 16
+
+    def __init__(self) -> None:
+        self._columns: list[np.ndarray] = []
+        self._count = 0
+
+    def append(self, part: Detections) -> None:
+        """Adds rows at the end."""
+        added = [getattr(part, field.name) for field in fields(part)]
+        end = self._count + len(part)
+        if not self._columns:
+            self._columns = [values[:0] for values in added]
+        if end > len(self._columns[0]):
+            self._grow(self._SPARE * end)
+        for column, values in zip(self._columns, added, strict=True):
+            column[self._count : end] = values
+        self._count = end
+
+    def _grow(self, length: int) -> None:
+        for place, old in enumerate(self._columns):
+            column = np.empty((length, *old.shape[1:]), old.dtype)
+            column[: self._count] = old[: self._count]
+            self._columns[place] = column
+
+    def detections(self) -> Detections:
+        """All rows."""
+        if not self._columns:
+            return Detections.empty()
+        return Detections(*(column[: self._count] for column in self._columns))
 
 
 class _Checks:

@@ -1,5 +1,7 @@
 """Bit for bit what the originals compute, on sets full of ties and oddities, by both backends."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,8 @@ from cqdino_d2.evaluation import (
     LvisFixedProtocol,
     LvisProtocol,
     V3DetProtocol,
-    measure,
+    accumulate,
+    match,
 )
 from cqdino_d2.structures import CategoryHierarchy
 from tests.evaluation import sets, v3det_oracle
@@ -26,6 +29,11 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 thorough = settings(max_examples=120, deadline=None, derandomize=True)
 
 
+def measure(problem, backend, **kept):
+    outcomes = match(problem, backend=backend)
+    return accumulate(outcomes, problem.rules, backend=backend, **kept)
+
+
 def assert_same_bits(ours, theirs):
     assert ours.shape == theirs.shape
     np.testing.assert_array_equal(ours.view(np.uint64), theirs.view(np.uint64))
@@ -34,7 +42,7 @@ def assert_same_bits(ours, theirs):
 def assert_equals_pycocotools(content, results, max_dets, backend):
     official = sets.by_pycocotools(content, results, max_dets)
     problem = CocoProtocol(max_dets=max_dets).problem(*sets.columns_of(content, results))
-    curves = measure(problem, keep_scores=True, backend=backend).in_coco_layout()
+    curves = measure(problem, backend, keep_scores=True).in_coco_layout()
     for name in ("precision", "recall", "scores"):
         theirs = official.eval[name] + 0.0  # -0.0 is 0.0
         assert_same_bits(np.ascontiguousarray(curves[name]) + 0.0, theirs)
@@ -185,11 +193,23 @@ def test_both_backends_agree_on_matches_and_single_precision(content, results, h
     for protocol in protocols:
         problem = protocol.problem(truth, detections)
         one, other = (
-            measure(problem, keep_scores=True, keep_matches=True, backend=backend)
+            match(problem, keep_matches=True, backend=backend)
             for backend in ("reference", "compiled")
         )
-        for name in ("precision", "recall", "scores", "num_boxes", "matches"):
+        for name in ("starts", "ends", "num_boxes", "matches"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name), name)
+        for start, end in zip(one.starts, one.ends, strict=True):
+            for name in ("scores", "ranks"):
+                ours, theirs = (getattr(o, name)[start:end] for o in (one, other))
+                np.testing.assert_array_equal(ours, theirs)
+            masks = [o.masks[o.codes[start:end]] for o in (one, other)]
+            np.testing.assert_array_equal(*masks)
+        curves = [
+            accumulate(o, problem.rules, keep_scores=True, backend=backend)
+            for o, backend in itertools.product((one, other), ("reference", "compiled"))
+        ]
+        for name, other in itertools.product(("precision", "recall", "scores"), curves[1:]):
+            np.testing.assert_array_equal(getattr(curves[0], name), getattr(other, name), name)
 
 
 @pytest.mark.skipif(not extension.is_available(), reason="not built")
@@ -203,7 +223,7 @@ def test_the_number_of_threads_changes_nothing():
         found = []
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            found.append(measure(problem, backend="compiled").precision)
+            found.append(measure(problem, "compiled").precision)
     finally:
         torch.set_num_threads(before)
     assert_same_bits(*found)

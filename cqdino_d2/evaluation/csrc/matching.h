@@ -64,45 +64,45 @@ struct Candidate {
   bool copy;
 };
 
-// Where a category's part of the result goes.
-struct Output {
-  double* precision;  // (A, M, T, R)
-  double* recall;     // (A, M, T)
-  double* scores;     // (A, M, T, R) or nullptr
-  int64_t* num_boxes;  // (A)
+// What became of the detections of all categories; see Outcomes in problem.py.
+struct Outcomes {
+  double* scores;
+  int32_t* ranks;
+  int32_t* codes;
+  int64_t* num_boxes;  // (K, A)
   int64_t* matches;    // by detection row, or nullptr
 };
 
-// Matches and accumulates category after category; one per thread.
+// Hit and skipped of one area range.
+struct Masks {
+  Mask hit, skipped;
+};
+
+// Matches the detections of category after category; one per thread.
 template <class Real>
-class Worker {
+class Matcher {
  public:
-  Worker(const Rules& rules, const Truth& truth, const Real* boxes, const uint8_t* exempt);
-  void run(int64_t category, std::vector<Detection>& detections, const Output& output);
+  Matcher(const Rules& rules, const Truth& truth, const Real* boxes, const uint8_t* exempt);
+
+  // Orders and cuts the detections, and writes what became of them from `start` on. Codes of
+  // what was matched count from 2^A on and mean rows of `masks` (A to a row).
+  void run(int64_t category, int64_t start, std::vector<Detection>& detections,
+           std::vector<Masks>& masks, const Outcomes& outcomes);
 
  private:
+  void count_boxes(int64_t category, int64_t* num_boxes) const;
   void order_and_cut(std::vector<Detection>& detections) const;
   void gather_truth(int64_t category, const std::vector<Detection>& detections);
+  void match_images(const std::vector<Detection>& detections, int64_t* matches);
   void match_image(const std::vector<Detection>& detections, size_t first, size_t last,
                    size_t first_box, size_t last_box, int64_t* matches);
   void match_range(int64_t range, size_t first, size_t count, size_t first_box, size_t boxes);
-  void excuse(const std::vector<Detection>& detections);
-  void accumulate(const std::vector<Detection>& detections, const Output& output);
-  void accumulate_one(const std::vector<Detection>& detections, int64_t range, int64_t limit,
-                      int64_t num_boxes, double* precision, double* recall, double* scores);
-  void sample(int64_t step, int64_t num_boxes, int64_t count, double first_score,
-              double* precision, double* scores);
+  int32_t encode(size_t d, const Detection& detection, std::vector<Masks>& masks) const;
   Box box(int32_t row) const {
     const Real* b = boxes_ + 4 * static_cast<int64_t>(row);
     return {static_cast<double>(b[0]), static_cast<double>(b[1]), static_cast<double>(b[2]),
             static_cast<double>(b[3])};
   }
-
-  struct TruePositive {
-    int64_t false_before;
-    double score;
-    double precision;
-  };
 
   const Rules& rules_;
   const Truth& truth_;
@@ -111,9 +111,47 @@ class Worker {
   std::vector<Candidate> candidates_;
   std::vector<int32_t> last_category_;  // of each image: the last category met in it
   std::vector<double> iou_;
-  std::vector<Mask> taken_;        // of each box of a pair: the steps at which it is used up
-  std::vector<int32_t> chosen_;    // of each detection of a pair: its box, at the first step
-  std::vector<Mask> hit_, skipped_;  // (detections, A)
+  std::vector<Mask> taken_;      // of each box of a pair: the steps at which it is used up
+  std::vector<int32_t> chosen_;  // of each detection of a pair: its box, at the first step
+  std::vector<Masks> found_;     // (detections, A)
+};
+
+// One category's outcomes.
+struct Span {
+  int64_t count;
+  const double* scores;
+  const int32_t* ranks;
+  const int32_t* codes;
+  const Masks* masks;
+  const int64_t* num_boxes;  // (A)
+};
+
+// Where a category's curves go.
+struct Curves {
+  double* precision;  // (A, M, T, R)
+  double* recall;     // (A, M, T)
+  double* scores;     // (A, M, T, R) or nullptr
+};
+
+// Turns outcomes into curves; one per thread.
+class Accumulator {
+ public:
+  explicit Accumulator(const Rules& rules) : rules_(rules), found_(rules.steps()) {}
+  void run(const Span& span, const Curves& curves);
+
+ private:
+  struct TruePositive {
+    int64_t false_before;
+    double score;
+    double precision;
+  };
+
+  void run_one(const Span& span, int64_t range, int64_t limit, double* precision, double* recall,
+               double* scores);
+  void sample(int64_t step, int64_t num_boxes, int64_t count, double first_score,
+              double* precision, double* scores);
+
+  const Rules& rules_;
   std::vector<int32_t> by_score_;
   std::vector<std::vector<TruePositive>> found_;  // of each step
 };

@@ -1,4 +1,5 @@
-// torch.ops.cqdino_d2.match_detections: the whole evaluation of a set, category by category.
+// torch.ops.cqdino_d2.match_detections and accumulate_outcomes: an evaluation, category by
+// category.
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -6,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -41,17 +43,16 @@ void list_by_category(const Tensor& categories, int64_t num_categories,
   }
 }
 
-// Calls run(thread's worker, category) for every category, the largest share to whoever is free.
-template <class MakeWorker, class Run>
-void for_each_category(int64_t num_categories, MakeWorker make_worker, Run run) {
+// In every thread calls make() once, and what it returns with one category after the other.
+template <class Make>
+void for_each_category(int64_t num_categories, Make make) {
   std::atomic<int64_t> next{0};
   std::exception_ptr error;
   std::mutex guard;
   const auto work = [&] {
     try {
-      auto worker = make_worker();
-      std::vector<Detection> detections;
-      for (int64_t k = next++; k < num_categories; k = next++) run(worker, detections, k);
+      auto run = make();
+      for (int64_t k = next++; k < num_categories; k = next++) run(k);
     } catch (...) {
       next = num_categories;
       const std::lock_guard<std::mutex> lock(guard);
@@ -100,16 +101,45 @@ Rules make_rules(const Tensor& iou, const Tensor& recall, const Tensor& areas,
   return rules;
 }
 
-using Results = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+// Masks of detections that were matched nowhere: at each step skipped in the ranges of the code.
+std::vector<Masks> plain_masks(const Rules& rules) {
+  std::vector<Masks> masks;
+  for (int64_t code = 0; code < int64_t{1} << rules.areas(); ++code) {
+    for (int64_t range = 0; range < rules.areas(); ++range) {
+      masks.push_back({0, code >> range & 1 ? rules.every_step() : 0});
+    }
+  }
+  return masks;
+}
 
-Results match_detections(const Tensor& images, const Tensor& categories, const Tensor& boxes,
+// Puts the categories' masks into one table and lets the codes count on in it.
+Tensor join_masks(const Rules& rules, const std::vector<std::vector<Masks>>& of_category,
+                  const std::vector<int64_t>& starts, const int64_t* ends, int32_t* codes) {
+  std::vector<Masks> all = plain_masks(rules);
+  const int64_t ranges = rules.areas(), plain = int64_t{1} << ranges;
+  for (size_t k = 0; k < of_category.size(); ++k) {
+    const int64_t base = static_cast<int64_t>(all.size()) / ranges - plain;
+    TORCH_CHECK_VALUE(base < INT32_MAX - 1'000'000, "too many matched detections");
+    for (int64_t i = starts[k]; base > 0 && i < ends[k]; ++i) {
+      if (codes[i] >= plain) codes[i] += static_cast<int32_t>(base);
+    }
+    all.insert(all.end(), of_category[k].begin(), of_category[k].end());
+  }
+  Tensor masks = at::empty({static_cast<int64_t>(all.size()) / ranges, ranges, 2}, at::kInt);
+  static_assert(sizeof(Masks) == 2 * sizeof(int32_t));
+  std::memcpy(masks.mutable_data_ptr(), all.data(), all.size() * sizeof(Masks));
+  return masks;
+}
+
+using Matched = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+Matched match_detections(const Tensor& images, const Tensor& categories, const Tensor& boxes,
                          const Tensor& scores, const Tensor& exempt, const Tensor& gt_images,
                          const Tensor& gt_categories, const Tensor& gt_boxes,
                          const Tensor& gt_areas, const Tensor& gt_flags,
                          const Tensor& ancestor_offsets, const Tensor& ancestors,
-                         const Tensor& iou_thresholds, const Tensor& recall_thresholds,
-                         const Tensor& area_ranges, const Tensor& max_dets,
-                         int64_t num_categories, bool keep_scores, bool keep_matches) {
+                         const Tensor& iou_thresholds, const Tensor& area_ranges,
+                         const Tensor& max_dets, int64_t num_categories, bool keep_matches) {
   const int64_t n = images.numel(), g = gt_images.numel();
   TORCH_CHECK_VALUE(n < INT32_MAX && g < INT32_MAX, "at most 2^31 - 2 rows, got ", n, ", ", g);
   check(images, at::kInt, {n}, "images");
@@ -127,7 +157,8 @@ Results match_detections(const Tensor& images, const Tensor& categories, const T
                          : ancestors.numel() == 0,
                     "ancestor_offsets does not fit ancestors");
   TORCH_CHECK_VALUE(count_of(ancestors, "ancestors") <= num_categories, "unknown ancestors");
-  const Rules rules = make_rules(iou_thresholds, recall_thresholds, area_ranges, max_dets);
+  const Rules rules = make_rules(iou_thresholds, at::empty({0}, at::kDouble), area_ranges, max_dets);
+  TORCH_CHECK_VALUE(rules.areas() >= 1 && rules.areas() <= 8, "expected 1..8 area ranges");
 
   Truth truth{gt_images.const_data_ptr<int32_t>(),
               gt_boxes.const_data_ptr<double>(),
@@ -143,44 +174,81 @@ Results match_detections(const Tensor& images, const Tensor& categories, const T
   std::vector<int32_t> rows;
   list_by_category(categories, num_categories, offsets, rows);
 
-  const int64_t k = num_categories, a = rules.areas(), m = rules.limits(), t = rules.steps(),
-                r = rules.recalls();
-  const auto real = at::TensorOptions().dtype(at::kDouble);
   const auto whole = at::TensorOptions().dtype(at::kLong);
+  const int64_t known = offsets.back();
+  Tensor starts = at::empty({num_categories}, whole), ends = at::empty({num_categories}, whole);
+  Tensor sorted = at::empty({known}, at::kDouble), ranks = at::empty({known}, at::kInt);
+  Tensor codes = at::empty({known}, at::kInt);
+  Tensor num_boxes = at::zeros({num_categories, rules.areas()}, whole);
+  Tensor matches = keep_matches ? at::full({n}, static_cast<int64_t>(kNotCounted), whole)
+                                : at::empty({0}, whole);
+  const Outcomes outcomes{sorted.mutable_data_ptr<double>(), ranks.mutable_data_ptr<int32_t>(),
+                          codes.mutable_data_ptr<int32_t>(),
+                          num_boxes.mutable_data_ptr<int64_t>(),
+                          keep_matches ? matches.mutable_data_ptr<int64_t>() : nullptr};
+  std::copy(offsets.begin(), offsets.end() - 1, starts.mutable_data_ptr<int64_t>());
+  int64_t* end_of = ends.mutable_data_ptr<int64_t>();
+  std::vector<std::vector<Masks>> masks(num_categories);
+  const int32_t* of_image = images.const_data_ptr<int32_t>();
+  const uint8_t* excused = exempt.numel() ? exempt.const_data_ptr<uint8_t>() : nullptr;
+  AT_DISPATCH_FLOATING_TYPES(scores.scalar_type(), "match_detections", [&] {
+    const scalar_t* score = scores.const_data_ptr<scalar_t>();
+    const scalar_t* box = boxes.const_data_ptr<scalar_t>();
+    for_each_category(num_categories, [&] {
+      return [&, matcher = Matcher<scalar_t>(rules, truth, box, excused),
+              detections = std::vector<Detection>()](int64_t k) mutable {
+        detections.clear();
+        for (int64_t i = offsets[k]; i < offsets[k + 1]; ++i) {
+          const int32_t row = rows[i];
+          detections.push_back({of_image[row], row, static_cast<double>(score[row]), 0});
+        }
+        matcher.run(k, offsets[k], detections, masks[k], outcomes);
+        end_of[k] = offsets[k] + static_cast<int64_t>(detections.size());
+      };
+    });
+  });
+  Tensor table = join_masks(rules, masks, offsets, end_of, outcomes.codes);
+  return {starts, ends, sorted, ranks, codes, table, num_boxes, matches};
+}
+
+using Accumulated = std::tuple<Tensor, Tensor, Tensor>;
+
+Accumulated accumulate_outcomes(const Tensor& starts, const Tensor& ends, const Tensor& scores,
+                                const Tensor& ranks, const Tensor& codes, const Tensor& masks,
+                                const Tensor& num_boxes, const Tensor& iou_thresholds,
+                                const Tensor& recall_thresholds, const Tensor& area_ranges,
+                                const Tensor& max_dets, bool keep_scores) {
+  const Rules rules = make_rules(iou_thresholds, recall_thresholds, area_ranges, max_dets);
+  const int64_t n = scores.numel(), k = starts.numel(), a = rules.areas(), m = rules.limits(),
+                t = rules.steps(), r = rules.recalls();
+  check(starts, at::kLong, {k}, "starts");
+  check(ends, at::kLong, {k}, "ends");
+  check(scores, at::kDouble, {n}, "scores");
+  check(ranks, at::kInt, {n}, "ranks");
+  check(codes, at::kInt, {n}, "codes");
+  check(masks, at::kInt, {masks.size(0), a, 2}, "masks");
+  check(num_boxes, at::kLong, {k, a}, "num_boxes");
+  const auto real = at::TensorOptions().dtype(at::kDouble);
   Tensor precision = at::full({k, a, m, t, r}, -1.0, real);
   Tensor recall = at::full({k, a, m, t}, -1.0, real);
   Tensor reached = keep_scores ? at::full({k, a, m, t, r}, -1.0, real) : at::empty({0}, real);
-  Tensor num_boxes = at::zeros({k, a}, whole);
-  Tensor matches = keep_matches ? at::full({n}, static_cast<int64_t>(kNotCounted), whole)
-                                : at::empty({0}, whole);
-  const int32_t* of_image = images.const_data_ptr<int32_t>();
-  const uint8_t* excused = exempt.numel() ? exempt.const_data_ptr<uint8_t>() : nullptr;
+  const int64_t* start = starts.const_data_ptr<int64_t>();
+  const int64_t* end = ends.const_data_ptr<int64_t>();
   double* to_precision = precision.mutable_data_ptr<double>();
   double* to_recall = recall.mutable_data_ptr<double>();
   double* to_scores = keep_scores ? reached.mutable_data_ptr<double>() : nullptr;
-  int64_t* to_num_boxes = num_boxes.mutable_data_ptr<int64_t>();
-  int64_t* to_matches = keep_matches ? matches.mutable_data_ptr<int64_t>() : nullptr;
-  AT_DISPATCH_FLOATING_TYPES(scores.scalar_type(), "match_detections", [&] {
-    const scalar_t* score = scores.const_data_ptr<scalar_t>();
-    for_each_category(
-        k,
-        [&] {
-          return Worker<scalar_t>(rules, truth, boxes.const_data_ptr<scalar_t>(), excused);
-        },
-        [&](Worker<scalar_t>& worker, std::vector<Detection>& detections, int64_t category) {
-          detections.clear();
-          for (int64_t i = offsets[category]; i < offsets[category + 1]; ++i) {
-            const int32_t row = rows[i];
-            detections.push_back({of_image[row], row, static_cast<double>(score[row]), 0});
-          }
-          const int64_t curve = a * m * t * r * category;
-          worker.run(category, detections,
-                     {to_precision + curve, to_recall + a * m * t * category,
-                      to_scores ? to_scores + curve : nullptr, to_num_boxes + a * category,
-                      to_matches});
-        });
+  const auto* table = reinterpret_cast<const Masks*>(masks.const_data_ptr<int32_t>());
+  for_each_category(k, [&] {
+    return [&, accumulator = Accumulator(rules)](int64_t category) mutable {
+      const int64_t at = start[category], curve = a * m * t * r * category;
+      accumulator.run({end[category] - at, scores.const_data_ptr<double>() + at,
+                       ranks.const_data_ptr<int32_t>() + at, codes.const_data_ptr<int32_t>() + at,
+                       table, num_boxes.const_data_ptr<int64_t>() + a * category},
+                      {to_precision + curve, to_recall + a * m * t * category,
+                       to_scores ? to_scores + curve : nullptr});
+    };
   });
-  return {precision, recall, reached, num_boxes, matches};
+  return {precision, recall, reached};
 }
 
 }  // namespace
@@ -190,10 +258,17 @@ TORCH_LIBRARY_FRAGMENT(cqdino_d2, m) {
       "match_detections(Tensor images, Tensor categories, Tensor boxes, Tensor scores, "
       "Tensor exempt, Tensor gt_images, Tensor gt_categories, Tensor gt_boxes, Tensor gt_areas, "
       "Tensor gt_flags, Tensor ancestor_offsets, Tensor ancestors, Tensor iou_thresholds, "
-      "Tensor recall_thresholds, Tensor area_ranges, Tensor max_dets, int num_categories, "
-      "bool keep_scores, bool keep_matches) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+      "Tensor area_ranges, Tensor max_dets, int num_categories, bool keep_matches) "
+      "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "accumulate_outcomes(Tensor starts, Tensor ends, Tensor scores, Tensor ranks, Tensor codes, "
+      "Tensor masks, Tensor num_boxes, Tensor iou_thresholds, Tensor recall_thresholds, "
+      "Tensor area_ranges, Tensor max_dets, bool keep_scores) -> (Tensor, Tensor, Tensor)");
 }
 
-TORCH_LIBRARY_IMPL(cqdino_d2, CPU, m) { m.impl("match_detections", match_detections); }
+TORCH_LIBRARY_IMPL(cqdino_d2, CPU, m) {
+  m.impl("match_detections", match_detections);
+  m.impl("accumulate_outcomes", accumulate_outcomes);
+}
 
 }  // namespace cqdino_d2::evaluation

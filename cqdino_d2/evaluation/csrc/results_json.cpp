@@ -15,9 +15,17 @@ namespace {
 
 using at::Tensor;
 
+constexpr int64_t kShortRecord = 80;  // bytes, to guess how many records there are
+
 struct Columns {
   std::vector<int64_t> image_ids, category_ids;
   std::vector<double> boxes, scores;
+  void reserve(size_t records) {
+    image_ids.reserve(records);
+    category_ids.reserve(records);
+    boxes.reserve(4 * records);
+    scores.reserve(records);
+  }
 };
 
 // Reads records with commas between them. Every function returns false where the text is not
@@ -182,6 +190,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> parse_results(const Tensor& t
                     text.sizes());
   const char* begin = reinterpret_cast<const char*>(text.const_data_ptr<uint8_t>());
   Columns columns;
+  columns.reserve(text.numel() / kShortRecord);
   const bool whole = Reader(begin, begin + text.numel()).records(columns);
   return {at::scalar_tensor(whole, at::kBool), to_tensor(columns.image_ids, at::kLong),
           to_tensor(columns.category_ids, at::kLong),
