@@ -4,6 +4,7 @@ from .annotation_file import ground_truth_from, load_ground_truth
 from .category_recall import category_recall
 from .columns import Detections, GroundTruth
 from .core import accumulate, choose_backend, match
+from .error_breakdown import ErrorBreakdown, break_down_errors
 from .evaluators import (
     COCOEvaluator,
     ColumnEvaluator,
@@ -29,6 +30,7 @@ __all__ = [
     "ColumnEvaluator",
     "Curves",
     "Detections",
+    "ErrorBreakdown",
     "GroundTruth",
     "LVISEvaluator",
     "LvisFixedProtocol",
@@ -40,6 +42,7 @@ __all__ = [
     "V3DetEvaluator",
     "V3DetProtocol",
     "accumulate",
+    "break_down_errors",
     "build_evaluator",
     "category_recall",
     "choose_backend",

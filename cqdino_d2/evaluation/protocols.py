@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -206,9 +206,9 @@ class LvisProtocol(_Base):
     name: ClassVar[str] = "lvis"
     max_dets: int = 300
 
-    def cut(self, detections: Detections) -> Detections:
-        """The best of each image; unknown categories take their places as well."""
-        return detections.take(_best_per_group(detections.images, detections, self.max_dets))
+    def within_limit(self, detections: Detections) -> np.ndarray:
+        """(N,) bool: the best of each image; unknown categories take their places as well."""
+        return _best_per_group(detections.images, detections.scores, self.max_dets)
 
     def problem(self, truth: GroundTruth, detections: Detections) -> Problem:
         """``ignore`` is heeded, ``iscrowd`` is not; boxes without an area are dropped.
@@ -222,7 +222,6 @@ class LvisProtocol(_Base):
                 "not_exhaustive_category_ids"
             )
         truth = truth.take_boxes((truth.areas > 0) & (truth.areas < np.inf))
-        detections = self.cut(detections)
         width = len(truth.category_ids)
         present = truth.images.astype(np.int64) * width + truth.categories
         negative = _pairs(truth.negatives.offsets, truth.negatives.indices, width)
@@ -231,13 +230,15 @@ class LvisProtocol(_Base):
         areas = detections.areas()
         counted = (detections.categories != UNKNOWN) & (areas > 0) & (areas < np.inf)
         counted &= np.isin(keys, np.concatenate([present, negative]))
+        counted &= self.within_limit(detections)
+        categories = np.where(counted, detections.categories, np.int32(UNKNOWN))
         return _as_problem(
             truth,
-            detections.take(counted),
+            replace(detections, categories=categories),
             Rules((NO_LIMIT,)),
             ignored=truth.ignore,
             crowd=np.zeros(len(truth), bool),
-            exempt=np.isin(keys[counted], open_ended),
+            exempt=np.isin(keys, open_ended),
         )
 
     def report(self, truth: GroundTruth, matched: Matched, *, backend: str | None = None) -> Report:
@@ -262,9 +263,9 @@ class LvisFixedProtocol(LvisProtocol):
     name: ClassVar[str] = "lvis-fixed"
     max_dets: int = FIXED_DETECTIONS
 
-    def cut(self, detections: Detections) -> Detections:
-        """The best of each category."""
-        return detections.take(_best_per_group(detections.categories, detections, self.max_dets))
+    def within_limit(self, detections: Detections) -> np.ndarray:
+        """(N,) bool: the best of each category."""
+        return _best_per_group(detections.categories, detections.scores, self.max_dets)
 
 
 def _pairs(offsets: np.ndarray, indices: np.ndarray, width: int) -> np.ndarray:
@@ -272,13 +273,13 @@ def _pairs(offsets: np.ndarray, indices: np.ndarray, width: int) -> np.ndarray:
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)) * width + indices
 
 
-def _best_per_group(groups: np.ndarray, detections: Detections, limit: int) -> np.ndarray:
+def _best_per_group(groups: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
     """(N,) bool: the ``limit`` best of each group; of equals the first in the file."""
     kept = np.ones(len(groups), bool)
     counts = np.bincount(groups + 1)
     crowded = np.flatnonzero(counts[groups + 1] > limit)
     if len(crowded):
-        order = crowded[np.lexsort((-detections.scores[crowded], groups[crowded]))]
+        order = crowded[np.lexsort((-scores[crowded], groups[crowded]))]
         sizes = counts[counts > limit]
         place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         kept[order[place >= limit]] = False

@@ -27,13 +27,21 @@ def pairwise_iou(
         gt_boxes_xywh: (G, 4) float64.
         gt_crowd: (G,) bool.
     """
-    d, g = boxes_xywh[:, None], gt_boxes_xywh[None]
+    return _iou(boxes_xywh[:, None], gt_boxes_xywh[None], gt_crowd)
+
+
+def pairwise_iou_of_rows(boxes_xywh: np.ndarray, gt_boxes_xywh: np.ndarray) -> np.ndarray:
+    """(P,) float64 IoU of each of P boxes with the box in the same row; no crowds."""
+    return _iou(boxes_xywh, gt_boxes_xywh, np.zeros(len(boxes_xywh), bool))
+
+
+def _iou(d: np.ndarray, g: np.ndarray, crowd: np.ndarray) -> np.ndarray:
     right_bottom = np.minimum(d[..., 2:] + d[..., :2], g[..., 2:] + g[..., :2])
     sides = right_bottom - np.maximum(d[..., :2], g[..., :2])
     overlap = (sides > 0).all(-1)
     shared = sides[..., 0] * sides[..., 1]
     area = d[..., 2] * d[..., 3]
-    union = np.where(gt_crowd, area, area + g[..., 2] * g[..., 3] - shared)
+    union = np.where(crowd, area, area + g[..., 2] * g[..., 3] - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=overlap)
 
 
@@ -83,7 +91,7 @@ def _match_pair(
     return _Pair(hit, skipped, matched)
 
 
-def _outside(areas: np.ndarray, rules: Rules) -> np.ndarray:
+def outside_ranges(areas: np.ndarray, rules: Rules) -> np.ndarray:
     """(A, N) bool: which areas lie outside each range."""
     low, high = rules.area_ranges[:, :1], rules.area_ranges[:, 1:]
     return (areas < low) | (areas > high)
@@ -136,7 +144,7 @@ def _match_category(
     matches = np.full(len(dets), UNMATCHED)
     rows, is_copy = boxes.rows(category)
     images = problem.gt_images[rows]
-    ignored = is_copy | problem.gt_ignored[rows] | _outside(problem.gt_areas[rows], rules)
+    ignored = is_copy | problem.gt_ignored[rows] | outside_ranges(problem.gt_areas[rows], rules)
     det_images = columns.images[dets[starts[:-1]]]
     first, last = np.searchsorted(images, det_images), np.searchsorted(images, det_images, "right")
     for pair in np.flatnonzero(last > first):
@@ -150,7 +158,7 @@ def _match_category(
         found = result.matched >= 0
         matches[here] = np.where(found, chosen[np.maximum(result.matched, 0)], result.matched)
     taken = columns.take(dets)
-    excused = _outside(taken.areas(), rules)
+    excused = outside_ranges(taken.areas(), rules)
     if problem.exempt is not None:
         excused |= problem.exempt[dets]
         matches[problem.exempt[dets] & (matches == UNMATCHED)] = IGNORED
@@ -211,7 +219,7 @@ def _to_bits(steps: np.ndarray) -> np.ndarray:
 def match(problem: Problem, *, keep_matches: bool = False) -> Outcomes:
     """Matches with NumPy; see `core.match`."""
     rules, columns, boxes = problem.rules, problem.detections, _Boxes(problem)
-    wanted = ~problem.gt_ignored & ~_outside(problem.gt_areas, rules)
+    wanted = ~problem.gt_ignored & ~outside_ranges(problem.gt_areas, rules)
     num_boxes = [np.bincount(problem.gt_categories[w], minlength=boxes.count) for w in wanted]
     rows, edges = _ordered(problem)
     ends, ranks = edges[1:].copy(), np.zeros(len(rows), np.int32)
