@@ -112,8 +112,10 @@ def break_down_errors(
 
 def _judge(problem: Problem, matches: np.ndarray, hierarchy: CategoryHierarchy | None) -> _Judged:
     """What each detection that counts is."""
-    counted = np.flatnonzero(matches >= IGNORED)
-    columns = problem.detections.take(counted)
+    columns = problem.detections
+    order = np.lexsort((-columns.scores, columns.images))  # among equal scores the order counts
+    counted = order[matches[order] >= IGNORED]
+    columns = columns.take(counted)
     matched = matches[counted]
     outside = outside_ranges(columns.areas(), problem.rules)[0]
     matched[outside & (matched == UNMATCHED)] = IGNORED
