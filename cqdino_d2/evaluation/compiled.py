@@ -59,7 +59,7 @@ def match(problem: Problem, *, keep_matches: bool = False) -> Outcomes:
     return Outcomes(*columns, matches=matches.numpy() if keep_matches else None)
 
 
-def accumulate(outcomes: Outcomes, rules: Rules, *, keep_scores: bool = False) -> Curves:
+def accumulate(outcomes: Outcomes, rules: Rules, *, keep_all: bool = False) -> Curves:
     """Accumulates in C++; see `core.accumulate`."""
     precision, recall, scores = torch.ops.cqdino_d2.accumulate_outcomes(
         _tensor(outcomes.starts, np.int64),
@@ -72,6 +72,6 @@ def accumulate(outcomes: Outcomes, rules: Rules, *, keep_scores: bool = False) -
         _tensor(rules.iou_thresholds, np.float64),
         _tensor(rules.recall_thresholds, np.float64),
         *_axes(rules),
-        keep_scores,
+        keep_all,
     )
-    return Curves(precision.numpy(), recall.numpy(), scores.numpy() if keep_scores else None)
+    return Curves(precision.numpy(), recall.numpy(), scores.numpy() if keep_all else None)

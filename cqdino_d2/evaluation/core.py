@@ -43,20 +43,26 @@ def match(problem: Problem, *, keep_matches: bool = False, backend: str | None =
 
 
 def accumulate(
-    outcomes: Outcomes, rules: Rules, *, keep_scores: bool = False, backend: str | None = None
+    outcomes: Outcomes,
+    rules: Rules,
+    *,
+    keep_all: bool = False,
+    backend: str | None = None,
 ) -> Curves:
     """Precision and recall of every category, as pycocotools 2.0 (`COCOeval.accumulate`).
 
     Args:
         outcomes: of the matching.
         rules: by which it was matched.
-        keep_scores: whether the curves carry the scores (as large as the precision).
+        keep_all: whether the curves carry the scores and the precision at every limit of
+            detections. Else there is only the precision at the largest one: a tensor of 430 MB
+            for V3Det.
         backend: 'compiled' or 'reference'; None chooses.
 
     Raises:
         ValueError: the backend cannot be used.
     """
-    return _module(backend).accumulate(outcomes, rules, keep_scores=keep_scores)
+    return _module(backend).accumulate(outcomes, rules, keep_all=keep_all)
 
 
 def _module(backend: str | None) -> ModuleType:

@@ -167,6 +167,7 @@ def band_figures(
         hierarchy: gives AP_depth_1 (roots), AP_depth_2, ...
     """
     found: dict[str, float] = {}
+    measured = per.figures["AP"] > -1
     if truth.frequency is not None:
         frequency = np.array(truth.frequency)
         found |= {f"AP{f}": summary.precision(chosen=frequency == f) for f in "rcf"}
@@ -174,11 +175,11 @@ def band_figures(
         for low, high in _IMAGE_BANDS:
             inside = (per.num_images >= low) & (per.num_images <= (high or np.inf))
             name = f"AP_images_{low}_{high}" if high else f"AP_images_{low}_up"
-            found[name] = summary.precision(chosen=inside)
+            found[name] = mean_of(per.figures["AP"][inside & measured])
     if hierarchy is not None and hierarchy.levels.max(initial=1) > 1:
         levels = hierarchy.levels[: hierarchy.num_categories]
         for level in np.unique(levels).tolist():
-            found[f"AP_depth_{level}"] = summary.precision(chosen=levels == level)
+            found[f"AP_depth_{level}"] = mean_of(per.figures["AP"][(levels == level) & measured])
     return found
 
 

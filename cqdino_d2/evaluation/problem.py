@@ -127,9 +127,11 @@ class Curves:
     """Precision and recall of every category; -1 where no ground truth is.
 
     Attributes:
-        precision: (K, A, M, T, R) float64.
-        recall: (K, A, M, T) float64, the highest that is reached.
-        scores: (K, A, M, T, R) float64, the score at which each recall is reached, or None.
+        precision: (K, A, M, T, R) float64; M is 1, for the largest limit of detections, unless
+            all were asked for.
+        recall: (K, A, M, T) float64, the highest that is reached; at all limits.
+        scores: (K, A, M, T, R) float64, the score at which each recall is reached, or None; with
+            the limits of the precision.
     """
 
     precision: np.ndarray

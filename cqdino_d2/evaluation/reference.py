@@ -252,13 +252,15 @@ def match(problem: Problem, *, keep_matches: bool = False) -> Outcomes:
     )
 
 
-def accumulate(outcomes: Outcomes, rules: Rules, *, keep_scores: bool = False) -> Curves:
+def accumulate(outcomes: Outcomes, rules: Rules, *, keep_all: bool = False) -> Curves:
     """Accumulates with NumPy; see `core.accumulate`."""
     num_categories = len(outcomes.starts)
-    shape = (num_categories, len(rules.area_ranges), len(rules.max_dets))
-    shape += (len(rules.iou_thresholds), len(rules.recall_thresholds))
-    precision, recall = np.full(shape, -1.0), np.full(shape[:-1], -1.0)
-    scores = np.full(shape, -1.0) if keep_scores else None
+    axes = (num_categories, len(rules.area_ranges))
+    recall = np.full((*axes, len(rules.max_dets), len(rules.iou_thresholds)), -1.0)
+    limits = len(rules.max_dets) if keep_all else 1
+    shape = (*axes, limits, len(rules.iou_thresholds), len(rules.recall_thresholds))
+    precision = np.full(shape, -1.0)
+    scores = np.full(shape, -1.0) if keep_all else None
     steps = np.arange(len(rules.iou_thresholds))[:, None]
     for category in range(num_categories):
         here = slice(outcomes.starts[category], outcomes.ends[category])
@@ -270,8 +272,8 @@ def accumulate(outcomes: Outcomes, rules: Rules, *, keep_scores: bool = False) -
             hit, skipped = (bits[:, part] >> steps & 1 != 0 for part in (0, 1))
             for place, limit in enumerate(rules.max_dets):
                 chosen = ranks < limit
-                at = (category, area, place)
-                precision[at], recall[at], reached = _curve(
+                at = (category, area, place if keep_all else 0)  # the last limit stays
+                precision[at], recall[category, area, place], reached = _curve(
                     hit[:, chosen],
                     skipped[:, chosen],
                     of_score[order[chosen]],

@@ -42,7 +42,7 @@ def assert_same_bits(ours, theirs):
 def assert_equals_pycocotools(content, results, max_dets, backend):
     official = sets.by_pycocotools(content, results, max_dets)
     problem = CocoProtocol(max_dets=max_dets).problem(*sets.columns_of(content, results))
-    curves = measure(problem, backend, keep_scores=True).in_coco_layout()
+    curves = measure(problem, backend, keep_all=True).in_coco_layout()
     for name in ("precision", "recall", "scores"):
         theirs = official.eval[name] + 0.0  # -0.0 is 0.0
         assert_same_bits(np.ascontiguousarray(curves[name]) + 0.0, theirs)
@@ -205,11 +205,16 @@ def test_both_backends_agree_on_matches_and_single_precision(content, results, h
             masks = [o.masks[o.codes[start:end]] for o in (one, other)]
             np.testing.assert_array_equal(*masks)
         curves = [
-            accumulate(o, problem.rules, keep_scores=True, backend=backend)
+            accumulate(o, problem.rules, keep_all=True, backend=backend)
             for o, backend in itertools.product((one, other), ("reference", "compiled"))
         ]
         for name, other in itertools.product(("precision", "recall", "scores"), curves[1:]):
             np.testing.assert_array_equal(getattr(curves[0], name), getattr(other, name), name)
+        for backend in ("reference", "compiled"):
+            brief = accumulate(one, problem.rules, backend=backend)
+            np.testing.assert_array_equal(brief.precision, curves[0].precision[:, :, -1:])
+            np.testing.assert_array_equal(brief.recall, curves[0].recall)
+            assert brief.scores is None
 
 
 @pytest.mark.skipif(not extension.is_available(), reason="not built")

@@ -15,9 +15,10 @@ void Accumulator::run(const Span& span, const Curves& curves) {
   for (int64_t range = 0; range < rules_.areas(); ++range) {
     if (span.num_boxes[range] == 0) continue;
     for (int64_t limit = 0; limit < rules_.limits(); ++limit) {
-      const int64_t at = range * rules_.limits() + limit;
+      // Only the last limit stays where all go to the same place.
+      const int64_t at = curves.scores ? range * rules_.limits() + limit : range;
       run_one(span, range, limit, curves.precision + at * curve,
-              curves.recall + at * rules_.steps(),
+              curves.recall + (range * rules_.limits() + limit) * rules_.steps(),
               curves.scores ? curves.scores + at * curve : nullptr);
     }
   }

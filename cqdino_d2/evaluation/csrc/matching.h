@@ -128,7 +128,7 @@ struct Span {
 
 // Where a category's curves go.
 struct Curves {
-  double* precision;  // (A, M, T, R)
+  double* precision;  // (A, M, T, R); without scores (A, T, R) at the last limit
   double* recall;     // (A, M, T)
   double* scores;     // (A, M, T, R) or nullptr
 };

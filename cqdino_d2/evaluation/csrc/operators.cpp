@@ -217,7 +217,7 @@ Accumulated accumulate_outcomes(const Tensor& starts, const Tensor& ends, const 
                                 const Tensor& ranks, const Tensor& codes, const Tensor& masks,
                                 const Tensor& num_boxes, const Tensor& iou_thresholds,
                                 const Tensor& recall_thresholds, const Tensor& area_ranges,
-                                const Tensor& max_dets, bool keep_scores) {
+                                const Tensor& max_dets, bool keep_all) {
   const Rules rules = make_rules(iou_thresholds, recall_thresholds, area_ranges, max_dets);
   const int64_t n = scores.numel(), k = starts.numel(), a = rules.areas(), m = rules.limits(),
                 t = rules.steps(), r = rules.recalls();
@@ -229,18 +229,19 @@ Accumulated accumulate_outcomes(const Tensor& starts, const Tensor& ends, const 
   check(masks, at::kInt, {masks.size(0), a, 2}, "masks");
   check(num_boxes, at::kLong, {k, a}, "num_boxes");
   const auto real = at::TensorOptions().dtype(at::kDouble);
-  Tensor precision = at::full({k, a, m, t, r}, -1.0, real);
+  const int64_t kept = keep_all ? m : 1;
+  Tensor precision = at::full({k, a, kept, t, r}, -1.0, real);
   Tensor recall = at::full({k, a, m, t}, -1.0, real);
-  Tensor reached = keep_scores ? at::full({k, a, m, t, r}, -1.0, real) : at::empty({0}, real);
+  Tensor reached = keep_all ? at::full({k, a, m, t, r}, -1.0, real) : at::empty({0}, real);
   const int64_t* start = starts.const_data_ptr<int64_t>();
   const int64_t* end = ends.const_data_ptr<int64_t>();
   double* to_precision = precision.mutable_data_ptr<double>();
   double* to_recall = recall.mutable_data_ptr<double>();
-  double* to_scores = keep_scores ? reached.mutable_data_ptr<double>() : nullptr;
+  double* to_scores = keep_all ? reached.mutable_data_ptr<double>() : nullptr;
   const auto* table = reinterpret_cast<const Masks*>(masks.const_data_ptr<int32_t>());
   for_each_category(k, [&] {
     return [&, accumulator = Accumulator(rules)](int64_t category) mutable {
-      const int64_t at = start[category], curve = a * m * t * r * category;
+      const int64_t at = start[category], curve = a * kept * t * r * category;
       accumulator.run({end[category] - at, scores.const_data_ptr<double>() + at,
                        ranks.const_data_ptr<int32_t>() + at, codes.const_data_ptr<int32_t>() + at,
                        table, num_boxes.const_data_ptr<int64_t>() + a * category},
@@ -263,7 +264,7 @@ TORCH_LIBRARY_FRAGMENT(cqdino_d2, m) {
   m.def(
       "accumulate_outcomes(Tensor starts, Tensor ends, Tensor scores, Tensor ranks, Tensor codes, "
       "Tensor masks, Tensor num_boxes, Tensor iou_thresholds, Tensor recall_thresholds, "
-      "Tensor area_ranges, Tensor max_dets, bool keep_scores) -> (Tensor, Tensor, Tensor)");
+      "Tensor area_ranges, Tensor max_dets, bool keep_all) -> (Tensor, Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(cqdino_d2, CPU, m) {
