@@ -159,10 +159,12 @@ setup(
         "hydra-core",
         "omegaconf>=2.1",
         "pycocotools>=2.0.2",
+        "orjson",
         "numpy",
         "Pillow",
         "scipy",
         "tqdm",
     ],
+    extras_require={"parquet": ["pyarrow"]},
     **extension_arguments(),
 )

@@ -72,10 +72,11 @@ def test_a_training_can_be_used_without_its_data(tmp_path, monkeypatch):
     assert {"AP", "APs", "AR@300"} <= results["bbox"].keys()
     assert {"APr", "APc", "APf"} <= results["lvis"].keys()
     assert {"AP_base", "AP_novel", "AP_ovd"} <= results["v3det"].keys()
+    weights = tmp_path / "run" / "model_inference.pth"
+    train(tmp_path / "eval", "--eval-only", f"train.init_checkpoint={weights}")
+    assert json.loads((tmp_path / "eval" / "results.json").read_text()) == results
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
-    cfg = get_predictor_cfg(
-        ROOT / CONFIG, weights=tmp_path / "run" / "model_inference.pth", device="cpu"
-    )
+    cfg = get_predictor_cfg(ROOT / CONFIG, weights=weights, device="cpu")
     predictor = DefaultPredictor(cfg)
     found = predictor(np.full((100, 140, 3), 127, dtype=np.uint8))["instances"]
     assert found.image_size == (100, 140) and len(found) > 0
