@@ -1,44 +1,145 @@
-"""Packaging of ``cqdino_d2``: pure Python, plus an extension where torch and sources are there."""
+"""Packaging of ``cqdino_d2`` with its compiled extension ``cqdino_d2._C``.
 
+The package works without the extension, so what hinders its build is a warning, unless
+``CQDINO_REQUIRE_EXTENSION=1``. The CUDA part is built where a toolkit for torch's CUDA is found;
+``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. GPU architectures:
+``TORCH_CUDA_ARCH_LIST``, else those of the visible GPUs, else DEFAULT_ARCHITECTURES.
+"""
+
+from __future__ import annotations
+
+import os
 import re
+import runpy
+import shutil
+import subprocess
+import warnings
 from pathlib import Path
+from typing import Any
 
 from setuptools import find_packages, setup
+from setuptools.errors import BaseError, CCompilerError
 
-ROOT = Path(__file__).parent
-SOURCES = Path("cqdino_d2", "ops", "csrc")
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "cqdino_d2"
+DEFAULT_ARCHITECTURES = "8.0+PTX"  # newer GPUs compile the PTX when they first meet it
+BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
 
 def read_version() -> str:
     """Version of the package, read without importing it."""
-    text = (ROOT / "cqdino_d2" / "__init__.py").read_text(encoding="utf-8")
+    text = (PACKAGE / "__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"', text, flags=re.MULTILINE)
     if found is None:
         raise ValueError('cqdino_d2/__init__.py has no line __version__ = "..."')
     return found.group(1)
 
 
-def extension_arguments() -> dict:
-    """What ``setup`` needs to build the extension; nothing where it cannot be built.
+def find_cuda_home() -> Path | None:
+    """The folder of the CUDA toolkit; the nvcc on the PATH may be a wrapper in another folder."""
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    candidates = [Path(named)] if named else [Path("/usr/local/cuda")]
+    nvcc = shutil.which("nvcc")
+    if nvcc and not named:
+        candidates.insert(0, Path(nvcc).resolve().parent.parent)
+        command = [nvcc, "--dryrun", "-x", "cu", os.devnull]
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+        top = re.search(r"^#\$ TOP=(.+)$", told.stderr, flags=re.MULTILINE)
+        if top:
+            candidates.insert(0, Path(top.group(1)).resolve())
+    complete = (c for c in candidates if (c / "include/cuda_runtime.h").is_file())
+    return next(complete, None)
 
-    The package works without its extension (with the readable reference), so a missing torch or
-    missing sources are no errors.
-    """
-    cpp = sorted(str(path.relative_to(ROOT)) for path in (ROOT / SOURCES).rglob("*.cpp"))
-    if not cpp:
-        return {}
+
+def cuda_problem(home: Path | None) -> str | None:
+    """Why the CUDA part cannot be built with the toolkit in ``home``, or None."""
+    import torch
+
+    if home is None:
+        return "no CUDA toolkit was found (set CUDA_HOME)"
+    if torch.version.cuda is None:
+        return "this torch is one without CUDA"
+    told = subprocess.run([home / "bin/nvcc", "--version"], capture_output=True, text=True)
+    found = re.search(r"release (\d+)\.", told.stdout)
+    if found is None or found.group(1) != torch.version.cuda.split(".")[0]:
+        return f"torch is for CUDA {torch.version.cuda}, and {home}/bin/nvcc is another version"
+    return None
+
+
+def with_cuda() -> bool:
+    """Whether to build the CUDA part; sets up the environment for it."""
+    force = os.environ.get("FORCE_CUDA", "")
+    if force == "0":
+        return False
+    home = find_cuda_home()
+    problem = cuda_problem(home)
+    if problem is not None:
+        if force:
+            raise RuntimeError(f"FORCE_CUDA is set, but {problem}")
+        warnings.warn(f"cqdino_d2 is built without its CUDA part: {problem}", stacklevel=1)
+        return False
+    import torch
+
+    os.environ["CUDA_HOME"] = str(home)  # before cpp_extension makes its own guess
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHITECTURES)
+    return True
+
+
+def is_cuda(source: str) -> bool:
+    """CUDA sources and their C++ side lie in a folder ``cuda``."""
+    return "cuda" in Path(source).parts
+
+
+def make_build_command() -> type:
+    """torch's build command, but a failure is a warning; without CUDA if only that fails."""
+    from torch.utils.cpp_extension import BuildExtension
+
+    class BuildOrWarn(BuildExtension):
+        def run(self) -> None:
+            try:
+                self.run_with_or_without_cuda()
+            except BUILD_ERRORS as error:
+                if os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0"):
+                    raise
+                message = f"cqdino_d2 is installed without its compiled extension: {error}"
+                warnings.warn(message, stacklevel=1)
+
+        def run_with_or_without_cuda(self) -> None:
+            (extension,) = self.extensions
+            try:
+                super().run()
+            except BUILD_ERRORS as error:
+                if os.environ.get("FORCE_CUDA") or not any(map(is_cuda, extension.sources)):
+                    raise
+                warnings.warn(f"the CUDA part cannot be built: {error}", stacklevel=1)
+                extension.sources = [s for s in extension.sources if not is_cuda(s)]
+                extension.libraries = [name for name in extension.libraries if "cuda" not in name]
+                super().run()
+
+    return BuildOrWarn
+
+
+def extension_arguments() -> dict[str, Any]:
+    """What ``setup`` needs to build the extension; nothing where torch is missing."""
     try:
-        from torch.utils import cpp_extension
+        import torch  # noqa: F401
     except ImportError:
         return {}
-    extension, sources = cpp_extension.CppExtension, cpp
-    if cpp_extension.CUDA_HOME is not None:
-        extension = cpp_extension.CUDAExtension
-        sources = cpp + sorted(str(p.relative_to(ROOT)) for p in (ROOT / SOURCES).rglob("*.cu"))
-    return {
-        "ext_modules": [extension("cqdino_d2.ops._C", sources)],
-        "cmdclass": {"build_ext": cpp_extension.BuildExtension},
-    }
+    cuda = with_cuda()
+    from torch.utils.cpp_extension import CppExtension, CUDAExtension
+
+    parts = runpy.run_path(str(PACKAGE / "extension.py"))
+    sources = [path.relative_to(ROOT).as_posix() for path in parts["source_files"](PACKAGE)]
+    sources = [s for s in sources if s.endswith((".cpp", ".cu")) and (cuda or not is_cuda(s))]
+    extension = (CUDAExtension if cuda else CppExtension)(
+        "cqdino_d2._C",
+        sources,
+        define_macros=[("CQDINO_BUILD_TAG", f'"{parts["build_tag"](PACKAGE)}"')],
+        # every product is rounded: the same bits whatever instructions a compiler may fuse
+        extra_compile_args={"cxx": ["-O3", "-ffp-contract=off", "-Wall"], "nvcc": ["-O3"]},
+    )
+    return {"ext_modules": [extension], "cmdclass": {"build_ext": make_build_command()}}
 
 
 setup(
@@ -48,7 +149,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["cqdino_d2*"]),
-    package_data={"cqdino_d2.ops": ["csrc/**/*"]},
+    package_data={"cqdino_d2": ["csrc/**/*", "**/csrc/**/*"]},
     # Detectron2 is needed too, but is not on the package index: projects_tools/install.sh.
     install_requires=[
         "torch>=2.4",
@@ -59,11 +160,15 @@ setup(
         "omegaconf>=2.1",
         "msgspec>=0.18",
         "pycocotools>=2.0.2",
+        "orjson",
         "numpy",
         "Pillow",
         "scipy",
         "tqdm",
     ],
-    extras_require={"text": ["open_clip_torch", "transformers"]},  # category embeddings
+    extras_require={
+        "text": ["open_clip_torch", "transformers"],  # category embeddings
+        "parquet": ["pyarrow"],  # columnar results files
+    },
     **extension_arguments(),
 )

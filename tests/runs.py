@@ -37,6 +37,20 @@ def run(folder, *arguments, expect=0, **kwargs):
     return done.stdout + done.stderr
 
 
+def run_python(code, **variables):
+    """Runs ``code`` in a fresh Python with environment variables; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
 def losses(folder):
     """Iteration -> every logged loss; one line per iteration at most."""
     rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]

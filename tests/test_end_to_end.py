@@ -68,11 +68,15 @@ def test_two_processes_train_as_one(tmp_path):
 def test_a_training_can_be_used_without_its_data(tmp_path, monkeypatch):
     train(tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results) == {"bbox", "selection"}
+    assert set(results) == {"bbox", "lvis", "v3det", "selection"}
+    assert {"AP", "APs", "AR@300"} <= results["bbox"].keys()
+    assert {"APr", "APc", "APf"} <= results["lvis"].keys()
+    assert {"AP_base", "AP_novel", "AP_ovd"} <= results["v3det"].keys()
+    weights = tmp_path / "run" / "model_inference.pth"
+    train(tmp_path / "eval", "--eval-only", f"train.init_checkpoint={weights}")
+    assert json.loads((tmp_path / "eval" / "results.json").read_text()) == results
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
-    cfg = get_predictor_cfg(
-        ROOT / CONFIG, weights=tmp_path / "run" / "model_inference.pth", device="cpu"
-    )
+    cfg = get_predictor_cfg(ROOT / CONFIG, weights=weights, device="cpu")
     predictor = DefaultPredictor(cfg)
     found = predictor(np.full((100, 140, 3), 127, dtype=np.uint8))["instances"]
     assert found.image_size == (100, 140) and len(found) > 0

@@ -13,7 +13,7 @@ from cqdino_d2.data import (
     get_training_records,
     training_augmentations,
 )
-from cqdino_d2.evaluation import CategoryDetectionEvaluator
+from cqdino_d2.evaluation import build_evaluator
 
 vocabulary = L(dataset_vocabulary)(name="${dataloader.train.dataset.names}")
 
@@ -46,7 +46,7 @@ dataloader = OmegaConf.create(
             ),
             num_workers=4,
         ),
-        evaluator=L(CategoryDetectionEvaluator)(
+        evaluator=L(build_evaluator)(
             dataset_name="${dataloader.test.dataset.names}",
             max_dets=300,
             output_dir="${train.output_dir}",

@@ -1,14 +1,58 @@
 """What a detector is worth: figures from predictions and annotations."""
 
-from .category_evaluator import CategoryDetectionEvaluator
+from .annotation_file import ground_truth_from, load_ground_truth
 from .category_recall import category_recall
-from .coco_protocol import coco_box_figures, load_ground_truth
-from .detections import Detections
+from .columns import Detections, GroundTruth
+from .core import accumulate, choose_backend, match
+from .error_breakdown import ErrorBreakdown, break_down_errors
+from .evaluators import (
+    COCOEvaluator,
+    ColumnEvaluator,
+    LVISEvaluator,
+    V3DetEvaluator,
+    build_evaluator,
+)
+from .figures import Report
+from .problem import Curves, Outcomes, Problem, Rules
+from .protocols import CocoProtocol, LvisFixedProtocol, LvisProtocol, V3DetProtocol
+from .results_file import (
+    load_results,
+    save_results_json,
+    save_results_npz,
+    save_results_parquet,
+    to_detections,
+)
+from .vocabulary_order import hierarchy_in_order
 
 __all__ = [
-    "CategoryDetectionEvaluator",
+    "COCOEvaluator",
+    "CocoProtocol",
+    "ColumnEvaluator",
+    "Curves",
     "Detections",
+    "ErrorBreakdown",
+    "GroundTruth",
+    "LVISEvaluator",
+    "LvisFixedProtocol",
+    "LvisProtocol",
+    "Outcomes",
+    "Problem",
+    "Report",
+    "Rules",
+    "V3DetEvaluator",
+    "V3DetProtocol",
+    "accumulate",
+    "break_down_errors",
+    "build_evaluator",
     "category_recall",
-    "coco_box_figures",
+    "choose_backend",
+    "ground_truth_from",
+    "hierarchy_in_order",
     "load_ground_truth",
+    "load_results",
+    "match",
+    "save_results_json",
+    "save_results_npz",
+    "save_results_parquet",
+    "to_detections",
 ]
