@@ -6,7 +6,8 @@ Example:
 
 For each vocabulary size (made-up categories in a tree) and each of inference and training it prints
 per stage the parameters, the floating-point operations (two per multiplication and addition of
-matrix products, convolutions and attention), the time and the peak of extra memory, and writes
+matrix products, convolutions and attention;
+sampling in deformable attention is not counted), the time and the peak of extra memory, and writes
 profile.json and profile.png. Times are medians; the first pass warms up and is left out.
 """
 
@@ -30,7 +31,7 @@ import torch
 from detectron2.config import LazyCall, instantiate
 from detectron2.structures import Boxes, Instances
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from tqdm import tqdm
 
 from cqdino_d2.engine import load_config
@@ -39,6 +40,23 @@ from cqdino_d2.structures import random_vocabulary, write_atomically
 
 PAGE = 4096
 SAMPLE_SECONDS = 0.002
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+def _attention_backward_flops(
+    gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any
+) -> int:
+    return sdpa_backward_flop_count(gradient, query, key, value)
+
+
+# fused attention on the CPU, which the counter does not know yet; it is given the shapes
+ATTENTION_FLOPS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+}
 
 
 class PeakMemory:
@@ -152,7 +170,7 @@ def step(model: nn.Module, batch: list[dict[str, Any]], clock: StageClock | None
 def count_flops(model: nn.Module, batch: list[dict[str, Any]]) -> dict[str, int]:
     """Operations per stage, in training with those of its backward pass."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    counter = FlopCounterMode(display=False, depth=None)
+    counter = FlopCounterMode(display=False, depth=None, custom_mapping=ATTENTION_FLOPS)
     # at inference the counter trips over parameters that could have a gradient
     model.requires_grad_(model.training)
     with counter:
@@ -194,7 +212,8 @@ def profile(
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     """The rows for people."""
-    print(f"\n{title}\n{'stage':18s} {'parameters':>12s} {'GFLOP':>10s} {'ms':>10s} {'extra MiB':>10s}")
+    print(f"\n{title}")
+    print(f"{'stage':18s} {'parameters':>12s} {'GFLOP':>10s} {'ms':>10s} {'extra MiB':>10s}")
     for row in rows:
         extra = "" if row["extra_bytes"] is None else f"{row['extra_bytes'] / 2**20:.0f}"
         print(

@@ -60,9 +60,9 @@ def step(title: str) -> None:
     print(f"\n[quickstart] {title}", flush=True)
 
 
-def run_train_net(datasets: Path, *arguments: str) -> float:
+def run_train_net(datasets: Path, *arguments: str, config: Path = CONFIG) -> float:
     """Runs train_net.py as a user would; returns seconds."""
-    command = ["train_net.py", "--config-file", os.path.relpath(CONFIG, ROOT), *arguments]
+    command = ["train_net.py", "--config-file", os.path.relpath(config, ROOT), *arguments]
     print("$ python", *command, flush=True)
     started = time.monotonic()
     environment = os.environ | {"DETECTRON2_DATASETS": str(datasets)}

@@ -83,6 +83,23 @@ def test_a_training_can_be_used_without_its_data(tmp_path, monkeypatch):
     assert int(found.pred_classes.max()) < len(predictor.metadata.thing_classes)
 
 
+def test_the_two_stages(tmp_path):
+    """A tagger is trained and scored; the detector starts from its weights."""
+    tagger = tmp_path / "stage1"
+    run(tagger, *SETTINGS, config="configs/emojidet/tiny_stage1.py")
+    results = json.loads((tagger / "results.json").read_text())
+    assert set(results) == {"tagging", "selection"}
+    assert results["tagging"]["mAP"] >= 0 and results["selection"]["ARC"] > 0
+    weights = tagger / "model_inference.pth"
+    log = train(tmp_path / "stage2", f"train.init_checkpoint={weights}", "optimizer.lr=0")
+    assert "weights fit" in log and "missing in the checkpoint" in log
+    first = torch.load(weights, weights_only=True)["model"]
+    second = torch.load(tmp_path / "stage2" / "model_inference.pth", weights_only=True)["model"]
+    for name, value in first.items():
+        if "running" not in name and "tracked" not in name:
+            assert torch.equal(second[name], value), name
+
+
 def test_missing_data_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
     log = run(tmp_path / "run", config=CONFIG, expect=2)

@@ -3,11 +3,19 @@
 import copy
 
 from detectron2.config import LazyCall as L
+from omegaconf import DictConfig
 
 from cqdino_d2.detector import CategoryTagger
+from cqdino_d2.evaluation import TaggingEvaluator
+
+evaluator = L(TaggingEvaluator)(
+    dataset_name="${dataloader.test.dataset.names}",
+    output_dir="${train.output_dir}",
+    vocabulary="${vocabulary}",
+)
 
 
-def category_tagger_of(detector):
+def category_tagger_of(detector: DictConfig) -> DictConfig:
     """The tagger whose weights a training of the detector can start from."""
     selection = copy.deepcopy(detector.selection)
     selection.output_dim = detector.neck.dim  # of a part that the tagger does not have

@@ -7,6 +7,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from .from_cfg import modules_from_cfg
@@ -58,15 +59,16 @@ class CategoryTagger(ImageModel):
 
     def forward(
         self, batched_inputs: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Tags, or in training computes the loss.
 
         Args:
             batched_inputs: Detectron2's dicts as `CQDINO` takes them.
 
         Returns:
-            In training ``loss_category``. Else per image the categories that it selects,
-            "selected_vocab_ids" (up to K,), best first, and "selected_scores" in 0..1.
+            In training ``loss_category``. Else per image "instances" without boxes:
+            ``pred_classes``, the up to K categories that it selects, best first, and ``scores`` in
+            0..1; and "selected_vocab_ids", the same categories.
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
@@ -77,6 +79,11 @@ class CategoryTagger(ImageModel):
             return {"loss_category": self.category_loss(selected.logits, targets)}
         scores = selected.logits.gather(1, selected.vocab_ids).sigmoid()
         return [
-            {"selected_vocab_ids": ids[valid], "selected_scores": score[valid]}
-            for ids, score, valid in zip(selected.vocab_ids, scores, selected.valid, strict=True)
+            {
+                "instances": Instances(size, pred_classes=ids[valid], scores=score[valid]),
+                "selected_vocab_ids": ids[valid],
+            }
+            for size, ids, score, valid in zip(
+                images.image_sizes, selected.vocab_ids, scores, selected.valid, strict=True
+            )
         ]

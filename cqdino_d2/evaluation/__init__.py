@@ -22,6 +22,7 @@ from .results_file import (
     save_results_parquet,
     to_detections,
 )
+from .tagging import TaggingEvaluator, TaggingProtocol
 from .vocabulary_order import hierarchy_in_order
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
     "Problem",
     "Report",
     "Rules",
+    "TaggingEvaluator",
+    "TaggingProtocol",
     "V3DetEvaluator",
     "V3DetProtocol",
     "accumulate",

@@ -135,8 +135,10 @@ class ColumnEvaluator(DatasetEvaluator):
             self._detections.append(self._columns(image, output["instances"].to("cpu")))
 
     def _columns(self, image: int, instances: Any) -> Detections:
-        boxes = instances.pred_boxes.tensor.float().numpy().copy()
-        boxes[:, 2:] -= boxes[:, :2]
+        boxes = np.zeros((len(instances), 4), np.float32)  # a tagger has none
+        if instances.has("pred_boxes"):
+            boxes = instances.pred_boxes.tensor.float().numpy().copy()
+            boxes[:, 2:] -= boxes[:, :2]
         return Detections(
             images=np.full(len(instances), image, np.int32),
             categories=self._category_of[instances.pred_classes.numpy()],
