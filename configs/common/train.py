@@ -25,8 +25,9 @@ train = dict(
     # blocks that keep only their inputs and are computed again in the backward pass: names in
     # which * is one part. Swin: [backbone.body.*.blocks.*, encoder.*.*, decoder.layers.*]
     activation_checkpointing=[],
-    # torch.compile: parts by name, "." is the whole model. Backbone and neck compile as one graph
-    # each; the rest runs too, in pieces around what depends on the data
+    # torch.compile: parts by name, e.g. [backbone,neck]. These and tokenizer, categories and
+    # selection are one graph each; encoder, query_selection and decoder work in pieces; "." (the
+    # whole model) works, but compiles for long. A backbone compiles anew for new image sizes
     compile=dict(parts=[], backend="inductor", dynamic=None),
     clip_grad=dict(max_norm=0.1),  # null: no clipping
     ddp=dict(sync_buffers=False, find_unused_parameters=False),

@@ -121,8 +121,9 @@ class Trainer(TrainerBase):
                 now.copy_(before)
             raise
         self._log(figures)
-        self._update(figures[comm.get_rank()].gradient_norm)
-        if self.ema is not None:
+        norm = figures[comm.get_rank()].gradient_norm
+        self._update(norm)
+        if self.ema is not None and math.isfinite(norm):
             self.ema.update(unwrap(self.model))
 
     def _next_batch(self) -> Batch:
