@@ -37,6 +37,29 @@ def run(folder, *arguments, expect=0, **kwargs):
     return done.stdout + done.stderr
 
 
+def run_all(folder, *lists_of_arguments, **kwargs):
+    """Several runs at once that need each other."""
+    processes = [
+        subprocess.Popen(
+            command(folder, *arguments, **kwargs),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for arguments in lists_of_arguments
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def losses(folder):
     """Iteration -> every logged loss; one line per iteration at most."""
     rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
