@@ -31,7 +31,7 @@ def run(folder, *arguments, expect=0, **kwargs):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -52,7 +52,7 @@ def run_all(folder, *lists_of_arguments, **kwargs):
     ]
     try:
         for process in processes:
-            output, _ = process.communicate(timeout=120)
+            output, _ = process.communicate(timeout=300)
             assert process.returncode == 0, output
     finally:
         for process in processes:

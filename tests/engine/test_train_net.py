@@ -64,7 +64,7 @@ def test_two_machines_share_an_optimizer_and_go_on_with_one(tmp_path):
     """One process each, the batch in parts; the checkpoint serves both kinds of optimizers."""
     plain, shared = tmp_path / "plain", tmp_path / "shared"
     settings = ["model.dropout=0", "train.ema.enabled=true", "train.checkpointer.max_to_keep=9"]
-    run(plain, *settings)
+    train_here(plain, *settings)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         meeting = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
@@ -91,8 +91,14 @@ def test_two_machines_share_an_optimizer_and_go_on_with_one(tmp_path):
     run_all(tmp_path / "again", *again)
     assert losses(tmp_path / "again") == losses(shared)
     assert_same_weights(tmp_path / "again", shared)
-    run(tmp_path / "alone", *settings, "--resume")
+    train_here(tmp_path / "alone", *settings, resume=True)
     assert_near(losses(tmp_path / "alone"), losses(shared))
+
+
+def train_here(folder, *overrides, resume=False):
+    """In this process, to save the imports."""
+    cfg = load_config(ROOT / CONFIG, [*overrides, f"train.output_dir={folder}"])
+    Training.prepare(cfg, resume=resume, load_embeddings=None).run()
 
 
 def assert_near(rows, wanted):
