@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from detectron2.config import LazyConfig, instantiate
@@ -88,14 +89,9 @@ class Training:
         present = {name: state for name, state in states.items() if state is not None}
         checkpointer = AtomicCheckpointer(model, settings.output_dir, **present)
         start_iter = checkpointer.resume() if resume else 0
-        cfg.dataloader.train.start_iter = start_iter
-        loader = instantiate(cfg.dataloader.train)
-        resolve_lengths(cfg, loader)
-        checkpoint_blocks(model, settings.activation_checkpointing)
-        compile_parts(model, **settings.compile)
         trainer = Trainer(
-            model=wrap_for_processes(model, device, **settings.ddp),
-            data_loader=loader,
+            model=_prepare_for_training(model, settings, device),
+            data_loader=_build_loader(cfg, start_iter),
             optimizer=optimizer,
             seed=settings.seed,
             precision=precision,
@@ -141,6 +137,21 @@ class Training:
             return
         self.checkpointer.save(f"model_{last:07d}", iteration=last)
         _LOGGER.error("The state after iteration %d is saved; --resume repeats the step", last)
+
+
+def _build_loader(cfg: DictConfig, start_iter: int) -> Iterable[list[dict[str, Any]]]:
+    """The batches from an iteration on; lengths in epochs are settled with it."""
+    cfg.dataloader.train.start_iter = start_iter
+    loader = instantiate(cfg.dataloader.train)
+    resolve_lengths(cfg, loader)
+    return loader
+
+
+def _prepare_for_training(model: nn.Module, settings: DictConfig, device: torch.device) -> nn.Module:
+    """The model with what ``train`` says about memory, speed and processes."""
+    checkpoint_blocks(model, settings.activation_checkpointing)
+    compile_parts(model, **settings.compile)
+    return wrap_for_processes(model, device, **settings.ddp)
 
 
 def _build_scheduler(
