@@ -57,11 +57,13 @@ setup(
         "fvcore",
         "hydra-core",
         "omegaconf>=2.1",
+        "msgspec>=0.18",
         "pycocotools>=2.0.2",
         "numpy",
         "Pillow",
         "scipy",
         "tqdm",
     ],
+    extras_require={"text": ["open_clip_torch", "transformers"]},  # category embeddings
     **extension_arguments(),
 )

@@ -9,6 +9,7 @@ processes and parts.
 train = dict(
     output_dir="output",
     seed=0,  # data order, initial weights and every random draw follow from it
+    datasets_root=None,  # folder of the data sets; null: $DETECTRON2_DATASETS, else ./datasets
     device="auto",  # cuda where there is a GPU, else cpu
     init_checkpoint="",  # start from these weights (or evaluate them)
     category_embeddings=None,  # file of text features to start the category embeddings from

@@ -15,20 +15,30 @@ class CategoryQueries(nn.Module):
 
     Args:
         vocabulary: its size is V.
-        dim: width H of embeddings and queries (768 for CLIP ViT-L/14).
+        dim: width H of the queries.
+        embedding_dim: width E of the embeddings, by default H (768 for CLIP ViT-L/14); another
+            one is projected to H.
         relation: a module (V, H) -> (V, H) through which categories see each other, e.g.
             `TreeAggregation` or `CategorySelfAttention`.
     """
 
-    def __init__(self, *, vocabulary: Vocabulary, dim: int, relation: nn.Module) -> None:
+    def __init__(
+        self,
+        *,
+        vocabulary: Vocabulary,
+        dim: int,
+        relation: nn.Module,
+        embedding_dim: int | None = None,
+    ) -> None:
         super().__init__()
-        self.embeddings = nn.Parameter(torch.randn(len(vocabulary), dim) * dim**-0.5)
-        self.projection = nn.Linear(dim, dim)
+        width = embedding_dim or dim
+        self.embeddings = nn.Parameter(torch.randn(len(vocabulary), width) * width**-0.5)
+        self.projection = nn.Linear(width, dim)
         self.relation = relation
 
     @torch.no_grad()
     def load_embeddings(self, embeddings: Tensor) -> None:
-        """Starts from given text features (V, H).
+        """Starts from given text features (V, E).
 
         Raises:
             ValueError: another shape.
