@@ -48,11 +48,7 @@ def get_parameter_groups(
             nothing can be trained.
     """
     multipliers = dict(multipliers or {})
-    for prefix, factors in multipliers.items():
-        if unknown := set(factors) - {"lr", "weight_decay"}:
-            raise ValueError(
-                f"multipliers of {prefix!r} have {sorted(unknown)}, expected lr, weight_decay"
-            )
+    _check_factors(multipliers)
     spared = _without_decay(model, no_decay)
     members: dict[tuple[str, bool], list[nn.Parameter]] = {}
     used: set[str] = set()
@@ -80,6 +76,14 @@ def get_parameter_groups(
             }
         )
     return groups
+
+
+def _check_factors(multipliers: Mapping[str, Mapping[str, float]]) -> None:
+    for prefix, factors in multipliers.items():
+        if unknown := set(factors) - {"lr", "weight_decay"}:
+            raise ValueError(
+                f"multipliers of {prefix!r} have {sorted(unknown)}, expected lr, weight_decay"
+            )
 
 
 def _without_decay(model: nn.Module, kinds: Sequence[str]) -> set[str]:

@@ -90,7 +90,7 @@ class Training:
         checkpointer = AtomicCheckpointer(model, settings.output_dir, **present)
         start_iter = checkpointer.resume() if resume else 0
         trainer = Trainer(
-            model=_prepare_for_training(model, settings, device),
+            model=_set_up_model(model, settings, device),
             data_loader=_build_loader(cfg, start_iter),
             optimizer=optimizer,
             seed=settings.seed,
@@ -147,7 +147,7 @@ def _build_loader(cfg: DictConfig, start_iter: int) -> Iterable[list[dict[str, A
     return loader
 
 
-def _prepare_for_training(model: nn.Module, settings: DictConfig, device: torch.device) -> nn.Module:
+def _set_up_model(model: nn.Module, settings: DictConfig, device: torch.device) -> nn.Module:
     """The model with what ``train`` says about memory, speed and processes."""
     checkpoint_blocks(model, settings.activation_checkpointing)
     compile_parts(model, **settings.compile)
