@@ -60,14 +60,12 @@ def step(title: str) -> None:
     print(f"\n[quickstart] {title}", flush=True)
 
 
-def run_train_net(datasets: Path, *arguments: str, config: Path = CONFIG) -> float:
-    """Runs train_net.py as a user would; returns seconds."""
+def run_train_net(datasets: Path, *arguments: str, config: Path = CONFIG) -> None:
+    """Runs train_net.py as a user would."""
     command = ["train_net.py", "--config-file", os.path.relpath(config, ROOT), *arguments]
     print("$ python", *command, flush=True)
-    started = time.monotonic()
     environment = os.environ | {"DETECTRON2_DATASETS": str(datasets)}
     subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment)
-    return time.monotonic() - started
 
 
 def override(key: str, path: Path) -> str:
@@ -193,10 +191,11 @@ def main(arguments: list[str] | None = None) -> int:
     step(f"2/4 Training: {steps} steps")
     settings = [override("train.output_dir", training), f"train.max_iter={steps}"]
     settings.append(f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}")
-    train_seconds = run_train_net(datasets, "--resume", *settings)
+    run_train_net(datasets, "--resume", *settings)
     step("3/4 Does the selection matter? Evaluation with categories drawn at random")
     random_ap = evaluate_random_selection(training, datasets)
     step("4/4 Prediction with Detectron2's DefaultPredictor")
+    from cqdino_d2.engine.hooks import last_figure
     from projects_tools.pictures import draw_loss_curve
 
     predict(training, datasets, output)
@@ -210,7 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
         num_val_images=size.val_images,
         iterations=steps,
         build_seconds=round(build_seconds, 1),
-        train_seconds=round(train_seconds, 1),
+        train_seconds=round(last_figure(training / "metrics.json", "train_seconds", 0.0), 1),
         total_seconds=round(time.monotonic() - started, 1),
     )
     write_metrics(output / "metrics.json", metrics)

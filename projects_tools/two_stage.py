@@ -35,14 +35,13 @@ STAGE1_CONFIG = ROOT / "configs/emojidet/stage1.py"
 
 
 def train(config: Path, datasets: Path, folder: Path, steps: int, *more: str) -> float:
-    """Trains for so many steps; returns the seconds that the whole command took, once for all."""
-    stamp = folder / "seconds.json"
+    """Trains for so many steps; returns the seconds that they took, also over several starts."""
+    from cqdino_d2.engine.hooks import last_figure
+
     settings = [override("train.output_dir", folder), f"train.max_iter={steps}"]
     settings.append(f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}")
-    if not stamp.is_file():
-        seconds = run_train_net(datasets, "--resume", *settings, *more, config=config)
-        write_metrics(stamp, {"seconds": seconds})
-    return json.loads(stamp.read_text())["seconds"]
+    run_train_net(datasets, "--resume", *settings, *more, config=config)
+    return last_figure(folder / "metrics.json", "train_seconds", 0.0)
 
 
 def main(arguments: list[str] | None = None) -> None:

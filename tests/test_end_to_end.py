@@ -40,8 +40,8 @@ def train(folder, *arguments, expect=0):
 
 
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
-    """With denoising and dropout on, and the moving average: bit for bit."""
-    settings = ["train.ema.enabled=true", "train.max_iter=30"]
+    """With denoising and dropout on, batches in parts and the moving average: bit for bit."""
+    settings = ["train.ema.enabled=true", "train.max_iter=30", "train.accumulate=2"]
     train(tmp_path / "whole", *settings)
     broken = tmp_path / "broken"
     kill_after_checkpoint(broken, "model_0000003.pth", *SETTINGS, *settings, config=CONFIG)
@@ -53,9 +53,15 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 def test_two_processes_train_as_one(tmp_path):
+    """With the batch in parts, a shared optimizer and blocks that are computed twice."""
     plain = ["model.denoising=null", "model.selection.dropout=0"]
+    switches = [
+        "train.accumulate=2",
+        "train.shard_optimizer=true",
+        "train.activation_checkpointing=[backbone.stages.*.*,encoder.*.*,decoder.layers.*]",
+    ]
     train(tmp_path / "one", *plain)
-    train(tmp_path / "two", *plain, "--num-cpu-processes", "2")
+    train(tmp_path / "two", *plain, *switches, "--num-cpu-processes", "2")
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 10
     for iteration, row in one.items():

@@ -8,7 +8,8 @@ from .cqdino_sa_swinl import model as _detector
 model = category_tagger_of(_detector)
 dataloader.evaluator = evaluator
 train.output_dir = "output/coco_stage1_swinl"
-train.max_iter = 73_900  # 10 epochs of 118,287 images by 16
-train.eval_period = 14_800  # two epochs
+train.max_iter = "10ep"
+train.eval_period = "2ep"
+train.best.metric = "tagging/mAP"
 optimizer.lr = 1e-4
 optimizer.params.multipliers = dict(backbone=dict(lr=0.1))

@@ -8,7 +8,8 @@ from .cqdino_sa_swinb import model as _detector
 model = category_tagger_of(_detector)
 dataloader.evaluator = evaluator
 train.output_dir = "output/lvis_stage1_swinb"
-train.max_iter = 62_600  # 10 epochs of 100,170 images by 16
-train.eval_period = 12_520  # two epochs
+train.max_iter = "10ep"
+train.eval_period = "2ep"
+train.best.metric = "tagging/mAP"
 optimizer.lr = 1e-4
 optimizer.params.multipliers = dict(backbone=dict(lr=0.1))

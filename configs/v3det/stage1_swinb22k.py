@@ -8,7 +8,8 @@ from .cqdino_tree_swinb22k import model as _detector
 model = category_tagger_of(_detector)
 dataloader.evaluator = evaluator
 train.output_dir = "output/v3det_stage1_swinb22k"
-train.max_iter = 114_600  # 10 epochs of 183,354 images by 16
-train.eval_period = 22_920  # two epochs
+train.max_iter = "10ep"
+train.eval_period = "2ep"
+train.best.metric = "tagging/mAP"
 optimizer.lr = 1e-4
 optimizer.params.multipliers = dict(backbone=dict(lr=0.1))

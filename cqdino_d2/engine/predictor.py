@@ -20,7 +20,7 @@ from .config import (
     plain_container,
     use_saved_vocabulary,
 )
-from .training import choose_device
+from .placement import choose_device
 
 
 def get_predictor_cfg(
