@@ -158,11 +158,8 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.monotonic()
     try:
         run(given, started)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except MemoryError:
-        print("error: not enough memory for these results", file=sys.stderr)
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
         return BAD_INPUT
     return 0
 
