@@ -1,17 +1,15 @@
-"""What a detector is worth: figures from predictions and annotations."""
+"""What a detector is worth: figures from predictions and annotations.
+
+The Detectron2 evaluators are imported when first asked for: scoring a file does without Detectron2.
+"""
+
+from typing import Any
 
 from .annotation_file import ground_truth_from, load_ground_truth
 from .category_recall import category_recall
 from .columns import Detections, GroundTruth
 from .core import accumulate, choose_backend, match
 from .error_breakdown import ErrorBreakdown, break_down_errors
-from .evaluators import (
-    COCOEvaluator,
-    ColumnEvaluator,
-    LVISEvaluator,
-    V3DetEvaluator,
-    build_evaluator,
-)
 from .figures import Report
 from .problem import Curves, Outcomes, Problem, Rules
 from .protocols import CocoProtocol, LvisFixedProtocol, LvisProtocol, V3DetProtocol
@@ -24,6 +22,14 @@ from .results_file import (
 )
 from .tagging import TaggingEvaluator, TaggingProtocol
 from .vocabulary_order import hierarchy_in_order
+
+_EVALUATORS = (
+    "COCOEvaluator",
+    "ColumnEvaluator",
+    "LVISEvaluator",
+    "V3DetEvaluator",
+    "build_evaluator",
+)
 
 __all__ = [
     "COCOEvaluator",
@@ -59,3 +65,11 @@ __all__ = [
     "save_results_parquet",
     "to_detections",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EVALUATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import evaluators
+
+    return getattr(evaluators, name)

@@ -119,7 +119,7 @@ def _columns(content: Mapping[str, Any], source: str) -> GroundTruth:
     ids = [row["id"] for row in annotations]
     boxes = _boxes(annotations, source)
     area = boxes[:, 2] * boxes[:, 3]
-    given = (row.get("area") for row in annotations)
+    given = [row.get("area") for row in annotations]
     areas = [w if a is None else a for a, w in zip(given, area.tolist(), strict=True)]
     rows = _rows_to_keep(ids, of_image, of_category, source)
     truth = GroundTruth(
@@ -130,9 +130,9 @@ def _columns(content: Mapping[str, Any], source: str) -> GroundTruth:
         categories=of_category,
         boxes_xywh_abs=boxes,
         areas=np.array(areas, np.float64).reshape(count),
-        crowd=np.fromiter((bool(row.get("iscrowd")) for row in annotations), bool, count),
-        ignore=np.fromiter((bool(row.get("ignore")) for row in annotations), bool, count),
-        zero_id=np.fromiter((key == 0 for key in ids), bool, count),
+        crowd=np.array([row.get("iscrowd") for row in annotations], bool),
+        ignore=np.array([row.get("ignore") for row in annotations], bool),
+        zero_id=np.array([key == 0 for key in ids], bool),
         negatives=_category_lists(images, "neg_category_ids", category_ids),
         not_exhaustive=_category_lists(images, "not_exhaustive_category_ids", category_ids),
         frequency=_per_category(categories, "frequency"),

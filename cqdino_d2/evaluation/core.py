@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from . import compiled, reference
+from .memory import require_memory
 from .problem import Curves, Outcomes, Problem, Rules
 
 BACKENDS = ("compiled", "reference")
@@ -61,7 +62,12 @@ def accumulate(
 
     Raises:
         ValueError: the backend cannot be used.
+        MemoryError: the curves do not fit into memory.
     """
+    limits = 2 * len(rules.max_dets) if keep_all else 1
+    values = outcomes.num_boxes.size * limits * len(rules.iou_thresholds)
+    values *= len(rules.recall_thresholds)
+    require_memory(8 * values, f"the curves of {len(outcomes.starts)} categories")
     return _module(backend).accumulate(outcomes, rules, keep_all=keep_all)
 
 

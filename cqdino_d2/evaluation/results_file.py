@@ -16,11 +16,13 @@ import numpy as np
 
 from ..structures import write_atomically
 from .columns import UNKNOWN, Detections, GroundTruth, rank_in
+from .memory import require_memory
 from .result_json import RawResults, read_results_json
 
 _LOGGER = logging.getLogger(__name__)
 _COLUMNS = ("image_id", "category_id", "bbox", "score")
 _ROWS_AT_ONCE = 200_000
+_MEMORY_PER_BYTE = {".json": 0.5, ".npz": 2.0, ".parquet": 2.0}  # of the file
 
 
 def load_results(path: str | Path, truth: GroundTruth) -> Detections:
@@ -36,6 +38,7 @@ def load_results(path: str | Path, truth: GroundTruth) -> Detections:
         ValueError: another kind of file, a broken one, one of another data set, or numbers that
             are not finite. Unknown categories and negative sizes are warned about, as the
             original evaluations let them pass.
+        MemoryError: they do not fit into memory.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,6 +46,7 @@ def load_results(path: str | Path, truth: GroundTruth) -> Detections:
     readers = {".json": read_results_json, ".npz": _read_npz, ".parquet": _read_parquet}
     if path.suffix not in readers:
         raise ValueError(f"{path}: expected a results file {', '.join(readers)}")
+    require_memory(_MEMORY_PER_BYTE[path.suffix] * path.stat().st_size, str(path))
     return to_detections(readers[path.suffix](path), truth, str(path))
 
 

@@ -14,6 +14,7 @@ from cqdino_d2.evaluation import (
     ground_truth_from,
     load_ground_truth,
     load_results,
+    memory,
 )
 from cqdino_d2.structures import CategoryHierarchy
 from tests.evaluation import sets
@@ -206,3 +207,18 @@ def test_broken_columns(tmp_path, truth):
     np.savez(path, image_id=np.array([{}]), category_id=ids, bbox=np.ones((1, 4)), score=one)
     with pytest.raises(ValueError, match="cannot be read as npz"):  # no pickles
         load_results(path, truth)
+
+
+def test_what_does_not_fit_into_memory_is_said_beforehand(tmp_path, truth, monkeypatch):
+    path = write(tmp_path, [row()])
+    detections = load_results(path, truth)
+    protocol = CocoProtocol()
+    matched = protocol.match(truth, detections)
+    assert memory.available_memory() > 1e6
+    monkeypatch.setattr(memory, "available_memory", lambda: 20)
+    with pytest.raises(MemoryError, match=r"results.json needs about .* are available"):
+        load_results(path, truth)
+    with pytest.raises(MemoryError, match="the curves of 2 categories"):
+        protocol.report(truth, matched)
+    monkeypatch.setattr(memory, "available_memory", lambda: None)
+    assert protocol.report(truth, matched).figures["AP"] == pytest.approx(50)

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -15,6 +16,9 @@ namespace {
 
 using at::Tensor;
 
+constexpr std::array<double, 19> kPowers = {1,    1e1,  1e2,  1e3,  1e4,  1e5,  1e6,
+                                             1e7,  1e8,  1e9,  1e10, 1e11, 1e12, 1e13,
+                                             1e14, 1e15, 1e16, 1e17, 1e18};
 constexpr int64_t kShortRecord = 80;  // bytes, to guess how many records there are
 
 struct Columns {
@@ -105,14 +109,38 @@ class Reader {
     return true;
   }
 
-  // A number as JSON writes it; from_chars rounds correctly, as Python does.
+  // A number as JSON writes it, correctly rounded as Python does. Most have few enough digits to
+  // be an exact integer times or over an exact power of ten: one rounding (Clinger 1990).
   bool number(double& value) {
+    const char* begin = at_;
     const char* p = at_;
-    if (p < end_ && *p == '-') ++p;
-    if (p == end_ || *p < '0' || *p > '9') return false;  // nan and inf are left to Python
-    const bool padded = *p == '0' && p + 1 < end_ && p[1] >= '0' && p[1] <= '9';
-    const auto [after, error] = std::from_chars(at_, end_, value);
-    if (padded || error != std::errc() || after[-1] == '.') return false;
+    const bool negative = p < end_ && *p == '-';
+    if (negative) ++p;
+    const char* const first = p;
+    uint64_t digits = 0;
+    const auto read_digits = [&] {
+      const char* from = p;
+      for (; p < end_ && *p >= '0' && *p <= '9'; ++p) digits = 10 * digits + (*p - '0');
+      return p - from;
+    };
+    const auto whole = read_digits();
+    if (whole == 0 || (whole > 1 && *first == '0')) return false;  // NaN is left to Python
+    int64_t decimals = 0;
+    if (p < end_ && *p == '.') {
+      ++p;
+      decimals = read_digits();
+      if (decimals == 0) return false;
+    }
+    const bool exponent = p < end_ && (*p == 'e' || *p == 'E');
+    constexpr uint64_t kExact = uint64_t{1} << 53;
+    if (!exponent && whole + decimals <= 18 && digits <= kExact && decimals <= 18) {
+      value = static_cast<double>(digits) / kPowers[decimals];
+      if (negative) value = -value;
+      at_ = p;
+      return true;
+    }
+    const auto [after, error] = std::from_chars(begin, end_, value);
+    if (error != std::errc() || after[-1] == '.') return false;
     at_ = after;
     return true;
   }
