@@ -2,7 +2,8 @@
 
 The package works without the extension, so what hinders its build is a warning, unless
 ``CQDINO_REQUIRE_EXTENSION=1``. The CUDA part is built where a toolkit for torch's CUDA is found;
-``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. GPU architectures:
+``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. If only the CUDA part
+fails to compile, the rest is built, unless one of these two asks for it. GPU architectures:
 ``TORCH_CUDA_ARCH_LIST``, else those of the visible GPUs, else DEFAULT_ARCHITECTURES.
 """
 
@@ -23,6 +24,10 @@ from setuptools.errors import BaseError, CCompilerError
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "cqdino_d2"
 DEFAULT_ARCHITECTURES = "8.0+PTX"  # newer GPUs compile the PTX when they first meet it
+# Every product is rounded: the same bits whatever instructions a compiler may fuse. What takes
+# vectors is inlined, so how they would be passed does not matter (psabi).
+CXX_FLAGS = "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi"
+REQUIRED = os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0")
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
 
@@ -47,8 +52,8 @@ def find_cuda_home() -> Path | None:
         top = re.search(r"^#\$ TOP=(.+)$", told.stderr, flags=re.MULTILINE)
         if top:
             candidates.insert(0, Path(top.group(1)).resolve())
-    complete = (c for c in candidates if (c / "include/cuda_runtime.h").is_file())
-    return next(complete, None)
+    parts = ("include/cuda_runtime.h", "bin/nvcc")
+    return next((c for c in candidates if all((c / part).is_file() for part in parts)), None)
 
 
 def cuda_problem(home: Path | None) -> str | None:
@@ -100,21 +105,24 @@ def make_build_command() -> type:
             try:
                 self.run_with_or_without_cuda()
             except BUILD_ERRORS as error:
-                if os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0"):
+                if REQUIRED:
                     raise
                 message = f"cqdino_d2 is installed without its compiled extension: {error}"
                 warnings.warn(message, stacklevel=1)
 
         def run_with_or_without_cuda(self) -> None:
             (extension,) = self.extensions
+            before = self.compiler, self.inplace  # run() replaces them by its own
             try:
                 super().run()
             except BUILD_ERRORS as error:
-                if os.environ.get("FORCE_CUDA") or not any(map(is_cuda, extension.sources)):
+                forced = REQUIRED or os.environ.get("FORCE_CUDA")
+                if forced or not any(map(is_cuda, extension.sources)):
                     raise
                 warnings.warn(f"the CUDA part cannot be built: {error}", stacklevel=1)
                 extension.sources = [s for s in extension.sources if not is_cuda(s)]
                 extension.libraries = [name for name in extension.libraries if "cuda" not in name]
+                self.compiler, self.inplace = before
                 super().run()
 
     return BuildOrWarn
@@ -136,8 +144,7 @@ def extension_arguments() -> dict[str, Any]:
         "cqdino_d2._C",
         sources,
         define_macros=[("CQDINO_BUILD_TAG", f'"{parts["build_tag"](PACKAGE)}"')],
-        # every product is rounded: the same bits whatever instructions a compiler may fuse
-        extra_compile_args={"cxx": ["-O3", "-ffp-contract=off", "-Wall"], "nvcc": ["-O3"]},
+        extra_compile_args={"cxx": CXX_FLAGS.split(), "nvcc": ["-O3"]},
     )
     return {"ext_modules": [extension], "cmdclass": {"build_ext": make_build_command()}}
 

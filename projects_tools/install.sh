@@ -280,12 +280,12 @@ install_detectron2() {
 }
 
 install_package() {
-    local key sources
+    local key sources usable='from cqdino_d2 import extension as e; assert "stale" not in str(e.reason())'
     sources="$(find "$root/cqdino_d2" -path '*/csrc/*' -type f -print0 2>/dev/null | sort -z |
         xargs -0r sha256sum)"
     key="$(hash_of package "$root" "$(cat "$root/setup.py" "$root/cqdino_d2/__init__.py")" \
         "$sources" "$(cat "$state/torch.stamp")")"
-    if is_done package "$key" && (cd / && "$py" -c 'import cqdino_d2' 2>/dev/null); then return; fi
+    if is_done package "$key" && (cd / && "$py" -c "$usable" 2>/dev/null); then return; fi
     run_step "installing cqdino_d2 from $root" "$py" -m pip install --no-build-isolation \
         --no-deps --editable "$root" || explain "installing cqdino_d2"
     mark_done package "$key"
@@ -297,10 +297,10 @@ check_environment() {
     if is_done check "$key"; then return; fi
     run_step "checking that everything can be imported" "$py" -W ignore -c '
 import cv2, fvcore, lvis, numpy, open_clip, PIL, pycocotools.mask, scipy, timm, torch, torchvision
-import detectron2.engine, detectron2.evaluation, detectron2.modeling
-import cqdino_d2
+import detectron2.engine, detectron2.evaluation, detectron2.modeling, cqdino_d2.ops
 torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-print("torch", torch.__version__, "numpy", numpy.__version__, "CUDA", torch.cuda.is_available())' ||
+print("torch", torch.__version__, "numpy", numpy.__version__, "CUDA", torch.cuda.is_available(),
+      "compiled for", *sorted(cqdino_d2.ops.compiled.DEVICES) or ["nothing"])' ||
         explain "the check of the environment"
     say "    $(tail -n 1 "$log")"
     mark_done check "$key"

@@ -1,12 +1,15 @@
 """Loading the compiled extension: what is wrong is named, and nothing wrong is loaded."""
 
+import os
 import shutil
+import subprocess
+import sys
 from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
 from cqdino_d2 import extension
-from tests.runs import run_python
+from tests.runs import ROOT, run_python
 
 
 @pytest.fixture
@@ -44,6 +47,29 @@ def test_the_tag_follows_names_and_contents(package):
     shutil.copy(package / "csrc" / "part.h", package / "elsewhere.h")  # not in csrc: no source
     assert extension.build_tag(package) == tags[-1]
     assert len(set(tags)) == 3
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"FORCE_CUDA": "1", "CUDA_HOME": "/nowhere"}, "FORCE_CUDA is set, but no CUDA toolkit"),
+        ({"CUDA_HOME": "/nowhere"}, "built without its CUDA part: no CUDA toolkit was found"),
+        ({"FORCE_CUDA": "0"}, ""),
+    ],
+)
+def test_the_setup_says_whether_cuda_is_built(variables, message):
+    environment = {k: v for k, v in os.environ.items() if k not in ("FORCE_CUDA", "CUDA_HOME")}
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--name"],
+        cwd=ROOT,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert message in done.stderr
+    assert ("built without its CUDA part" in done.stderr) == message.startswith("built without")
+    assert done.returncode == (1 if variables.get("FORCE_CUDA") == "1" else 0)
 
 
 def test_it_can_be_turned_off():

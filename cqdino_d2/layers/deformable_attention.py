@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..ops import multi_scale_deformable_attention
+from ..ops import deformable_attention_from_offsets
 from ..structures import ImageTokens
 
 
@@ -50,9 +50,8 @@ class MultiScaleDeformableAttention(nn.Module):
 
         Args:
             query: (B, Q, C), position included.
-            references: (B, Q, L, 2) centres (x, y) or (B, Q, L, 4) boxes (cx, cy, w, h), each
-                relative to the level's padded map. Around a centre an offset of 1 is one cell,
-                within a box it is half the box's size over the number of points.
+            references: (B, Q, L, 2) centres or (B, Q, L, 4) boxes, relative to the level's padded
+                map, see `cqdino_d2.ops.deformable_attention_from_offsets`.
             tokens: what is looked at.
 
         Returns:
@@ -62,16 +61,12 @@ class MultiScaleDeformableAttention(nn.Module):
         value = self.value_proj(tokens.features).masked_fill(tokens.padding_mask[..., None], 0)
         value = value.view(batch, -1, self.num_heads, value.shape[-1] // self.num_heads)
         grid = (batch, num_queries, self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(query).view(*grid, 2)
-        weights = self.attention_weights(query).view(*grid[:3], -1).softmax(dim=-1).view(grid)
-        references = references[:, :, None, :, None]
-        if references.shape[-1] == 2:
-            scale = 1 / tokens.spatial_shapes.flip(-1)[:, None].to(offsets.dtype)
-        else:
-            scale = references[..., 2:] * (0.5 / self.num_points)
-        locations = references[..., :2] + offsets * scale
-        return self.output_proj(
-            multi_scale_deformable_attention(
-                value, tokens.spatial_shapes, tokens.level_start_index, locations, weights
-            )
+        attended = deformable_attention_from_offsets(
+            value,
+            tokens.spatial_shapes,
+            tokens.level_start_index,
+            references,
+            self.sampling_offsets(query).view(*grid, 2),
+            self.attention_weights(query).view(grid),
         )
+        return self.output_proj(attended)

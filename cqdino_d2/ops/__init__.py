@@ -1,5 +1,9 @@
 """Multi-scale deformable attention."""
 
-from .deformable_attention import backend, multi_scale_deformable_attention
+from .deformable_attention import (
+    backend,
+    deformable_attention_from_offsets,
+    multi_scale_deformable_attention,
+)
 
-__all__ = ["backend", "multi_scale_deformable_attention"]
+__all__ = ["backend", "deformable_attention_from_offsets", "multi_scale_deformable_attention"]

@@ -1,0 +1,7 @@
+#include "launch.cuh"
+
+namespace cqdino {
+namespace cuda {
+CQDINO_LAUNCHERS(float, float)
+}  // namespace cuda
+}  // namespace cqdino
