@@ -11,7 +11,7 @@ from cqdino_d2.engine.activation_checkpointing import checkpoint_blocks
 from cqdino_d2.engine.compiling import compile_parts
 
 BLOCKS = ["backbone.stages.*.*", "selection.layers.*", "encoder.*.*", "decoder.layers.*"]
-PARTS_RTOL = 1e-5  # rounding of sums in another order
+PARTS_RTOL = 1e-4  # rounding alone: 4e-5 was seen
 COMPILED_RTOL = 2e-3  # rounding in other kernels, amplified by six updates
 AMP_RTOL = 0.1  # of the total loss: 8 or 11 bits of mantissa, other categories selected
 
