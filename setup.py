@@ -165,11 +165,17 @@ setup(
         "fvcore",
         "hydra-core",
         "omegaconf>=2.1",
+        "msgspec>=0.18",
         "pycocotools>=2.0.2",
+        "orjson",
         "numpy",
         "Pillow",
         "scipy",
         "tqdm",
     ],
+    extras_require={
+        "text": ["open_clip_torch", "transformers"],  # category embeddings
+        "parquet": ["pyarrow"],  # columnar results files
+    },
     **extension_arguments(),
 )

@@ -74,7 +74,7 @@ def run_process(args: argparse.Namespace) -> None:
             cfg.train.device = "cpu"
         for name in ("detectron2", "fvcore", "cqdino_d2"):
             setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
-        register_all()
+        register_all(cfg.train.get("datasets_root"))
         if args.eval_only:
             job = Evaluation.prepare(cfg)
         else:

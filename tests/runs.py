@@ -31,7 +31,7 @@ def run(folder, *arguments, expect=0, **kwargs):
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -49,6 +49,29 @@ def run_python(code, **variables):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
+
+
+def run_all(folder, *lists_of_arguments, **kwargs):
+    """Several runs at once that need each other."""
+    processes = [
+        subprocess.Popen(
+            command(folder, *arguments, **kwargs),
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for arguments in lists_of_arguments
+    ]
+    try:
+        for process in processes:
+            output, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, output
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def losses(folder):

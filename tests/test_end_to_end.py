@@ -40,8 +40,8 @@ def train(folder, *arguments, expect=0):
 
 
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
-    """With denoising and dropout on, and the moving average: bit for bit."""
-    settings = ["train.ema.enabled=true", "train.max_iter=30"]
+    """With denoising and dropout on, batches in parts and the moving average: bit for bit."""
+    settings = ["train.ema.enabled=true", "train.max_iter=30", "train.accumulate=2"]
     train(tmp_path / "whole", *settings)
     broken = tmp_path / "broken"
     kill_after_checkpoint(broken, "model_0000003.pth", *SETTINGS, *settings, config=CONFIG)
@@ -53,9 +53,15 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 def test_two_processes_train_as_one(tmp_path):
+    """With the batch in parts, a shared optimizer and blocks that are computed twice."""
     plain = ["model.denoising=null", "model.selection.dropout=0"]
+    switches = [
+        "train.accumulate=2",
+        "train.shard_optimizer=true",
+        "train.activation_checkpointing=[backbone.stages.*.*,encoder.*.*,decoder.layers.*]",
+    ]
     train(tmp_path / "one", *plain)
-    train(tmp_path / "two", *plain, "--num-cpu-processes", "2")
+    train(tmp_path / "two", *plain, *switches, "--num-cpu-processes", "2")
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == 10
     for iteration, row in one.items():
@@ -68,15 +74,36 @@ def test_two_processes_train_as_one(tmp_path):
 def test_a_training_can_be_used_without_its_data(tmp_path, monkeypatch):
     train(tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results) == {"bbox", "selection"}
+    assert set(results) == {"bbox", "lvis", "v3det", "selection"}
+    assert {"AP", "APs", "AR@300"} <= results["bbox"].keys()
+    assert {"APr", "APc", "APf"} <= results["lvis"].keys()
+    assert {"AP_base", "AP_novel", "AP_ovd"} <= results["v3det"].keys()
+    weights = tmp_path / "run" / "model_inference.pth"
+    train(tmp_path / "eval", "--eval-only", f"train.init_checkpoint={weights}")
+    assert json.loads((tmp_path / "eval" / "results.json").read_text()) == results
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nowhere"))
-    cfg = get_predictor_cfg(
-        ROOT / CONFIG, weights=tmp_path / "run" / "model_inference.pth", device="cpu"
-    )
+    cfg = get_predictor_cfg(ROOT / CONFIG, weights=weights, device="cpu")
     predictor = DefaultPredictor(cfg)
     found = predictor(np.full((100, 140, 3), 127, dtype=np.uint8))["instances"]
     assert found.image_size == (100, 140) and len(found) > 0
     assert int(found.pred_classes.max()) < len(predictor.metadata.thing_classes)
+
+
+def test_the_two_stages(tmp_path):
+    """A tagger is trained and scored; the detector starts from its weights."""
+    tagger = tmp_path / "stage1"
+    run(tagger, *SETTINGS, config="configs/emojidet/tiny_stage1.py")
+    results = json.loads((tagger / "results.json").read_text())
+    assert set(results) == {"tagging", "selection"}
+    assert results["tagging"]["mAP"] >= 0 and results["selection"]["ARC"] > 0
+    weights = tagger / "model_inference.pth"
+    log = train(tmp_path / "stage2", f"train.init_checkpoint={weights}", "optimizer.lr=0")
+    assert "weights fit" in log and "missing in the checkpoint" in log
+    first = torch.load(weights, weights_only=True)["model"]
+    second = torch.load(tmp_path / "stage2" / "model_inference.pth", weights_only=True)["model"]
+    for name, value in first.items():
+        if "running" not in name and "tracked" not in name:
+            assert torch.equal(second[name], value), name
 
 
 def test_missing_data_is_named(tmp_path, monkeypatch):

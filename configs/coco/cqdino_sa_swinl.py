@@ -12,8 +12,9 @@ from ..models.cqdino_swin_l import model
 from ..models.relations import self_attention
 
 train.output_dir = "output/coco_cqdino_sa_swinl"
-train.max_iter = 177_400  # 24 epochs of 118,287 images by 16
-train.eval_period = 14_800  # two epochs
+train.max_iter = "24ep"
+train.base_batch_size = 16
+train.eval_period = "2ep"
 model.categories.relation = self_attention
 model.selection.num_selected = 30
 model.criterion.category_loss.loss = L(BinaryCrossEntropy)()

@@ -15,6 +15,9 @@ optimizer = L(AdamW)(
             selection=dict(lr=0.01, weight_decay=10.0),
             **{"selection.output_projection": dict(lr=1.0, weight_decay=1.0)},  # of the detector
         ),
+        # spared weight decay: norms, biases, relative_positions, absolute_positions; the paper
+        # spares none
+        no_decay=[],
     ),
     lr=4e-4,
     betas=(0.9, 0.999),

@@ -1,4 +1,8 @@
-"""Learning-rate schedules over the whole training."""
+"""Learning-rate schedules over the whole training.
+
+``warmup_iter`` is a length as in `train.py`; milestones are given in the unit of ``epochs``, the
+length of the whole training, so that a shorter training has them at the same shares of it.
+"""
 
 from detectron2.config import LazyCall as L
 

@@ -1,18 +1,48 @@
-"""How a training runs; recipes override single fields."""
+"""How a training runs; recipes override single fields.
+
+This is the one place where the switches are explained. A length is a number of iterations, or of
+epochs as text: "24ep" is ceil(24 * records of the data set / images per iteration) iterations. An
+iteration is one update of the weights with ``dataloader.train.total_batch_size`` images, over all
+processes and parts.
+"""
 
 train = dict(
     output_dir="output",
     seed=0,  # data order, initial weights and every random draw follow from it
+    datasets_root=None,  # folder of the data sets; null: $DETECTRON2_DATASETS, else ./datasets
     device="auto",  # cuda where there is a GPU, else cpu
     init_checkpoint="",  # start from these weights (or evaluate them)
     category_embeddings=None,  # file of text features to start the category embeddings from
-    max_iter=90000,
-    amp=dict(enabled=False, dtype="bf16"),  # bf16 | fp16
+    max_iter=90000,  # length
+    # optimizer.lr is meant for so many images per iteration and is scaled linearly to
+    # total_batch_size; null: it is taken as it is
+    base_batch_size=None,
+    # the whole model under autocast, bf16 or fp16 (the latter with a loss scaler);
+    # model.autocast_dtype does it for backbone and neck alone
+    amp=dict(enabled=False, dtype="bf16"),
+    # every process puts its share of a batch through the model in so many parts: less memory, the
+    # same update (denoising noise is drawn, and batch norms count, part by part)
+    accumulate=1,
+    # blocks that keep only their inputs and are computed again in the backward pass: names in
+    # which * is one part. Swin: [backbone.body.*.blocks.*, encoder.*.*, decoder.layers.*]
+    activation_checkpointing=[],
+    # torch.compile: parts by name, e.g. [backbone,neck]. These and tokenizer, categories and
+    # selection are one graph each; encoder, query_selection and decoder work in pieces; "." (the
+    # whole model) works, but compiles for long. A backbone compiles anew for new image sizes
+    compile=dict(parts=[], backend="inductor", dynamic=None),
     clip_grad=dict(max_norm=0.1),  # null: no clipping
     ddp=dict(sync_buffers=False, find_unused_parameters=False),
+    # with several processes each keeps the optimizer's state of a share of the parameters (ZeRO
+    # stage 1); for large vocabularies. Checkpoints are the same
+    shard_optimizer=False,
+    # moving average of the weights: it is what is evaluated and exported
     ema=dict(enabled=False, decay=0.9998),
-    checkpointer=dict(period=5000, max_to_keep=2),
-    eval_period=5000,  # 0: at the end only
+    checkpointer=dict(period=5000, max_to_keep=2),  # length
+    # model_best.pth: the weights with the best figure of an evaluation so far, max or min;
+    # metric null: none is kept
+    best=dict(metric="bbox/AP", mode="max"),
+    eval_period=5000,  # length; 0: at the end only
     log_period=20,
     log_window=20,  # metrics.json and TensorBoard show the median over so many steps
+    wandb=dict(project=None),  # a name logs to Weights & Biases too; other arguments of its init
 )

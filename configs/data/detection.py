@@ -13,14 +13,16 @@ from cqdino_d2.data import (
     get_training_records,
     training_augmentations,
 )
-from cqdino_d2.evaluation import CategoryDetectionEvaluator
+from cqdino_d2.evaluation import build_evaluator
 
 vocabulary = L(dataset_vocabulary)(name="${dataloader.train.dataset.names}")
 
 dataloader = OmegaConf.create(
     dict(
         train=L(build_train_loader)(
-            dataset=L(get_training_records)(names=MISSING, filter_empty=True),
+            dataset=L(get_training_records)(
+                names=MISSING, filter_empty=True, vocabulary="${vocabulary}"
+            ),
             mapper=L(CategoryDatasetMapper)(
                 augmentations=L(training_augmentations)(
                     short_sides=list(range(480, 801, 32)), max_size=1333, flip=0.5, crop=False
@@ -28,7 +30,9 @@ dataloader = OmegaConf.create(
                 is_train=True,
             ),
             total_batch_size=16,
-            sampler="uniform",
+            sampler="uniform",  # uniform | repeat_factor | class_aware
+            aspect_ratio_grouping=False,
+            mosaic=0.0,
             num_workers=4,
             seed="${train.seed}",
         ),
@@ -42,7 +46,7 @@ dataloader = OmegaConf.create(
             ),
             num_workers=4,
         ),
-        evaluator=L(CategoryDetectionEvaluator)(
+        evaluator=L(build_evaluator)(
             dataset_name="${dataloader.test.dataset.names}",
             max_dets=300,
             output_dir="${train.output_dir}",

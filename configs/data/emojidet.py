@@ -10,3 +10,4 @@ dataloader.test.mapper.augmentations[0].short_edge_length = 128
 dataloader.test.mapper.augmentations[0].max_size = 256
 dataloader.test.num_workers = 1
 dataloader.test.batch_size = 25
+dataloader.evaluator.protocols = ["coco", "lvis", "v3det"]

@@ -11,6 +11,7 @@ train.max_iter = 90_000
 train.eval_period = 7_500
 dataloader.train.num_workers = 4
 optimizer.lr = 2e-4
+train.base_batch_size = 16
 optimizer.params.multipliers = dict()  # from scratch: nothing has been learnt yet
 model.backbone.name = "swin_tiny_patch4_window7_224"
 model.backbone.model_args.drop_path_rate = 0.1

@@ -8,6 +8,7 @@ from ..models.cqdino_swin_b import model
 from ..models.relations import self_attention
 
 train.output_dir = "output/lvis_cqdino_sa_swinb"
-train.max_iter = 150_200  # 24 epochs of 100,170 images by 16
-train.eval_period = 12_520  # two epochs
+train.max_iter = "24ep"
+train.base_batch_size = 16
+train.eval_period = "2ep"
 model.categories.relation = self_attention

@@ -7,5 +7,6 @@ from ..data.v3det import dataloader, vocabulary
 from ..models.cqdino_swin_b import model
 
 train.output_dir = "output/v3det_cqdino_tree_swinb22k"
-train.max_iter = 275_000  # 24 epochs of 183,354 images by 16
-train.eval_period = 22_920  # two epochs
+train.max_iter = "24ep"
+train.base_batch_size = 16
+train.eval_period = "2ep"

@@ -34,7 +34,8 @@ class TimmBackbone(Backbone):
         out_indices: which of timm's feature maps are returned, ascending.
         pretrained: take timm's published weights (needs a network or timm's cache).
         output_norm: a LayerNorm over the channels of each returned map.
-        frozen: no part of the backbone is trained.
+        frozen: no part of the backbone is trained: it stays in evaluation mode, so that batch
+            norms keep their statistics and nothing is dropped.
         model_args: further arguments of ``timm.create_model``.
 
     Raises:
@@ -72,8 +73,14 @@ class TimmBackbone(Backbone):
         self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels if output_norm)
+        self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
+            self.train(False)
+
+    def train(self, mode: bool = True) -> TimmBackbone:
+        """Sets the mode, unless the backbone is frozen."""
+        return super().train(mode and not self.frozen)
 
     def _follow_detector_padding(self) -> None:
         """Sizes that patches or windows do not divide are padded at the bottom and right."""

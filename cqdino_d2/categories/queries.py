@@ -5,30 +5,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..layers import ParameterMemo
 from ..structures import Vocabulary
 
 
 class CategoryQueries(nn.Module):
     """Learnable embeddings, projected and related to each other.
 
-    They do not depend on the image.
+    They do not depend on the image, so at inference they are computed once and kept until a weight
+    changes.
 
     Args:
         vocabulary: its size is V.
-        dim: width H of embeddings and queries (768 for CLIP ViT-L/14).
+        dim: width H of the queries.
+        embedding_dim: width E of the embeddings, by default H (768 for CLIP ViT-L/14); another
+            one is projected to H.
         relation: a module (V, H) -> (V, H) through which categories see each other, e.g.
             `TreeAggregation` or `CategorySelfAttention`.
     """
 
-    def __init__(self, *, vocabulary: Vocabulary, dim: int, relation: nn.Module) -> None:
+    def __init__(
+        self,
+        *,
+        vocabulary: Vocabulary,
+        dim: int,
+        relation: nn.Module,
+        embedding_dim: int | None = None,
+    ) -> None:
         super().__init__()
-        self.embeddings = nn.Parameter(torch.randn(len(vocabulary), dim) * dim**-0.5)
-        self.projection = nn.Linear(dim, dim)
+        width = embedding_dim or dim
+        self.embeddings = nn.Parameter(torch.randn(len(vocabulary), width) * width**-0.5)
+        self.projection = nn.Linear(width, dim)
         self.relation = relation
+        self._memo = ParameterMemo()
 
     @torch.no_grad()
     def load_embeddings(self, embeddings: Tensor) -> None:
-        """Starts from given text features (V, H).
+        """Starts from given text features (V, E).
 
         Raises:
             ValueError: another shape.
@@ -42,4 +55,12 @@ class CategoryQueries(nn.Module):
 
     def forward(self) -> Tensor:
         """(V, H) category queries."""
+        return self._memo.get(list(self.parameters()), self._compute)
+
+    def _compute(self) -> Tensor:
         return self.relation(self.projection(self.embeddings).relu())
+
+    def train(self, mode: bool = True) -> CategoryQueries:
+        """Training forgets what was kept."""
+        self._memo.clear()
+        return super().train(mode)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import torch
 from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ..layers import CrossAttention, FeedForward
+from ..layers import CrossAttention, FeedForward, ParameterMemo
 from ..structures import ImageTargets, SelectedCategories
 
 
@@ -29,10 +30,19 @@ class ImageGuidedLayer(nn.Module):
             dim=dim, hidden_dim=hidden_dim, activation=nn.GELU, dropout=dropout, norm_eps=1e-12
         )
 
-    def forward(self, queries: Tensor, image: Tensor) -> Tensor:
-        """(B, V, H), (B, S, image_dim) -> (B, V, H)."""
-        queries = self.norm(queries + self.dropout(self.attention(queries, image)))
-        return self.feed_forward(queries)
+    def forward(
+        self, queries: Tensor, image: tuple[Tensor, Tensor], projected: Tensor | None = None
+    ) -> Tensor:
+        """Refines any number N of category queries; they do not see each other.
+
+        Args:
+            queries: (B, N, H).
+            image: keys and values, from ``attention.keys_values``.
+            projected: ``attention.query(queries)``, where it is known already.
+        """
+        projected = self.attention.query(queries) if projected is None else projected
+        attended = self.attention.attend(projected, *image)
+        return self.feed_forward(self.norm(queries + self.dropout(attended)))
 
 
 class ImageGuidedSelection(nn.Module):
@@ -47,9 +57,13 @@ class ImageGuidedSelection(nn.Module):
         force_targets: in training the categories that are present always enter the K. The
             released code does not do this.
         ranking: "score", or "random" for the check that the selection matters.
+        chunk_size: categories that are scored at a time; None takes all at once. It changes memory
+            and time, not the result.
+        recompute: in training keep only the results of a chunk and compute the rest again in the
+            backward pass: less memory, a third more time.
 
     Raises:
-        ValueError: an unknown ranking, or no category to select.
+        ValueError: an unknown ranking, no category to select, or empty chunks.
     """
 
     def __init__(
@@ -66,12 +80,17 @@ class ImageGuidedSelection(nn.Module):
         dropout: float = 0.1,
         force_targets: bool = False,
         ranking: str = "score",
+        chunk_size: int | None = 1024,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if ranking not in ("score", "random"):
             raise ValueError(f"ranking must be 'score' or 'random', got {ranking!r}")
         if num_selected < 1:
             raise ValueError(f"num_selected (K) must be at least 1, got {num_selected}")
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}")
+        self.chunk_size, self.recompute = chunk_size, recompute
         self.num_selected, self.force_targets, self.ranking = num_selected, force_targets, ranking
         self.image_projection = nn.Linear(map_channels, image_dim)
         self.layers = nn.ModuleList(
@@ -86,6 +105,7 @@ class ImageGuidedSelection(nn.Module):
         )
         self.score = nn.Linear(dim, 1)
         self.output_projection = nn.Linear(dim, output_dim)
+        self._memo = ParameterMemo()
 
     def forward(
         self,
@@ -100,17 +120,60 @@ class ImageGuidedSelection(nn.Module):
             queries: (V, H).
             targets: needed for ``force_targets`` in training.
         """
+        image = self._look_at(image_map)
+        projected = self._memo.get(
+            list(self.layers[0].attention.query.parameters()),
+            lambda: self.layers[0].attention.query(queries),
+            source=queries,
+        )
+        keep_all = torch.is_grad_enabled()  # refined queries are needed again for the gradient
+        chunks = [
+            self._score(queries[rows], projected[rows], image, keep_all)
+            for rows in self._chunks(len(queries))
+        ]
+        logits = torch.cat([logits for logits, _ in chunks], dim=1)
+        vocab_ids = self._rank(logits.detach(), targets)
+        if keep_all:
+            refined = torch.cat([refined for _, refined in chunks], dim=1)
+            chosen = refined.gather(1, vocab_ids[..., None].expand(-1, -1, refined.shape[-1]))
+        else:  # refining the K again is cheaper than keeping all V
+            chosen = self._refine(queries[vocab_ids], projected[vocab_ids], image)
+        return self._pad(self.output_projection(chosen), vocab_ids, logits)
+
+    def _look_at(self, image_map: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer from the image tokens, their mean in front."""
         image = image_map.flatten(2).transpose(1, 2)
         image = torch.cat([image.mean(dim=1, keepdim=True), image], dim=1)
         image = self.image_projection(image)
-        refined = queries.expand(len(image), -1, -1)
-        for layer in self.layers:
-            refined = layer(refined, image)
-        logits = self.score(refined).squeeze(-1)
-        vocab_ids = self._rank(logits.detach(), targets)
-        chosen = refined.gather(1, vocab_ids[..., None].expand(-1, -1, refined.shape[-1]))
-        features = self.output_projection(chosen)
-        return self._pad(features, vocab_ids, logits)
+        return [layer.attention.keys_values(image) for layer in self.layers]
+
+    def _chunks(self, num_categories: int) -> list[slice]:
+        size = self.chunk_size or num_categories
+        return [slice(start, start + size) for start in range(0, num_categories, size)]
+
+    def _score(
+        self,
+        queries: Tensor,
+        projected: Tensor,
+        image: list[tuple[Tensor, Tensor]],
+        keep_refined: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """(N, H) queries of a chunk -> (B, N) logits and, if asked for, (B, N, H) refined ones."""
+        if self.recompute and keep_refined:
+            refined = checkpoint(self._refine, queries, projected, image, use_reentrant=False)
+        else:
+            refined = self._refine(queries, projected, image)
+        return self.score(refined).squeeze(-1), refined if keep_refined else None
+
+    def _refine(
+        self, queries: Tensor, projected: Tensor, image: list[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        """(N, H) or (B, N, H) queries, their projection for the first layer -> (B, N, H)."""
+        batch = len(image[0][0])
+        refined, known = queries.expand(batch, -1, -1), projected.expand(batch, -1, -1)
+        for layer, keys_values in zip(self.layers, image, strict=True):
+            refined, known = layer(refined, keys_values, known), None
+        return refined
 
     def _rank(self, scores: Tensor, targets: Sequence[ImageTargets] | None) -> Tensor:
         """(B, V) scores -> (B, min(K, V)) vocab_ids, best first."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..structures import ImageTargets, Vocabulary
+from ..structures import ImageTargets, Vocabulary, gather_rows
 
 
 class CategoryLoss(nn.Module):
@@ -41,22 +41,33 @@ class CategoryLoss(nn.Module):
         self.register_buffer("offsets", torch.from_numpy(ancestors.offsets), persistent=False)
         self.register_buffer("ancestors", torch.from_numpy(ancestors.indices), persistent=False)
 
-    def ancestors_of(self, vocab_ids: Tensor) -> Tensor:
-        """(N,) -> (M,) all ancestors of the given categories, possibly repeated."""
-        start, end = self.offsets[vocab_ids], self.offsets[vocab_ids + 1]
-        count = end - start
-        first = torch.repeat_interleave(start - (count.cumsum(0) - count), count)
-        return self.ancestors[first + torch.arange(len(first), device=first.device)]
+    def image_labels(
+        self, targets: Sequence[ImageTargets], num_categories: int
+    ) -> tuple[Tensor, Tensor]:
+        """What each image shows, and what is known about it.
+
+        Args:
+            targets: of the B images.
+            num_categories: V.
+
+        Returns:
+            (B, V) bool, the present categories; (B, V) bool, False for their ancestors that are
+            not themselves present.
+        """
+        vocab_ids = torch.cat([target.vocab_ids for target in targets])
+        counts = torch.tensor([len(target) for target in targets], device=vocab_ids.device)
+        image = torch.arange(len(targets), device=vocab_ids.device).repeat_interleave(counts)
+        present = vocab_ids.new_zeros(len(targets), num_categories, dtype=torch.bool)
+        present[image, vocab_ids] = True
+        counted = torch.ones_like(present)
+        ancestors, box = gather_rows(self.offsets, self.ancestors, vocab_ids)
+        counted[image[box], ancestors] = False
+        return present, counted | present
 
     def forward(self, logits: Tensor, targets: Sequence[ImageTargets]) -> Tensor:
         """(B, V) logits -> scalar."""
-        present = torch.zeros_like(logits)
-        counted = torch.ones_like(logits)
-        for row, mask, target in zip(present, counted, targets, strict=True):
-            mask[self.ancestors_of(target.vocab_ids)] = 0
-            mask[target.vocab_ids] = 1
-            row[target.vocab_ids] = 1
-        total = (self.loss(logits.float(), present) * counted).sum()
+        present, counted = self.image_labels(targets, logits.shape[1])
+        total = (self.loss(logits.float(), present.to(logits.dtype)) * counted).sum()
         if self.images_per_process is not None:
             total = total * (self.images_per_process / len(targets))
         return self.weight * total

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -56,6 +58,25 @@ class SetCriterion(nn.Module):
         super().__init__()
         self.matcher, self.category_loss = matcher, category_loss
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
+        self._num_boxes: float | None = None
+
+    @contextmanager
+    def counted_over(self, parts: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[None]:
+        """Inside, the boxes of all parts of a step are counted, not those of the part at hand.
+
+        With it the mean loss over the parts of a batch (gradient accumulation) is the loss of
+        the batch.
+
+        Args:
+            parts: the inputs of the detector that make up the step.
+        """
+        device = parts[0][0]["instances"].gt_classes.device
+        count = sum(len(item["instances"]) for part in parts for item in part)
+        self._num_boxes = mean_over_processes(count / len(parts), device)
+        try:
+            yield
+        finally:
+            self._num_boxes = None
 
     def forward(
         self,
@@ -67,7 +88,9 @@ class SetCriterion(nn.Module):
     ) -> dict[str, Tensor]:
         """The weighted losses by name; their sum is what is minimised."""
         classes = [self._multi_hot(i, t, categories) for i, t in enumerate(targets)]
-        num_boxes = mean_over_processes(sum(len(t) for t in targets), output.logits.device)
+        num_boxes = self._num_boxes
+        if num_boxes is None:
+            num_boxes = mean_over_processes(sum(len(t) for t in targets), output.logits.device)
         losses = {"loss_category": self.category_loss(categories.logits, targets)}
         if denoising is not None:
             noised, output = output.split(denoising.content.shape[1])

@@ -1,14 +1,29 @@
 """Data sets: loading and registration, the dataset mapper, samplers and loaders, EmojiDet."""
 
-from .augmentation import ResizeShortestEdgeTruncated, training_augmentations
+from .annotation_cache import Annotations, load_annotations
+from .augmentation import (
+    ResizeShortestEdgeTruncated,
+    large_scale_jitter,
+    training_augmentations,
+)
 from .embedding_files import load_category_embeddings
 from .loader import build_test_loader, build_train_loader, get_test_records, get_training_records
 from .mapper import CategoryDatasetMapper
-from .registration import dataset_vocabulary, register_all, register_coco_like
+from .records import Records
+from .registration import (
+    dataset_vocabulary,
+    register_all,
+    register_coco_like,
+    registered_annotations,
+    registered_descriptions,
+    registered_records,
+)
 from .vocabularies import hierarchy_from_file, vocabulary_from_annotations, vocabulary_from_tree
 
 __all__ = [
+    "Annotations",
     "CategoryDatasetMapper",
+    "Records",
     "ResizeShortestEdgeTruncated",
     "build_test_loader",
     "build_train_loader",
@@ -16,9 +31,14 @@ __all__ = [
     "get_test_records",
     "get_training_records",
     "hierarchy_from_file",
+    "large_scale_jitter",
+    "load_annotations",
     "load_category_embeddings",
     "register_all",
     "register_coco_like",
+    "registered_annotations",
+    "registered_descriptions",
+    "registered_records",
     "training_augmentations",
     "vocabulary_from_annotations",
     "vocabulary_from_tree",

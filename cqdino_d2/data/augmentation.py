@@ -66,3 +66,32 @@ def training_augmentations(
         augmentations.append(T.RandomApply(T.AugmentationList(branch), prob=0.5))
     augmentations.append(T.ResizeShortestEdge(list(short_sides), max_size, sample_style="choice"))
     return augmentations
+
+
+def large_scale_jitter(
+    *,
+    image_size: int = 1024,
+    scales: tuple[float, float] = (0.1, 2.0),
+    flip: float = 0.5,
+) -> list[T.Augmentation]:
+    """Large-scale jitter (arXiv 2012.07177): a random scale, then a square of fixed size.
+
+    Args:
+        image_size: side of the square in pixels; what the image does not cover is grey (128).
+        scales: range of the scale, relative to the image fitted into the square.
+        flip: probability of the horizontal flip.
+
+    Returns:
+        Augmentations in the order in which they are applied.
+
+    Raises:
+        ValueError: a range that is empty or not positive.
+    """
+    smallest, largest = scales
+    if not 0 < smallest <= largest:
+        raise ValueError(f"scales must be MIN <= MAX, both positive, got {tuple(scales)}")
+    jitter = [
+        T.ResizeScale(smallest, largest, image_size, image_size),
+        T.FixedSizeCrop((image_size, image_size)),
+    ]
+    return [T.RandomFlip(flip), *jitter] if flip > 0 else jitter

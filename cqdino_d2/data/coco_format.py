@@ -1,25 +1,56 @@
-"""Reads annotation files in the COCO format (COCO, V3Det, LVIS, EmojiDet) as Detectron2 records."""
+"""Reads annotation files in the COCO format (COCO, V3Det, LVIS, EmojiDet) as columns."""
 
 from __future__ import annotations
 
+import gc
+import itertools
 import json
 import logging
-import math
 import mmap
-import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from detectron2.structures import BoxMode
+import msgspec
+import numpy as np
+
+from ..structures import RaggedIndex
 
 logger = logging.getLogger(__name__)
 
-_CATEGORIES_KEY = re.compile(rb'"categories"\s*:\s*(?=\[)')
-_FIRST_WINDOW = 1 << 20  # bytes
-_KEPT_IMAGE_FIELDS = ("neg_category_ids", "not_exhaustive_category_ids")
+Number = int | float
+_EVENTS = ("not finite", "zero or negative size", "outside the image", "clipped")
+
+
+class _Image(msgspec.Struct, gc=False):
+    """What is read of an image object; other fields are skipped."""
+
+    id: int | str
+    height: Number
+    width: Number
+    file_name: str | None = None
+    coco_url: str | None = None
+    neg_category_ids: list[int] | None = None
+    not_exhaustive_category_ids: list[int] | None = None
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    """What is read of an annotation object; other fields (segmentations) are skipped."""
+
+    image_id: int | str
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    id: int | str | None = None
+    iscrowd: int | bool | None = 0
+
+
+class _Content(msgspec.Struct, gc=False):
+    images: list[_Image] = []
+    categories: list[dict[str, Any]] = []
+    annotations: list[_Annotation] = []
 
 
 def require_file(path: str | Path, layout: str = "") -> Path:
@@ -35,209 +66,216 @@ def require_file(path: str | Path, layout: str = "") -> Path:
 
 
 def read_json(path: str | Path) -> Any:
-    """Parses a JSON file.
+    """Parses a JSON file; a byte-order mark and NaN are accepted.
 
     Raises:
         ValueError: the file is no JSON or is cut short; names the file and the place.
     """
+    text = Path(path).read_bytes()
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        logger.debug("%s is no strict JSON", path)
+    try:
+        return json.loads(text.decode("utf-8-sig"))
     except ValueError as error:  # both of bad JSON and of bad UTF-8
         raise ValueError(f"{path} is not valid JSON (cut short?): {error}") from error
 
 
-def _is_category_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(row, dict) and "id" in row for row in value)
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Millions of new objects would set it off again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def _decode_list(content: mmap.mmap, start: int) -> list[Any] | None:
-    """Parses the JSON list that begins at a byte; None if it does not end."""
-    window = _FIRST_WINDOW
-    while True:
-        text = content[start : start + window].decode("utf-8", errors="replace")
-        try:
-            return json.JSONDecoder().raw_decode(text)[0]
-        except ValueError:  # cut by the window or by the end of the file
-            if start + window >= len(content):
-                return None
-            window *= 4
+def _decode(path: Path) -> _Content:
+    """Parses the file into small structs, checking the types of the fields on the way."""
+    try:
+        if not path.stat().st_size:
+            raise msgspec.DecodeError("empty")
+        with open(path, "rb") as file:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                return msgspec.json.decode(text, type=_Content)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path} is not in the COCO format: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        loose = read_json(path)  # has NaN or a byte-order mark, or is no JSON at all
+    try:
+        return msgspec.convert(loose, _Content)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path} is not in the COCO format: {error}") from error
 
 
-def _categories_alone(path: Path) -> list[dict[str, Any]] | None:
-    """The categories without parsing the (much larger) rest; None if they cannot be told apart."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        places = [
-            match.end()
-            for match in _CATEGORIES_KEY.finditer(content)
-            if content[match.start() - 1 : match.start()] != b"\\"  # else inside a string
-        ]
-        found = _decode_list(content, places[0]) if len(places) == 1 else None
-    return found if _is_category_list(found) else None
-
-
-def _checked_categories(path: Path, found: Any) -> list[dict[str, Any]]:
-    if not _is_category_list(found) or not found:
-        raise ValueError(f"{path}: 'categories' must be a list of objects with an 'id'")
-    repeated = [key for key, count in Counter(row["id"] for row in found).items() if count > 1]
+def _checked_categories(path: Path, content: _Content) -> list[dict[str, Any]]:
+    categories = content.categories
+    if not content.images and not categories:
+        raise ValueError(f"{path} is not in the COCO format: it has no 'images' or 'categories'")
+    ids = [row.get("id") for row in categories]
+    if (content.annotations and not ids) or not all(type(dataset_id) is int for dataset_id in ids):
+        raise ValueError(f"{path}: 'categories' must be a list of objects with a whole number 'id'")
+    repeated = [key for key, count in Counter(ids).items() if count > 1]
     if repeated:
         raise ValueError(f"{path}: category ids are listed more than once: {repeated[:10]}")
-    return sorted(found, key=lambda row: row["id"])
+    return sorted(categories, key=lambda row: row["id"])
 
 
-def read_categories(json_file: str | Path, layout: str = "") -> list[dict[str, Any]]:
-    """Reads the categories of an annotation file; the rest is skipped, not parsed.
+def _file_name(path: Path, image: _Image) -> str:
+    """Relative to the image root; LVIS names it by the last two parts of ``coco_url``."""
+    if image.file_name is not None:
+        return image.file_name
+    if image.coco_url is not None:
+        return "/".join(urlparse(image.coco_url).path.split("/")[-2:])
+    raise ValueError(f"{path}: image {image.id!r} has neither 'file_name' nor 'coco_url'")
+
+
+def text_columns(name: str, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Strings as one array of UTF-8 bytes and the offsets of the strings in it."""
+    encoded = [text.encode("utf-8", errors="surrogatepass") for text in texts]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    return {
+        f"{name}_bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        f"{name}_offsets": offsets,
+    }
+
+
+def _image_columns(path: Path, images: Sequence[_Image]) -> dict[str, np.ndarray]:
+    columns = text_columns("file_name", [_file_name(path, image) for image in images])
+    ids = [image.id for image in images]
+    if all(type(image_id) is int for image_id in ids):
+        columns["image_ids"] = np.asarray(ids, dtype=np.int64)
+    else:
+        columns |= text_columns("image_id", [json.dumps(image_id) for image_id in ids])
+    sizes = [(image.height, image.width) for image in images]
+    columns["sizes"] = np.asarray(sizes, dtype=np.int32).reshape(-1, 2)
+    for field in ("neg_category_ids", "not_exhaustive_category_ids"):
+        rows = [getattr(image, field) for image in images]
+        if any(row is not None for row in rows):
+            ragged = RaggedIndex.from_rows([row or () for row in rows])
+            columns |= {f"{field}_offsets": ragged.offsets, f"{field}_values": ragged.indices}
+    return columns
+
+
+def _rows_of(
+    path: Path, annotations: Sequence[_Annotation], field: str, row_of: Mapping[Any, int]
+) -> np.ndarray:
+    """(N,) the row of each annotation's image or category."""
+    values = (row_of.get(getattr(row, field), -1) for row in annotations)
+    rows = np.fromiter(values, dtype=np.int32, count=len(annotations))
+    unknown = np.flatnonzero(rows < 0)
+    if len(unknown):
+        first = annotations[int(unknown[0])]
+        kind = "image" if field == "image_id" else "category id"
+        raise ValueError(
+            f"{path}: annotation {first.id!r} belongs to {kind} {getattr(first, field)!r}, which "
+            f"is not listed ({len(unknown)} such annotations; {len(row_of)} are listed)"
+        )
+    return rows
+
+
+def clip_boxes(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Clips boxes to their image.
 
     Args:
-        json_file: the annotation file.
-        layout: what to say about the expected layout if it is missing.
+        boxes_xywh: (N, 4) in pixels.
+        sizes: (N, 2) height and width of each box's image.
 
     Returns:
-        The category objects by ascending ``id``: the rank is the ``vocab_id``.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no JSON, no categories or a repeated id.
+        (N, 4) float64 boxes inside their images, and (N,) what happened: -1 nothing, 3 clipped,
+        0..2 why it is no box (not finite, zero or negative size, outside the image).
     """
-    path = require_file(json_file, layout)
-    found = _categories_alone(path) if path.stat().st_size else None
-    if found is None:
-        content = read_json(path)
-        found = content.get("categories") if isinstance(content, dict) else None
-    return _checked_categories(path, found)
+    starts, ends = boxes_xywh[:, :2], boxes_xywh[:, :2] + boxes_xywh[:, 2:]
+    clipped_starts = np.maximum(starts, 0.0)
+    clipped_ends = np.minimum(ends, sizes[:, ::-1])
+    changed = ((clipped_starts != starts) | (clipped_ends != ends)).any(axis=1)
+    clipped = np.concatenate([clipped_starts, clipped_ends - clipped_starts], axis=1)
+    reasons = [
+        ~np.isfinite(boxes_xywh).all(axis=1),
+        (boxes_xywh[:, 2:] <= 0).any(axis=1),
+        (clipped[:, 2:] <= 0).any(axis=1),
+        changed,
+    ]
+    return np.where(changed[:, None], clipped, boxes_xywh), np.select(reasons, range(4), -1)
 
 
-def _file_name(image: Mapping[str, Any], image_root: Path, path: Path) -> str:
-    """Absolute path of an image; LVIS names it by the last two parts of ``coco_url``."""
-    if "file_name" in image:
-        return str(image_root / image["file_name"])
-    if "coco_url" in image:
-        return str(image_root.joinpath(*urlparse(image["coco_url"]).path.split("/")[-2:]))
-    raise ValueError(f"{path}: image {image.get('id')} has neither 'file_name' nor 'coco_url'")
+def _box_columns(
+    path: Path, content: _Content, columns: Mapping[str, np.ndarray], dataset_ids: Iterable[int]
+) -> tuple[dict[str, np.ndarray], Counter[str]]:
+    """The usable boxes, image by image, and what happened to the others."""
+    annotations = content.annotations
+    row_of = {image.id: row for row, image in enumerate(content.images)}
+    if len(row_of) < len(content.images):
+        counts = Counter(image.id for image in content.images)
+        repeated = [image_id for image_id, count in counts.items() if count > 1]
+        raise ValueError(f"{path}: image ids are listed more than once: {repeated[:10]}")
+    image_rows = _rows_of(path, annotations, "image_id", row_of)
+    vocab_id_of = {dataset_id: vocab_id for vocab_id, dataset_id in enumerate(dataset_ids)}
+    vocab_ids = _rows_of(path, annotations, "category_id", vocab_id_of)
+    count = len(annotations)
+    flat = itertools.chain.from_iterable(row.bbox for row in annotations)
+    boxes = np.fromiter(flat, dtype=np.float64, count=4 * count).reshape(-1, 4)
+    crowd = np.fromiter((bool(row.iscrowd) for row in annotations), dtype=bool, count=count)
+    boxes, events = clip_boxes(boxes, columns["sizes"][image_rows])
+    kept = np.flatnonzero((events < 0) | (events == 3))
+    order = kept[np.argsort(image_rows[kept], kind="stable")]
+    offsets = np.zeros(len(content.images) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(image_rows[kept], minlength=len(content.images)), out=offsets[1:])
+    found = {
+        "box_offsets": offsets,
+        "boxes_xywh": boxes[order].astype(np.float32),
+        "vocab_ids": vocab_ids[order],
+        "is_crowd": crowd[order],
+    }
+    return found, Counter(_EVENTS[event] for event in events[events >= 0].tolist())
 
 
-def _read_images(path: Path, content: Mapping[str, Any], image_root: Path) -> dict[int, dict]:
-    records: dict[int, dict] = {}
-    for image in content["images"]:
-        record = {
-            "file_name": _file_name(image, image_root, path),
-            "image_id": image["id"],
-            "height": image["height"],
-            "width": image["width"],
-            "annotations": [],
-        }
-        record.update({key: image[key] for key in _KEPT_IMAGE_FIELDS if key in image})
-        if image["id"] in records:
-            raise ValueError(f"{path}: image id {image['id']} is listed more than once")
-        records[image["id"]] = record
-    return records
-
-
-def _clip_box(box_xywh: list[float], width: float, height: float) -> tuple[list[float], str | None]:
-    """The box inside the image, and what happened to it: None, 'clipped' or why it is no box."""
-    x, y, w, h = box_xywh
-    if not math.isfinite(x + y + w + h):
-        return box_xywh, "not finite"
-    if w <= 0 or h <= 0:
-        return box_xywh, "zero or negative size"
-    if x >= 0 and y >= 0 and x + w <= width and y + h <= height:
-        return box_xywh, None
-    left, top = max(x, 0.0), max(y, 0.0)
-    clipped = [left, top, min(x + w, width) - left, min(y + h, height) - top]
-    if clipped[2] <= 0 or clipped[3] <= 0:
-        return box_xywh, "outside the image"
-    return clipped, "clipped"
-
-
-def _add_annotations(
-    path: Path,
-    annotations: list[dict[str, Any]],
-    records: dict[int, dict],
-    vocab_id_of: Mapping[int, int],
-) -> Counter[str]:
-    """Appends the usable boxes to their records; counts what happened to the others."""
-    counts: Counter[str] = Counter()
-    for annotation in annotations:
-        record = records.get(annotation["image_id"])
-        if record is None:
-            raise ValueError(
-                f"{path}: annotation {annotation.get('id')} belongs to image "
-                f"{annotation['image_id']}, which is not listed"
-            )
-        vocab_id = vocab_id_of.get(annotation["category_id"])
-        if vocab_id is None:
-            raise ValueError(
-                f"{path}: annotation {annotation.get('id')} has the unknown category id "
-                f"{annotation['category_id']}; the file lists {len(vocab_id_of)} categories"
-            )
-        try:
-            box_xywh, event = _clip_box(annotation["bbox"], record["width"], record["height"])
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}: annotation {annotation.get('id')} has the bbox "
-                f"{annotation.get('bbox')!r}, expected four numbers"
-            ) from error
-        if event is not None:
-            counts[event] += 1
-            if event != "clipped":
-                continue
-        record["annotations"].append(
-            {
-                "bbox": box_xywh,
-                "bbox_mode": BoxMode.XYWH_ABS,
-                "category_id": vocab_id,
-                "iscrowd": annotation.get("iscrowd", 0),
-            }
-        )
-    return counts
-
-
-def load_coco_format(
-    json_file: str | Path, image_root: str | Path, *, layout: str = ""
-) -> list[dict[str, Any]]:
-    """Reads an annotation file as Detectron2's list of dicts.
+def read_coco_format(json_file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads an annotation file.
 
     Boxes are clipped to their image. Those that are not finite, of zero or negative size or
-    wholly outside are dropped, with a logged count. Several categories on one box stay several
-    annotations. Crowd boxes stay, marked.
+    wholly outside are dropped and counted. Several categories on one box stay several boxes.
+    Crowd boxes stay, marked.
 
     Args:
         json_file: annotation file with 'images', 'categories' and (for labelled sets)
             'annotations'.
-        image_root: folder the file names are relative to.
-        layout: what to say about the expected layout if a path is missing.
 
     Returns:
-        One dict per image, in the file's order: 'file_name' (absolute), 'image_id', 'height',
-        'width', 'annotations' with 'bbox' (XYWH_ABS), 'bbox_mode', 'category_id' (the
-        ``vocab_id``) and 'iscrowd'; LVIS' 'neg_category_ids' and 'not_exhaustive_category_ids'
-        (``dataset_id``) where the file has them.
+        Columns. Of the I images in the file's order: 'image_ids' (or, if they are not all whole
+        numbers, JSON texts 'image_id_bytes', 'image_id_offsets'), 'file_name_bytes' and
+        'file_name_offsets' relative to the image root, 'sizes' (I, 2) height and width, LVIS'
+        'neg_category_ids' and 'not_exhaustive_category_ids' as '_offsets' and '_values'. Of the
+        boxes, image by image: 'box_offsets' (I + 1,), 'boxes_xywh' float32, 'vocab_ids',
+        'is_crowd'. 'categories' is the JSON of the category objects by ascending id, the rank
+        being the ``vocab_id``. And the facts: 'annotations' (how many the file has) and 'events'
+        (how often each thing happened to a box).
 
     Raises:
-        FileNotFoundError: the file or the image folder is missing.
-        ValueError: no JSON, missing fields, an unknown category id, an image id listed twice, an
-            annotation of an image that is not listed.
+        ValueError: no JSON, missing or wrong fields, an unknown category id, an image id listed
+            twice, an annotation of an image that is not listed.
     """
-    path = require_file(json_file, layout)
-    root = Path(image_root).absolute()
-    if not root.is_dir():
-        hint = f"; expected layout: {layout}" if layout else ""
-        raise FileNotFoundError(f"no such image folder: {root}{hint}")
-    content = read_json(path)
-    missing = {"images", "categories"} - set(content if isinstance(content, dict) else ())
-    if missing:
-        raise ValueError(f"{path} is not in the COCO format: it lacks {sorted(missing)}")
-    categories = _checked_categories(path, content["categories"])
-    vocab_id_of = {row["id"]: vocab_id for vocab_id, row in enumerate(categories)}
-    try:
-        records = _read_images(path, content, root)
-        annotations = content.get("annotations", [])
-        counts = _add_annotations(path, annotations, records, vocab_id_of)
-    except KeyError as error:
-        raise ValueError(f"{path}: an image or annotation lacks the field {error}") from error
-    logger.info("%s: %d images, %d annotations", path, len(records), len(annotations))
-    for event, count in sorted(counts.items()):
-        logger.warning(
-            "%s: %d boxes %s", path, count, event if event == "clipped" else f"dropped: {event}"
-        )
-    return list(records.values())
+    with _without_garbage_collection():
+        content = _decode(json_file)
+        categories = _checked_categories(json_file, content)
+        columns = _image_columns(json_file, content.images)
+        ids = [row["id"] for row in categories]
+        boxes, events = _box_columns(json_file, content, columns, ids)
+    columns |= boxes
+    columns["categories"] = np.frombuffer(msgspec.json.encode(categories), dtype=np.uint8)
+    logger.info(
+        "%s: %d images, %d annotations, %d categories",
+        json_file,
+        len(content.images),
+        len(content.annotations),
+        len(categories),
+    )
+    for event, count in sorted(events.items()):
+        done = event if event == "clipped" else f"dropped: {event}"
+        logger.warning("%s: %d boxes %s", json_file, count, done)
+    return columns, {"annotations": len(content.annotations), "events": dict(events)}

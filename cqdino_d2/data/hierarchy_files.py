@@ -8,12 +8,13 @@ from typing import Any
 
 from ..structures import CategoryHierarchy
 from .coco_format import read_json, require_file
+from .edge_lists import hierarchy_of_edges
 
 _EDGE_TABLES = ("father2child", "child2father")
 
 
 def _edges(content: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(parent, child) of every edge, each once, in the file's order."""
+    """(parent, child) of every edge, in the file's order."""
     edges = [
         (str(parent), str(child))
         for parent, children in content["father2child"].items()
@@ -24,7 +25,7 @@ def _edges(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         for child, parents in content["child2father"].items()
         for parent in parents
     ]
-    return list(dict.fromkeys(edges))
+    return edges
 
 
 def read_v3det_tree(path: str | Path, layout: str = "") -> dict[str, Any]:
@@ -75,30 +76,8 @@ def hierarchy_from_v3det_tree(
             f"{path} does not know {len(unknown)} of the {len(dataset_ids)} category ids of the "
             f"data set: {unknown[:10]}; it knows {len(node_of)}"
         )
-    indices_of: dict[str, list[int]] = {}
-    for vocab_id, dataset_id in enumerate(dataset_ids):
-        indices_of.setdefault(str(node_of[str(dataset_id)]), []).append(vocab_id)
-    edges = _edges(content)
-    num_nodes = len(dataset_ids)
-    for node in dict.fromkeys(node for edge in edges for node in edge):
-        if node not in indices_of:
-            indices_of[node] = [num_nodes]
-            num_nodes += 1
-    parents: list[list[int]] = [[] for _ in range(num_nodes)]
-    for parent, child in edges:
-        for index in indices_of[child]:
-            parents[index] += indices_of[parent]
+    category_nodes = [str(node_of[str(dataset_id)]) for dataset_id in dataset_ids]
     try:
-        return CategoryHierarchy(len(dataset_ids), parents)
+        return hierarchy_of_edges(category_nodes, _edges(content))
     except ValueError as error:
-        names = {index: node for node, indices in indices_of.items() for index in indices}
-        raise ValueError(f"{path}: {with_node_names(str(error), names)}") from error
-
-
-def with_node_names(message: str, names: Mapping[int, str]) -> str:
-    """Puts the file's node names into a message about 'node 17'."""
-    words = message.split(" ")
-    for place, word in enumerate(words[1:], 1):
-        if words[place - 1] == "node" and word.isdigit() and int(word) in names:
-            words[place] = names[int(word)]
-    return " ".join(words)
+        raise ValueError(f"{path}: {error}") from error

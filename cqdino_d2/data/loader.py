@@ -6,14 +6,19 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, DatasetFromList
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from .registration import dataset_vocabulary, is_registered_here
+from ..structures import Vocabulary
+from .mosaic import MOSAIC_IMAGES
+from .records import Records, categories_of, sizes_of
+from .registration import dataset_vocabulary, registered_records
 from .samplers import (
+    ClassAwareOrder,
     EpochOrder,
     RepeatFactorOrder,
     StreamBatchSampler,
@@ -24,17 +29,18 @@ from .seeding import seeded_generators
 
 logger = logging.getLogger(__name__)
 
-Mapper = Callable[[dict[str, Any]], dict[str, Any]]
-Records = Sequence[dict[str, Any]] | Dataset
+Mapper = Callable[..., dict[str, Any]]
+AnyRecords = Sequence[Mapping[str, Any]] | Dataset
 
 
 class _StreamDataset(Dataset):
     """Maps (position in the stream, record index); the randomness depends on (seed, position)."""
 
-    def __init__(self, records: Dataset, mapper: Mapper, seed: int) -> None:
+    def __init__(self, records: Dataset, mapper: Mapper, seed: int, mosaic: float) -> None:
         self.records = records
         self.mapper = mapper
         self.seed = seed
+        self.mosaic = mosaic
 
     def __len__(self) -> int:
         return len(self.records)
@@ -42,6 +48,9 @@ class _StreamDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         position, index = key
         with seeded_generators([self.seed, position]):
+            if self.mosaic and np.random.random() < self.mosaic:  # noqa: NPY002
+                others = np.random.randint(len(self), size=MOSAIC_IMAGES - 1)  # noqa: NPY002
+                return self.mapper([self.records[i] for i in (index, *others.tolist())])
             return self.mapper(self.records[index])
 
 
@@ -68,7 +77,7 @@ def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return batch
 
 
-def _shared(dataset: Records) -> Dataset:
+def _shared(dataset: AnyRecords) -> Dataset:
     """A list as a data set whose storage worker processes share; a `Dataset` as it is."""
     if not len(dataset):
         raise ValueError("the data set is empty")
@@ -77,41 +86,48 @@ def _shared(dataset: Records) -> Dataset:
     return DatasetFromList(list(dataset), copy=False, serialize=True)
 
 
-def _without_crowd(record: Mapping[str, Any]) -> dict[str, Any]:
-    kept = [a for a in record.get("annotations", ()) if not a.get("iscrowd", 0)]
-    return {**record, "annotations": kept}
-
-
-def _check_same_vocabulary(names: Sequence[str]) -> None:
-    known = [name for name in names if is_registered_here(name)]
-    for name in known[1:]:
-        if dataset_vocabulary(name).dataset_ids != dataset_vocabulary(known[0]).dataset_ids:
-            raise ValueError(f"data sets {known[0]!r} and {name!r} have different category ids")
+def _in_vocabulary(name: str, records: Records, vocabulary: Vocabulary) -> Records:
+    own = dataset_vocabulary(name).dataset_ids
+    if own == vocabulary.dataset_ids:
+        return records
+    vocab_id_of = vocabulary.vocab_id_of
+    if lacking := [dataset_id for dataset_id in own if dataset_id not in vocab_id_of]:
+        raise ValueError(
+            f"the vocabulary of {len(vocabulary)} categories lacks {len(lacking)} of the "
+            f"{len(own)} category ids of data set {name!r}: {lacking[:10]}"
+        )
+    return records.in_vocabulary(np.asarray([vocab_id_of[one] for one in own], dtype=np.int32))
 
 
 def get_training_records(
-    names: str | Sequence[str], filter_empty: bool = True
-) -> list[dict[str, Any]]:
-    """The records of registered data sets, without crowd boxes.
+    names: str | Sequence[str],
+    filter_empty: bool = True,
+    vocabulary: Vocabulary | None = None,
+) -> Records:
+    """The records of data sets registered here, without crowd boxes.
 
     Args:
-        names: one or several data sets with the same categories.
+        names: one or several data sets.
         filter_empty: whether images left without boxes are dropped.
+        vocabulary: what 'category_id' refers to; it must have the categories of all data sets.
+            By default `dataset_vocabulary` of the names.
 
     Returns:
-        Detectron2's list of dicts; what was dropped is logged.
+        The records; what was dropped is logged.
 
     Raises:
-        ValueError: no record is left, or the data sets have different categories.
+        ValueError: no record is left, or the vocabulary lacks categories.
+        FileNotFoundError: a file is missing.
     """
     names = [names] if isinstance(names, str) else list(names)
-    _check_same_vocabulary(names)
-    given = [record for name in names for record in DatasetCatalog.get(name)]
-    records = [_without_crowd(record) for record in given]
-    crowd = sum(len(record.get("annotations", ())) for record in given)
-    crowd -= sum(len(record["annotations"]) for record in records)
+    vocabulary = dataset_vocabulary(names) if vocabulary is None else vocabulary
+    given = Records.concatenate(
+        _in_vocabulary(name, registered_records(name), vocabulary) for name in names
+    )
+    records = given.without_crowd()
+    crowd = len(given.categories().indices) - len(records.categories().indices)
     if filter_empty:
-        records = [record for record in records if record["annotations"]]
+        records = records.with_boxes()
     logger.info(
         "%s: %d training images; dropped %d images without boxes, %d crowd boxes",
         ", ".join(names),
@@ -119,38 +135,48 @@ def get_training_records(
         len(given) - len(records),
         crowd,
     )
-    if not records:
+    if not len(records):
         raise ValueError(
             f"no training image in {names}: {len(given)} images listed"
-            + (", none with a box" if filter_empty and given else "")
+            + (", none with a box" if filter_empty and len(given) else "")
         )
     return records
 
 
-def get_test_records(names: str) -> list[dict[str, Any]]:
+def get_test_records(names: str) -> AnyRecords:
     """The records of a registered data set as they are, images without boxes included.
 
     Raises:
         ValueError: it has no image.
     """
     records = DatasetCatalog.get(names)
-    if not records:
+    if not len(records):
         raise ValueError(f"data set {names!r} has no images")
     return records
 
 
-def _epoch_order(sampler: str, dataset: Records, threshold: float, seed: int) -> EpochOrder:
+def _epoch_order(sampler: str, dataset: AnyRecords, threshold: float, seed: int) -> EpochOrder:
     if sampler == "uniform":
         return UniformOrder(size=len(dataset), seed=seed)
     if sampler == "repeat_factor":
-        rows = [dataset[index] for index in range(len(dataset))]
-        return RepeatFactorOrder(repeat_factors=repeat_factors(rows, threshold), seed=seed)
-    raise ValueError(f"sampler must be 'uniform' or 'repeat_factor', got {sampler!r}")
+        factors = repeat_factors(categories_of(dataset), threshold)
+        return RepeatFactorOrder(repeat_factors=factors, seed=seed)
+    if sampler == "class_aware":
+        return ClassAwareOrder(categories=categories_of(dataset), seed=seed)
+    raise ValueError(
+        f"sampler must be 'uniform', 'repeat_factor' or 'class_aware', got {sampler!r}"
+    )
+
+
+def _orientations(dataset: AnyRecords) -> np.ndarray:
+    """(records,) 1 for an image wider than high, else 0."""
+    height, width = sizes_of(dataset).T
+    return (width > height).astype(np.int8)
 
 
 def build_train_loader(
     *,
-    dataset: Records,
+    dataset: AnyRecords,
     mapper: Mapper,
     total_batch_size: int,
     sampler: str = "uniform",
@@ -158,6 +184,8 @@ def build_train_loader(
     seed: int = 0,
     start_iter: int = 0,
     repeat_threshold: float = 0.001,
+    aspect_ratio_grouping: bool = False,
+    mosaic: float = 0.0,
 ) -> Iterable[list[dict[str, Any]]]:
     """An endless stream of this process's batches.
 
@@ -168,19 +196,26 @@ def build_train_loader(
         dataset: records (`get_training_records`) or a `torch.utils.data.Dataset` of records.
         mapper: makes the detector's input of a record; draws from the global generators.
         total_batch_size: images per step over all processes.
-        sampler: 'uniform' or 'repeat_factor'.
+        sampler: 'uniform'; 'repeat_factor' (LVIS: images of rare categories several times per
+            epoch); 'class_aware' (every category equally often).
         num_workers: worker processes of this process; 0 loads in the process itself.
         seed: decides order and augmentation; the same in all processes.
         start_iter: the first step to deliver.
         repeat_threshold: of 'repeat_factor': the share of images below which a category is rare.
+        aspect_ratio_grouping: whether wide and high images go to different global batches, which
+            saves padding.
+        mosaic: share of the samples that are made of four records, the sample's own and three
+            drawn uniformly; the mapper gets these as a list.
 
     Returns:
         An iterable over lists of the mapper's dicts.
 
     Raises:
-        ValueError: an empty data set, an unknown sampler, or a batch size that the processes
-            cannot share evenly.
+        ValueError: an empty data set, an unknown sampler, a share outside 0..1, or a batch size
+            that the processes cannot share evenly.
     """
+    if not 0 <= mosaic <= 1:
+        raise ValueError(f"mosaic is the share of mosaics, 0..1, got {mosaic}")
     records = _shared(dataset)
     batches = StreamBatchSampler(
         order=_epoch_order(sampler, dataset, repeat_threshold, seed),
@@ -188,9 +223,10 @@ def build_train_loader(
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
         start_iter=start_iter,
+        groups=_orientations(dataset) if aspect_ratio_grouping else None,
     )
     return DataLoader(
-        _StreamDataset(records, mapper, seed),
+        _StreamDataset(records, mapper, seed, mosaic),
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=_as_list,
@@ -199,7 +235,7 @@ def build_train_loader(
 
 
 def build_test_loader(
-    *, dataset: Records, mapper: Mapper, num_workers: int = 2, batch_size: int = 1
+    *, dataset: AnyRecords, mapper: Mapper, num_workers: int = 2, batch_size: int = 1
 ) -> DataLoader:
     """Every record once, in order; each process takes a contiguous part.
 

@@ -8,6 +8,7 @@ its vocabulary are first asked for.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..structures import Vocabulary
-from .coco_format import load_coco_format, read_categories
-from .vocabularies import vocabulary_from_annotations
+from .annotation_cache import Annotations, load_annotations
+from .records import Records
+from .vocabularies import vocabulary_of_categories
+
+_DESCRIPTION_FIELDS = ("cat_info", "def", "cat_info_gpt4v", "cat_info_gpt4", "cat_info_gpt")
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class _Source:
     json_file: str
     image_root: str
     tree_file: str | None = None
+    tree_node_field: str = "id"
     evaluator_type: str = "coco"
     layout: str = ""
 
@@ -70,6 +75,7 @@ def _emojidet(split: str) -> _Source:
 _BUILTIN = {
     "v3det_train": _v3det("v3det_2023_v1_train"),
     "v3det_val": _v3det("v3det_2023_v1_val"),
+    "v3det_test": _v3det("v3det_2023_v1_test_image_info"),
     "v3det_train_ovd_base": _v3det("v3det_2023_v1_train_ovd_base"),
     "cq_lvis_v1_train": _lvis("lvis_v1_train"),
     "cq_lvis_v1_val": _lvis("lvis_v1_val"),
@@ -95,7 +101,7 @@ def _register(name: str, source: _Source) -> None:
         DatasetCatalog.remove(name)
         MetadataCatalog.pop(name, None)
     _sources[name] = source
-    DatasetCatalog.register(name, lambda: _records(name))
+    DatasetCatalog.register(name, lambda: registered_records(name))
     _set_metadata(name, {})
 
 
@@ -115,18 +121,12 @@ def _set_metadata(name: str, from_file: dict[str, Any]) -> None:
     MetadataCatalog.get(name).set(**entries)
 
 
-def _records(name: str) -> list[dict[str, Any]]:
-    source = _sources[name]
-    dataset_vocabulary(name)
-    return load_coco_format(source.json_file, source.image_root, layout=source.layout)
-
-
 def register_all(root: str | Path | None = None) -> None:
     """Registers V3Det, LVIS v1, COCO 2017 and EmojiDet under one root folder.
 
-    The names are `v3det_{train,val,train_ovd_base}`, `emojidet_{train,val}` and, with a prefix
-    because Detectron2 takes the plain names for itself, `cq_lvis_v1_{train,val,minival}` and
-    `cq_coco_2017_{train,val}`. A second call with the same root changes nothing; one with
+    The names are `v3det_{train,val,test,train_ovd_base}`, `emojidet_{train,val}` and, with a
+    prefix because Detectron2 takes the plain names for itself, `cq_lvis_v1_{train,val,minival}`
+    and `cq_coco_2017_{train,val}`. A second call with the same root changes nothing; one with
     another root registers anew.
 
     Args:
@@ -152,6 +152,8 @@ def register_coco_like(
     json_file: str | Path,
     image_root: str | Path,
     tree_file: str | Path | None = None,
+    *,
+    tree_node_field: str = "id",
     evaluator_type: str = "coco",
 ) -> None:
     """Registers one's own data set in the COCO format.
@@ -160,7 +162,9 @@ def register_coco_like(
         name: its name in Detectron2's catalogs.
         json_file: annotation file; category ids may have gaps, extra fields are ignored.
         image_root: folder its file names are relative to.
-        tree_file: category tree with V3Det's keys, or the released category table (*.csv).
+        tree_file: category tree, if there is one: see `hierarchy_from_file`.
+        tree_node_field: the field of a category that names its node in an edge list, for instance
+            'synset'.
         evaluator_type: 'coco', 'lvis' or 'v3det'.
 
     Raises:
@@ -172,29 +176,86 @@ def register_coco_like(
             json_file=str(Path(json_file).absolute()),
             image_root=str(Path(image_root).absolute()),
             tree_file=str(Path(tree_file).absolute()) if tree_file is not None else None,
+            tree_node_field=tree_node_field,
             evaluator_type=evaluator_type,
         ),
     )
 
 
-def is_registered_here(name: str) -> bool:
-    """Whether `dataset_vocabulary` knows the data set."""
-    return name in _sources
+def registered_annotations(name: str) -> Annotations:
+    """The columns of a data set registered here.
+
+    Raises:
+        ValueError: no such data set was registered here, or its file cannot be understood.
+        FileNotFoundError: its annotation file is missing.
+    """
+    source = _source(name)
+    return load_annotations(source.json_file, source.layout)
 
 
-def _stamp(path: str | None) -> tuple[str, int] | None:
+def registered_records(name: str) -> Records:
+    """All records of a data set registered here; also fills its metadata.
+
+    Raises:
+        ValueError: as `registered_annotations`.
+        FileNotFoundError: its annotation file or its image folder is missing.
+    """
+    source, annotations = _source(name), registered_annotations(name)
+    if not os.path.isdir(source.image_root):
+        hint = f"; expected layout: {source.layout}" if source.layout else ""
+        raise FileNotFoundError(f"no such image folder: {source.image_root}{hint}")
+    if annotations.has_categories:
+        dataset_vocabulary(name)
+    return Records.of_file(annotations, source.image_root)
+
+
+def registered_descriptions(name: str) -> list[str]:
+    """A text about each category of a data set registered here, empty where there is none.
+
+    Raises:
+        ValueError: as `dataset_vocabulary`.
+        FileNotFoundError: as `dataset_vocabulary`.
+    """
+    dataset_vocabulary(name)
+    return list(MetadataCatalog.get(name).descriptions)
+
+
+def _source(name: str) -> _Source:
+    if name not in _sources:
+        raise ValueError(
+            f"data set {name!r} is not registered; call register_all(root) or register_coco_like "
+            f"first (registered: {sorted(_sources)})"
+        )
+    return _sources[name]
+
+
+def _stamp(path: str | None) -> tuple[int, ...]:
     """Identifies the state of a file; a missing one is reported where it is read."""
     if path is None or not os.path.isfile(path):
-        return None
-    return path, os.stat(path).st_mtime_ns
+        return ()
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
-def _read_vocabulary(source: _Source) -> tuple[Vocabulary, dict[str, Any]]:
-    vocabulary = vocabulary_from_annotations(source.json_file, source.tree_file, source.layout)
-    categories = read_categories(source.json_file, source.layout)
+def _description(category: Mapping[str, Any]) -> str:
+    found = (category.get(field) for field in _DESCRIPTION_FIELDS)
+    return next((text for text in found if isinstance(text, str) and text), "")
+
+
+def _read_vocabulary(
+    source: _Source, annotations: Annotations
+) -> tuple[Vocabulary, dict[str, Any]]:
+    categories = annotations.categories()
+    if not categories:
+        raise ValueError(f"{source.json_file} lists no categories")
+    vocabulary = vocabulary_of_categories(
+        categories, source.tree_file, node_field=source.tree_node_field, layout=source.layout
+    )
     metadata: dict[str, Any] = {
         "thing_classes": list(vocabulary.names),
         "thing_dataset_id_to_contiguous_id": dict(vocabulary.vocab_id_of),
+        "descriptions": [_description(row) for row in categories],
+        "hierarchy": vocabulary.hierarchy,
     }
     for field in ("frequency", "novel"):
         if all(field in row for row in categories):
@@ -202,29 +263,50 @@ def _read_vocabulary(source: _Source) -> tuple[Vocabulary, dict[str, Any]]:
     return vocabulary, metadata
 
 
-def dataset_vocabulary(name: str) -> Vocabulary:
-    """The vocabulary of a registered data set; also fills its metadata.
+def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
+    """The vocabulary of registered data sets; also fills their metadata.
 
-    Reads the categories and the tree, not the annotations, and remembers them until one of the
-    files changes. ``vocab_id`` is the rank of the category's id, ascending.
+    Read once, until one of the files changes. ``vocab_id`` is the rank of the category's id,
+    ascending.
 
     Args:
-        name: a data set registered by `register_all` or `register_coco_like`.
+        name: a data set registered by `register_all` or `register_coco_like`, or several. Of
+            several it is the vocabulary of the first that has the categories of all.
 
     Raises:
-        ValueError: no such data set was registered here.
+        ValueError: no such data set was registered here; none of several has all categories; a
+            file that cannot be understood, or a tree that does not fit.
         FileNotFoundError: the annotation or tree file is missing.
-        ValueError: a file that cannot be understood, or a tree that does not fit.
     """
-    if name not in _sources:
-        raise ValueError(
-            f"data set {name!r} is not registered; call register_all(root) or register_coco_like "
-            f"first (registered: {sorted(_sources)})"
-        )
-    source = _sources[name]
-    key = (_stamp(source.json_file), _stamp(source.tree_file), source.tree_file is None)
+    if not isinstance(name, str):
+        return _common_vocabulary(list(name))
+    source = _source(name)
+    annotations = registered_annotations(name)
+    key = (source, annotations.facts["sha256"], _stamp(source.tree_file))
     if key not in _vocabularies:
-        _vocabularies[key] = _read_vocabulary(source)
+        _vocabularies[key] = _read_vocabulary(source, annotations)
     vocabulary, metadata = _vocabularies[key]
     _set_metadata(name, metadata)
     return vocabulary
+
+
+def _common_vocabulary(names: Sequence[str]) -> Vocabulary:
+    if not names:
+        raise ValueError("no data set is named")
+    vocabularies = [dataset_vocabulary(name) for name in names]
+    wanted: dict[int, tuple[str, str]] = {}  # category id -> its name and the set that names it
+    for name, vocabulary in zip(names, vocabularies, strict=True):
+        for dataset_id, category in zip(vocabulary.dataset_ids, vocabulary.names, strict=True):
+            first_category, first_name = wanted.setdefault(dataset_id, (category, name))
+            if first_category != category:
+                raise ValueError(
+                    f"category id {dataset_id} is {first_category!r} in {first_name!r} and "
+                    f"{category!r} in {name!r}: the data sets do not share their ids"
+                )
+    for vocabulary in vocabularies:
+        if len(vocabulary) == len(wanted):
+            return vocabulary
+    raise ValueError(
+        f"none of the data sets {list(names)} has the categories of all: they have "
+        f"{[len(vocabulary) for vocabulary in vocabularies]} categories, {len(wanted)} together"
+    )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ..structures import CategoryHierarchy
 from .coco_format import require_file
-from .hierarchy_files import with_node_names
 
 logger = logging.getLogger(__name__)
 
@@ -146,11 +145,13 @@ def hierarchy_from_released_table(
         levels[node_of_row[line]] = row.level
     for parent, child in _edges(Path(path), rows):
         parents[node_of_row[child]].append(node_of_row[parent])
+    names = [""] * len(rows)
+    for line, row in enumerate(rows):
+        names[node_of_row[line]] = row.node_id
     try:
-        return CategoryHierarchy(len(rank), parents, levels)
+        return CategoryHierarchy(len(rank), parents, levels, node_names=names)
     except ValueError as error:
-        names = {node_of_row[line]: row.node_id for line, row in enumerate(rows)}
-        raise ValueError(f"{path}: {with_node_names(str(error), names)}") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _edges(path: Path, rows: Sequence[TreeRow]) -> set[tuple[int, int]]:

@@ -8,13 +8,21 @@ it where it stopped.
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
+
+from ..structures import RaggedIndex
+
+
+def record_category_pairs(categories: RaggedIndex) -> np.ndarray:
+    """(pairs, 2) record and vocab_id of what each record shows, each pair once, by record."""
+    records = np.repeat(np.arange(len(categories)), np.diff(categories.offsets))
+    width = int(categories.indices.max(initial=0)) + 1
+    keys = np.unique(records * width + categories.indices)
+    return np.stack([keys // width, keys % width], axis=1)
 
 
 class EpochOrder(Protocol):
@@ -79,23 +87,86 @@ class RepeatFactorOrder:
         return np.random.default_rng([self.seed, epoch]).permutation(samples)
 
 
-def repeat_factors(records: Sequence[Mapping[str, Any]], threshold: float = 0.001) -> np.ndarray:
+class ClassAwareOrder:
+    """As many samples as records; each category that has records is drawn equally often.
+
+    A sample is a category, then one of the records that show it, at random. Records without boxes
+    are never drawn.
+
+    Args:
+        categories: the vocab_ids of the boxes of each record.
+        seed: decides all draws.
+
+    Raises:
+        ValueError: no record has a box.
+    """
+
+    def __init__(self, *, categories: RaggedIndex, seed: int) -> None:
+        pairs = record_category_pairs(categories)
+        self.size = len(categories)
+        self.seed = seed
+        self._records = pairs[np.argsort(pairs[:, 1], kind="stable"), 0]
+        _, self._counts = np.unique(pairs[:, 1], return_counts=True)
+        if not len(pairs):
+            raise ValueError("class-aware sampling needs records with boxes")
+        self._starts = np.cumsum(self._counts) - self._counts
+
+    def length(self, epoch: int) -> int:
+        """Number of records, for every epoch."""
+        return self.size
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The samples of an epoch: rounds over all categories, each round shuffled."""
+        rng = np.random.default_rng([self.seed, epoch])
+        present = len(self._counts)
+        rounds = [rng.permutation(present) for _ in range(-(-self.size // present))]
+        drawn = np.concatenate(rounds)[: self.size]
+        return self._records[self._starts[drawn] + rng.integers(0, self._counts[drawn])]
+
+
+def repeat_factors(categories: RaggedIndex, threshold: float = 0.001) -> np.ndarray:
     """Repeat factors of LVIS: r(image) = max over its categories of max(1, sqrt(t / f(c))).
 
     Args:
-        records: with 'annotations', each with a 'category_id'.
+        categories: the vocab_ids of the boxes of each record.
         threshold: t; categories in a smaller share f of the images are repeated.
 
     Returns:
         (records,) float64, at least 1.
     """
-    present = [{a["category_id"] for a in record.get("annotations", ())} for record in records]
-    image_counts = Counter(category for categories in present for category in categories)
-    factor = {
-        category: max(1.0, math.sqrt(threshold * len(records) / count))
-        for category, count in image_counts.items()
-    }
-    return np.asarray([max((factor[c] for c in row), default=1.0) for row in present])
+    records, vocab_ids = record_category_pairs(categories).T
+    shares = np.bincount(vocab_ids) / max(len(categories), 1)
+    factors = np.ones(len(categories))
+    np.maximum.at(factors, records, np.sqrt(threshold / shares[vocab_ids]))
+    return factors
+
+
+def group_samples(samples: np.ndarray, groups: np.ndarray, *, first: int, batch: int) -> np.ndarray:
+    """Reorders an epoch so that almost every batch is of one group.
+
+    A batch comes where its last sample stood before. What is left of the groups at the end, less
+    than a batch of each, comes last.
+
+    Args:
+        samples: (n,) record indices in their order.
+        groups: (records,) the group of each record.
+        first: position of the epoch in the stream; batches begin at multiples of ``batch``.
+        batch: samples of a global batch.
+
+    Returns:
+        (n,) the same samples.
+    """
+    started = min(-first % batch, len(samples))  # these complete the batch of the epoch before
+    rest = samples[started:]
+    group_of = groups[rest]
+    batches, leftovers = [], []
+    for group in np.unique(group_of):
+        places = np.flatnonzero(group_of == group)
+        whole = len(places) // batch * batch
+        batches += list(places[:whole].reshape(-1, batch))
+        leftovers.append(places[whole:])
+    batches.sort(key=lambda places: places[-1])
+    return np.concatenate([samples[:started], *(rest[places] for places in batches + leftovers)])
 
 
 class StreamBatchSampler(Sampler):
@@ -107,6 +178,8 @@ class StreamBatchSampler(Sampler):
         rank: this process.
         world_size: number of processes.
         start_iter: the first global batch.
+        groups: (records,) a number for each record: batches are made of one group, but for a few
+            at the end of an epoch. None mixes all.
 
     Raises:
         ValueError: a batch size that the processes cannot share evenly, or nothing to sample.
@@ -120,6 +193,7 @@ class StreamBatchSampler(Sampler):
         rank: int = 0,
         world_size: int = 1,
         start_iter: int = 0,
+        groups: np.ndarray | None = None,
     ) -> None:
         if total_batch_size < 1 or total_batch_size % world_size:
             raise ValueError(
@@ -135,6 +209,13 @@ class StreamBatchSampler(Sampler):
         self.rank = rank
         self.world_size = world_size
         self.start_iter = start_iter
+        self.groups = groups
+
+    def _epoch(self, epoch: int, first: int) -> list[int]:
+        samples = self.order.order(epoch)
+        if self.groups is not None:
+            samples = group_samples(samples, self.groups, first=first, batch=self.total_batch_size)
+        return samples.tolist()
 
     def _stream(self, start: int) -> Iterator[tuple[int, int]]:
         """(position, record index) from a position of the stream on."""
@@ -144,7 +225,7 @@ class StreamBatchSampler(Sampler):
             epoch += 1
         position = start
         while True:
-            for record in self.order.order(epoch)[position - first :].tolist():
+            for record in self._epoch(epoch, first)[position - first :]:
                 yield position, record
                 position += 1
             first = position

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..structures import CategoryHierarchy, Vocabulary
-from .coco_format import read_categories
+from .annotation_cache import load_annotations
+from .edge_lists import hierarchy_from_edge_list
 from .hierarchy_files import hierarchy_from_v3det_tree, read_v3det_tree
 from .released_tree import hierarchy_from_released_table, read_released_table
 
 
 def hierarchy_from_file(
-    path: str | Path, dataset_ids: Sequence[int], layout: str = ""
+    path: str | Path,
+    dataset_ids: Sequence[int],
+    layout: str = "",
+    *,
+    category_nodes: Sequence[str] | None = None,
 ) -> CategoryHierarchy:
-    """Reads V3Det's tree JSON or, from a file named ``*.csv``, the released category table.
+    """Reads V3Det's tree JSON, the released category table or an edge list.
+
+    The name tells them apart: ``*.json``, ``*.csv``, or anything else for the edge list, a text
+    file with 'parent child' in each line (see `hierarchy_from_edge_list`).
 
     Args:
         path: the file.
         dataset_ids: the category ids of the vocabulary, in the order of ``vocab_id``.
         layout: what to say about the expected layout if the file is missing.
+        category_nodes: what an edge list calls each category; by default its id.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not such a file, or a tree that does not fit the categories.
     """
-    if Path(path).suffix.lower() == ".csv":
+    suffix = Path(path).suffix.lower()
+    if suffix == ".csv":
         return hierarchy_from_released_table(path, dataset_ids, layout)
-    return hierarchy_from_v3det_tree(path, dataset_ids, layout)
+    if suffix == ".json":
+        return hierarchy_from_v3det_tree(path, dataset_ids, layout)
+    nodes = category_nodes or [str(dataset_id) for dataset_id in dataset_ids]
+    return hierarchy_from_edge_list(path, nodes, layout)
 
 
 def vocabulary_from_tree(path: str | Path) -> Vocabulary:
@@ -52,13 +66,47 @@ def vocabulary_from_tree(path: str | Path) -> Vocabulary:
     return Vocabulary(tuple(names[i] for i in dataset_ids), dataset_ids, hierarchy)
 
 
+def vocabulary_of_categories(
+    categories: Sequence[Mapping[str, Any]],
+    tree_file: str | Path | None = None,
+    *,
+    node_field: str = "id",
+    layout: str = "",
+) -> Vocabulary:
+    """The vocabulary of category objects in COCO's form.
+
+    Args:
+        categories: by ascending 'id'; one without a name is called 'category ID'.
+        tree_file: their tree, see `hierarchy_from_file`; None makes them unrelated.
+        node_field: the field that names a category's node in an edge list.
+        layout: what to say about the expected layout if a file is missing.
+
+    Raises:
+        FileNotFoundError: the tree file is missing.
+        ValueError: a tree file that cannot be understood or does not fit, or categories without
+            the field.
+    """
+    dataset_ids = tuple(row["id"] for row in categories)
+    names = tuple(str(row.get("name") or f"category {row['id']}") for row in categories)
+    if tree_file is None:
+        return Vocabulary(names, dataset_ids, CategoryHierarchy.flat(len(categories)))
+    if lacking := [row["id"] for row in categories if node_field not in row]:
+        raise ValueError(
+            f"{len(lacking)} categories have no field {node_field!r} to find them by in "
+            f"{tree_file}: ids {lacking[:10]}"
+        )
+    nodes = [str(row[node_field]) for row in categories]
+    hierarchy = hierarchy_from_file(tree_file, dataset_ids, layout, category_nodes=nodes)
+    return Vocabulary(names, dataset_ids, hierarchy)
+
+
 def vocabulary_from_annotations(
     json_file: str | Path, tree_file: str | Path | None = None, layout: str = ""
 ) -> Vocabulary:
     """The categories of an annotation file in COCO's form, by ascending id.
 
     Args:
-        json_file: the annotation file; only its categories are read.
+        json_file: the annotation file (see `load_annotations`).
         tree_file: their tree, see `hierarchy_from_file`; None makes them unrelated.
         layout: what to say about the expected layout if a file is missing.
 
@@ -66,9 +114,5 @@ def vocabulary_from_annotations(
         FileNotFoundError: a file is missing.
         ValueError: a file that cannot be understood, or a tree that does not fit.
     """
-    categories = read_categories(json_file, layout)
-    dataset_ids = tuple(int(row["id"]) for row in categories)
-    names = tuple(str(row.get("name", f"category {row['id']}")) for row in categories)
-    if tree_file is None:
-        return Vocabulary(names, dataset_ids, CategoryHierarchy.flat(len(categories)))
-    return Vocabulary(names, dataset_ids, hierarchy_from_file(tree_file, dataset_ids, layout))
+    categories = load_annotations(json_file, layout).categories()
+    return vocabulary_of_categories(categories, tree_file, layout=layout)

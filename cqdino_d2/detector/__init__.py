@@ -1,6 +1,7 @@
 """The meta-architecture and what frames it."""
 
+from .category_tagger import CategoryTagger
 from .cqdino import CQDINO
 from .post_processing import PostProcessor
 
-__all__ = ["CQDINO", "PostProcessor"]
+__all__ = ["CQDINO", "CategoryTagger", "PostProcessor"]

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
-from ..layers import xyxy_to_cxcywh
-from ..structures import ImageTargets
 from .from_cfg import modules_from_cfg
-
-_AUTOCAST_DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+from .image_model import ImageModel
 
 
 @META_ARCH_REGISTRY.register()
-class CQDINO(nn.Module):
+class CQDINO(ImageModel):
     """The whole detector; every stage is injected.
 
     Args:
@@ -58,19 +53,17 @@ class CQDINO(nn.Module):
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         autocast_dtype: str | None = None,
     ) -> None:
-        super().__init__()
-        self.backbone, self.neck, self.tokenizer = backbone, neck, tokenizer
+        super().__init__(
+            backbone=backbone,
+            pixel_mean=pixel_mean,
+            pixel_std=pixel_std,
+            autocast_dtype=autocast_dtype,
+        )
+        self.neck, self.tokenizer = neck, tokenizer
         self.categories, self.selection = categories, selection
         self.encoder, self.query_selection = encoder, query_selection
         self.denoising, self.decoder = denoising, decoder
         self.criterion, self.post_processor = criterion, post_processor
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
-        if autocast_dtype not in _AUTOCAST_DTYPES:
-            raise ValueError(
-                f"autocast_dtype must be in {list(_AUTOCAST_DTYPES)}, got {autocast_dtype!r}"
-            )
-        self.autocast_dtype = _AUTOCAST_DTYPES[autocast_dtype]
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -108,34 +101,9 @@ class CQDINO(nn.Module):
             return self.criterion(output, proposals, categories, targets, denoising)
         return self.post_processor(output, categories, images.image_sizes, batched_inputs)
 
-    def preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> ImageList:
-        """Normalises the images and pads them at the right and bottom to the largest."""
-        device = self.pixel_mean.device
-        images = [
-            (x["image"].to(device).float() - self.pixel_mean) / self.pixel_std
-            for x in batched_inputs
-        ]
-        return ImageList.from_tensors(images)
-
-    def prepare_targets(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[ImageTargets]:
-        """Boxes relative to the unpadded image, on the model's device."""
-        targets = []
-        for item in batched_inputs:
-            instances = item["instances"].to(self.pixel_mean.device)
-            height, width = instances.image_size
-            boxes_xyxy_abs = instances.gt_boxes.tensor
-            boxes = boxes_xyxy_abs / boxes_xyxy_abs.new_tensor([width, height, width, height])
-            targets.append(
-                ImageTargets(xyxy_to_cxcywh(boxes), instances.gt_classes, (height, width))
-            )
-        return targets
-
     def extract_maps(self, images: ImageList) -> tuple[list[Tensor], list[Tensor]]:
         """Backbone maps (float32) and the neck's L maps."""
-        autocast = nullcontext()
-        if self.autocast_dtype is not None:
-            autocast = torch.autocast(images.tensor.device.type, self.autocast_dtype)
-        with autocast:
+        with self.autocast():
             maps = list(self.backbone(images.tensor).values())
             levels = self.neck(maps)
         return [x.float() for x in maps], [x.float() for x in levels]

@@ -4,13 +4,14 @@ from ..structures import CheckpointWriteError, write_atomically
 from .checkpointer import AtomicCheckpointer, WeightsReport
 from .config import load_config, share_vocabulary
 from .ema import ExponentialMovingAverage
+from .evaluation import Evaluation
 from .launch import LaunchError, launch
 from .parameter_groups import get_parameter_groups
 from .predictor import get_predictor_cfg
 from .schedules import cosine_schedule, multi_step_schedule
 from .seeding import seed_generators, seed_iteration
 from .trainer import NonFiniteError, Precision, Trainer
-from .training import Evaluation, Training
+from .training import Training
 
 __all__ = [
     "AtomicCheckpointer",

@@ -73,11 +73,16 @@ class AtomicCheckpointer(DetectionCheckpointer):
     """
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Writes ``<name>.pth`` and then ``last_checkpoint``.
+        """Writes ``<name>.pth`` and then ``last_checkpoint``, in the main process.
+
+        Every process must call it: one may hold a share of an optimizer's state.
 
         Raises:
             CheckpointWriteError: the disk is full or the like; earlier checkpoints survive.
         """
+        for item in self.checkpointables.values():
+            if hasattr(item, "consolidate_state_dict"):
+                item.consolidate_state_dict(to=0)
         if not self.save_dir or not self.save_to_disk:
             return
         content = {"model": self.model.state_dict()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,86 +11,131 @@ from typing import Any
 import torch
 from detectron2.engine import HookBase, hooks
 from detectron2.utils import comm
-from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
-from torch import nn
+from detectron2.utils.events import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+    get_event_storage,
+)
 
 from ..structures import write_atomically
+from .best import BestKeeper
 from .checkpointer import AtomicCheckpointer
-from .ema import ExponentialMovingAverage
+from .evaluation import Evaluation
+from .wandb_writer import WandbWriter
 
 INFERENCE_WEIGHTS = "model_inference.pth"
-
-
-def save_inference_weights(
-    folder: str | Path, model: nn.Module, ema: ExponentialMovingAverage | None
-) -> None:
-    """Writes ``model_inference.pth``: the weights to predict with, averaged if there is an EMA."""
-    weights = model.state_dict() if ema is None else ema.weights
-    content = {"model": dict(weights)}
-    write_atomically(Path(folder, INFERENCE_WEIGHTS), lambda file: torch.save(content, file))
 
 
 class InferenceExporter(HookBase):
     """Writes the weights to predict with periodically and after the last step."""
 
-    def __init__(
-        self,
-        *,
-        folder: str,
-        model: nn.Module,
-        ema: ExponentialMovingAverage | None,
-        period: int,
-    ) -> None:
-        self._folder, self._model, self._ema, self._period = folder, model, ema, period
+    def __init__(self, *, evaluation: Evaluation, period: int) -> None:
+        self._evaluation, self._period = evaluation, period
 
     def after_step(self) -> None:
         """Exports when a period or the training is complete."""
         done = self.trainer.iter + 1
         if done % self._period == 0 or done == self.trainer.max_iter:
-            save_inference_weights(self._folder, self._model, self._ema)
+            content = {"model": dict(self._evaluation.weights())}
+            path = Path(self._evaluation.folder, INFERENCE_WEIGHTS)
+            write_atomically(path, lambda file: torch.save(content, file))
+
+
+class TrainingClock(HookBase):
+    """Logs ``train_seconds``: what the steps so far took, those before a resumption included."""
+
+    def __init__(self, seconds_before: float) -> None:
+        self._before = seconds_before
+
+    def before_train(self) -> None:
+        """Starts."""
+        self._start = time.perf_counter()
+
+    def after_step(self) -> None:
+        """Logs."""
+        seconds = self._before + time.perf_counter() - self._start
+        self.trainer.storage.put_scalar("train_seconds", seconds, smoothing_hint=False)
 
 
 def build_hooks(
     *,
     checkpointer: AtomicCheckpointer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
-    ema: ExponentialMovingAverage | None,
+    evaluation: Evaluation,
     settings: Any,
     start_iter: int,
-    evaluate: Callable[[], dict[str, Any]],
+    config: dict[str, Any],
 ) -> list[HookBase | None]:
     """The hooks of a training in the order in which they run.
 
     Args:
         checkpointer: holds the model and everything else that is resumed.
         scheduler: of the learning rate, stepped once per iteration.
-        ema: the moving average, if there is one.
-        settings: the config's ``train`` node.
+        evaluation: run on every process.
+        settings: the config's ``train`` node, lengths in iterations.
         start_iter: the first iteration of this run.
-        evaluate: called on every process, returns results on the main one.
+        config: the whole config as plain values, for those who show it.
+
+    Raises:
+        ValueError: a setting that cannot be used.
     """
-    timing = [hooks.IterationTimer(), hooks.LRScheduler(scheduler.optimizer, scheduler)]
-    evaluation = hooks.EvalHook(settings.eval_period, evaluate)
-    if not comm.is_main_process():
-        return [*timing, evaluation]
-    folder, saving = settings.output_dir, settings.checkpointer
-    exporter = InferenceExporter(
-        folder=folder, model=checkpointer.model, ema=ema, period=saving.period
-    )
-    metrics = Path(folder, "metrics.json")
+    saving, main = settings.checkpointer, comm.is_main_process()
+    common = [
+        hooks.IterationTimer(),
+        hooks.LRScheduler(scheduler.optimizer, scheduler),
+        # in every process: they may hold shares of what is saved
+        _periodic_checkpointer(
+            checkpointer, saving.period, saving.max_to_keep if main else None, start_iter
+        ),
+    ]
+    if not main:
+        return [*common, hooks.EvalHook(settings.eval_period, evaluation.run)]
+    resumed = start_iter > 0
+    metrics = Path(settings.output_dir, "metrics.json")
     drop_unfinished_metrics(metrics, start_iter)  # before the writer opens the file
+    seconds_before = last_figure(metrics, "train_seconds", 0.0)
+    evaluate = _evaluate_and_keep_best(evaluation, settings, resumed)
+    return [
+        *common,
+        InferenceExporter(evaluation=evaluation, period=saving.period),
+        hooks.EvalHook(settings.eval_period, evaluate),
+        TrainingClock(seconds_before),
+        hooks.PeriodicWriter(
+            _writers(settings, metrics, resumed=resumed, config=config), settings.log_period
+        ),
+    ]
+
+
+def _evaluate_and_keep_best(
+    evaluation: Evaluation, settings: Any, resumed: bool
+) -> Callable[[], dict[str, Any]]:
+    if settings.best.metric is None:
+        return evaluation.run
+    best = BestKeeper(folder=settings.output_dir, resumed=resumed, **settings.best)
+
+    def evaluate() -> dict[str, Any]:
+        results = evaluation.run()
+        best.take(results, iteration=get_event_storage().iter, weights=evaluation.weights)
+        return results
+
+    return evaluate
+
+
+def _writers(
+    settings: Any, metrics: Path, *, resumed: bool, config: dict[str, Any]
+) -> list[EventWriter]:
+    folder, window = settings.output_dir, settings.log_window
     writers = [
         CommonMetricPrinter(settings.max_iter),
-        JSONWriter(str(metrics), settings.log_window),
-        TensorboardXWriter(folder, settings.log_window),
+        JSONWriter(str(metrics), window),
+        TensorboardXWriter(folder, window),
     ]
-    return [
-        *timing,
-        _periodic_checkpointer(checkpointer, saving.period, saving.max_to_keep, start_iter),
-        exporter,
-        evaluation,
-        hooks.PeriodicWriter(writers, settings.log_period),
-    ]
+    if settings.wandb.project is not None:
+        given = {"folder": folder, "window": window, "resumed": resumed, "config": config}
+        writers.append(WandbWriter(**given, **settings.wandb))
+    return writers
 
 
 def _periodic_checkpointer(
@@ -110,6 +156,13 @@ def drop_unfinished_metrics(path: str | Path, start_iter: int) -> None:
     lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [line for line in lines if _iteration_of(line) < start_iter]
     write_atomically(path, lambda file: file.write("".join(kept).encode()))
+
+
+def last_figure(path: str | Path, name: str, default: float) -> float:
+    """The last value of a figure in ``metrics.json``; the default where there is none."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines() if Path(path).is_file() else []
+    rows = [json.loads(line) for line in lines if f'"{name}"' in line]
+    return next((row[name] for row in reversed(rows)), default)
 
 
 def _iteration_of(line: str) -> float:

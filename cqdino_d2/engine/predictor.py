@@ -20,7 +20,7 @@ from .config import (
     plain_container,
     use_saved_vocabulary,
 )
-from .training import choose_device
+from .placement import choose_device
 
 
 def get_predictor_cfg(
@@ -54,7 +54,7 @@ def get_predictor_cfg(
     if not saved and _reads_a_dataset(lazy.vocabulary):
         from ..data import register_all  # prediction with a saved vocabulary needs no data set
 
-        register_all()
+        register_all(lazy.train.get("datasets_root"))
     model = plain_container(lazy.model)
     if weights:
         checkpointer = AtomicCheckpointer(instantiate(DictConfig(model)))

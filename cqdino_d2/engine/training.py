@@ -3,119 +3,36 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import json
 import logging
-import math
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import LazyConfig, instantiate
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..structures import Vocabulary, load_vocabulary, write_atomically
+from ..structures import Vocabulary, load_vocabulary
+from .activation_checkpointing import checkpoint_blocks
 from .checkpointer import AtomicCheckpointer
-from .config import disable_pretrained, share_vocabulary, use_saved_vocabulary
+from .compiling import compile_parts
+from .config import disable_pretrained, plain_container, share_vocabulary
 from .ema import ExponentialMovingAverage
+from .evaluation import Evaluation
 from .hooks import build_hooks
+from .lengths import resolve_lengths
+from .optimizers import build_optimizer, scale_learning_rate
+from .placement import choose_device, wrap_for_processes
 from .seeding import seed_generators
-from .trainer import Precision, Trainer
+from .trainer import NonFiniteError, Precision, Trainer
 
 _LOGGER = logging.getLogger(__name__)
 
 EmbeddingLoader = Callable[[str, Vocabulary, int], Tensor]
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is a GPU.
-
-    Raises:
-        ValueError: CUDA was asked for and is not there.
-    """
-    available = torch.cuda.is_available()
-    if name == "auto":
-        name = "cuda" if available else "cpu"
-    if name.startswith("cuda") and not available:
-        raise ValueError(f"train.device is {name!r}, but no GPU can be used here")
-    return torch.device(name)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """An evaluation that is ready to run, any number of times.
-
-    Attributes:
-        model: not wrapped for several processes.
-        loader: the test images.
-        evaluator: a Detectron2 evaluator.
-        folder: gets ``results.json``.
-        ema: evaluate with these weights instead of the model's.
-    """
-
-    model: nn.Module
-    loader: Iterable[Any]
-    evaluator: DatasetEvaluator
-    folder: str
-    ema: ExponentialMovingAverage | None = None
-
-    @classmethod
-    def prepare(cls, cfg: DictConfig) -> Evaluation:
-        """For ``train.init_checkpoint``, whose weights must be exactly the model's.
-
-        Raises:
-            ValueError: no checkpoint is named, or it belongs to another config.
-            FileNotFoundError: a file is missing.
-        """
-        if not cfg.train.init_checkpoint:
-            raise ValueError("an evaluation needs train.init_checkpoint=PATH")
-        seed_generators(cfg.train.seed)
-        disable_pretrained(cfg.model)
-        use_saved_vocabulary(cfg, cfg.train.init_checkpoint)
-        share_vocabulary(cfg)
-        Path(cfg.train.output_dir).mkdir(parents=True, exist_ok=True)
-        model = instantiate(cfg.model).to(choose_device(cfg.train.device))
-        AtomicCheckpointer(model).load_weights(
-            cfg.train.init_checkpoint, strict=True, prefer_average=cfg.train.ema.enabled
-        )
-        return cls.of_model(cfg, model)
-
-    @classmethod
-    def of_model(
-        cls, cfg: DictConfig, model: nn.Module, ema: ExponentialMovingAverage | None = None
-    ) -> Evaluation:
-        """For a model that exists, on the config's ``dataloader.test``."""
-        loader = instantiate(cfg.dataloader.test)
-        evaluator = instantiate(cfg.dataloader.evaluator)
-        return cls(model, loader, evaluator, cfg.train.output_dir, ema)
-
-    def run(self) -> dict[str, Any]:
-        """Evaluates.
-
-        Returns:
-            Task -> figure -> value; empty outside the main process.
-        """
-        with nullcontext() if self.ema is None else self.ema.applied_to(self.model):
-            results = inference_on_dataset(self.model, self.loader, self.evaluator)
-        if comm.is_main_process():
-            print_csv_format(results)
-            text = json.dumps(_without_nan(results), indent=2)
-            path = Path(self.folder, "results.json")
-            write_atomically(path, lambda file: file.write(text.encode()))
-        return results
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 @dataclass(frozen=True)
@@ -125,12 +42,14 @@ class Training:
     Attributes:
         trainer: with all hooks.
         evaluation: of the present weights.
+        checkpointer: of everything that a training goes on from.
         start_iter: the first iteration to do.
         max_iter: one after the last.
     """
 
     trainer: Trainer
     evaluation: Evaluation
+    checkpointer: AtomicCheckpointer
     start_iter: int
     max_iter: int
 
@@ -163,44 +82,84 @@ class Training:
         ema = None
         if settings.ema.enabled:
             ema = ExponentialMovingAverage(model=model, decay=settings.ema.decay)
-        optimizer = build_optimizer(cfg.optimizer, model)
-        scheduler = LRMultiplier(optimizer, instantiate(cfg.lr_multiplier), settings.max_iter)
+        scale_learning_rate(cfg)
+        optimizer = build_optimizer(cfg.optimizer, model, sharded=settings.shard_optimizer)
         precision = Precision.from_name(device_type=device.type, **settings.amp)
-        states = dict(optimizer=optimizer, scheduler=scheduler, ema=ema, scaler=precision.scaler)
+        states = dict(optimizer=optimizer, ema=ema, scaler=precision.scaler)
         present = {name: state for name, state in states.items() if state is not None}
         checkpointer = AtomicCheckpointer(model, settings.output_dir, **present)
         start_iter = checkpointer.resume() if resume else 0
-        cfg.dataloader.train.start_iter = start_iter
         trainer = Trainer(
-            model=wrap_for_processes(model, device, **settings.ddp),
-            data_loader=instantiate(cfg.dataloader.train),
+            model=_set_up_model(model, settings, device),
+            data_loader=_build_loader(cfg, start_iter),
             optimizer=optimizer,
             seed=settings.seed,
             precision=precision,
             max_norm=settings.clip_grad.max_norm,
             ema=ema,
+            num_parts=settings.accumulate,
         )
         evaluation = Evaluation.of_model(cfg, model, ema)
         hooks = build_hooks(
             checkpointer=checkpointer,
-            scheduler=scheduler,
-            ema=ema,
+            scheduler=_build_scheduler(cfg, optimizer, start_iter),
+            evaluation=evaluation,
             settings=settings,
             start_iter=start_iter,
-            evaluate=evaluation.run,
+            config=plain_container(as_given),
         )
         trainer.register_hooks(hooks)
         if comm.is_main_process():
             _describe_run(Path(settings.output_dir), as_given, vocabulary)
-        return cls(trainer, evaluation, start_iter, settings.max_iter)
+        return cls(trainer, evaluation, checkpointer, start_iter, settings.max_iter)
 
     def run(self) -> None:
-        """Trains to the end, or only evaluates where the training was complete already."""
-        if self.start_iter < self.max_iter:
-            self.trainer.train(self.start_iter, self.max_iter)
-        else:
+        """Trains to the end, or only evaluates where the training was complete already.
+
+        Raises:
+            NonFiniteError: a loss or gradient is not finite; a checkpoint of the state before
+                that step has been written.
+        """
+        if self.start_iter >= self.max_iter:
             _LOGGER.info("All %d iterations were done before", self.max_iter)
             self.evaluation.run()
+            return
+        try:
+            self.trainer.train(self.start_iter, self.max_iter)
+        except NonFiniteError:
+            self._save_last_good_state()
+            raise
+
+    def _save_last_good_state(self) -> None:
+        last = self.trainer.iter - 1
+        if last < 0:
+            _LOGGER.error("The first step failed: there is nothing to save")
+            return
+        self.checkpointer.save(f"model_{last:07d}", iteration=last)
+        _LOGGER.error("The state after iteration %d is saved; --resume repeats the step", last)
+
+
+def _build_loader(cfg: DictConfig, start_iter: int) -> Iterable[list[dict[str, Any]]]:
+    """The batches from an iteration on; lengths in epochs are settled with it."""
+    cfg.dataloader.train.start_iter = start_iter
+    loader = instantiate(cfg.dataloader.train)
+    resolve_lengths(cfg, loader)
+    return loader
+
+
+def _set_up_model(model: nn.Module, settings: DictConfig, device: torch.device) -> nn.Module:
+    """The model with what ``train`` says about memory, speed and processes."""
+    checkpoint_blocks(model, settings.activation_checkpointing)
+    compile_parts(model, **settings.compile)
+    return wrap_for_processes(model, device, **settings.ddp)
+
+
+def _build_scheduler(
+    cfg: DictConfig, optimizer: torch.optim.Optimizer, start_iter: int
+) -> LRMultiplier:
+    """The rate of an iteration follows from its number, so that there is nothing to load."""
+    schedule = instantiate(cfg.lr_multiplier)
+    return LRMultiplier(optimizer, schedule, cfg.train.max_iter, last_iter=start_iter - 1)
 
 
 def _check_same_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
@@ -243,40 +202,3 @@ def _build_model(
             settings.init_checkpoint, strict=False, prefer_average=True
         )
     return model
-
-
-def build_optimizer(node: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Makes the optimizer over a model; its options are plain values, as checkpoints need them."""
-    node.params.model = model
-    optimizer = instantiate(node)
-    for group in optimizer.param_groups:
-        lists = {key: tuple(item) for key, item in group.items() if isinstance(item, ListConfig)}
-        group.update(lists)
-    return optimizer
-
-
-def wrap_for_processes(
-    model: nn.Module,
-    device: torch.device,
-    *,
-    sync_buffers: bool = False,
-    find_unused_parameters: bool = False,
-) -> nn.Module:
-    """Wraps the model in DistributedDataParallel if several processes train.
-
-    Args:
-        model: the model on its device.
-        device: of this process.
-        sync_buffers: copy the first process's buffers to the others in every forward pass.
-        find_unused_parameters: for models that leave parameters out of some passes.
-    """
-    if comm.get_world_size() == 1:
-        return model
-    parallel = nn.parallel.DistributedDataParallel
-    renamed = "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters
-    return parallel(
-        model,
-        device_ids=[comm.get_local_rank()] if device.type == "cuda" else None,
-        find_unused_parameters=find_unused_parameters,
-        **{"forward_sync_buffers" if renamed else "broadcast_buffers": sync_buffers},
-    )

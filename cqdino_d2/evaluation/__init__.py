@@ -1,14 +1,75 @@
-"""What a detector is worth: figures from predictions and annotations."""
+"""What a detector is worth: figures from predictions and annotations.
 
-from .category_evaluator import CategoryDetectionEvaluator
+The Detectron2 evaluators are imported when first asked for: scoring a file does without Detectron2.
+"""
+
+from typing import Any
+
+from .annotation_file import ground_truth_from, load_ground_truth
 from .category_recall import category_recall
-from .coco_protocol import coco_box_figures, load_ground_truth
-from .detections import Detections
+from .columns import Detections, GroundTruth
+from .core import accumulate, choose_backend, match
+from .error_breakdown import ErrorBreakdown, break_down_errors
+from .figures import Report
+from .problem import Curves, Outcomes, Problem, Rules
+from .protocols import CocoProtocol, LvisFixedProtocol, LvisProtocol, V3DetProtocol
+from .results_file import (
+    load_results,
+    save_results_json,
+    save_results_npz,
+    save_results_parquet,
+    to_detections,
+)
+from .tagging import TaggingEvaluator, TaggingProtocol
+from .vocabulary_order import hierarchy_in_order
+
+_EVALUATORS = (
+    "COCOEvaluator",
+    "ColumnEvaluator",
+    "LVISEvaluator",
+    "V3DetEvaluator",
+    "build_evaluator",
+)
 
 __all__ = [
-    "CategoryDetectionEvaluator",
+    "COCOEvaluator",
+    "CocoProtocol",
+    "ColumnEvaluator",
+    "Curves",
     "Detections",
+    "ErrorBreakdown",
+    "GroundTruth",
+    "LVISEvaluator",
+    "LvisFixedProtocol",
+    "LvisProtocol",
+    "Outcomes",
+    "Problem",
+    "Report",
+    "Rules",
+    "TaggingEvaluator",
+    "TaggingProtocol",
+    "V3DetEvaluator",
+    "V3DetProtocol",
+    "accumulate",
+    "break_down_errors",
+    "build_evaluator",
     "category_recall",
-    "coco_box_figures",
+    "choose_backend",
+    "ground_truth_from",
+    "hierarchy_in_order",
     "load_ground_truth",
+    "load_results",
+    "match",
+    "save_results_json",
+    "save_results_npz",
+    "save_results_parquet",
+    "to_detections",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EVALUATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import evaluators
+
+    return getattr(evaluators, name)

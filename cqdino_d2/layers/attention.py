@@ -29,12 +29,23 @@ class CrossAttention(nn.Module):
         self.value = nn.Linear(context_dim, dim)
         self.output = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """(B, S, dim), (B, S', context_dim) -> (B, S, dim)."""
-        attended = F.scaled_dot_product_attention(
-            split_heads(self.query(x), self.num_heads),
+    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S', context_dim) -> two of (B, heads, S', C_h)."""
+        return (
             split_heads(self.key(context), self.num_heads),
             split_heads(self.value(context), self.num_heads),
+        )
+
+    def attend(self, projected: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """(B, S, dim) queries after their projection, `keys_values` -> (B, S, dim)."""
+        attended = F.scaled_dot_product_attention(
+            split_heads(projected, self.num_heads),
+            keys,
+            values,
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.output(merge_heads(attended))
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """(B, S, dim), (B, S', context_dim) -> (B, S, dim)."""
+        return self.attend(self.query(x), *self.keys_values(context))

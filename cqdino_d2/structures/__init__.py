@@ -9,7 +9,7 @@ Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1
 from .atomic_file import CheckpointWriteError, write_atomically
 from .categories import SelectedCategories
 from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
-from .hierarchy import CategoryHierarchy, RaggedIndex
+from .hierarchy import CategoryHierarchy, RaggedIndex, gather_rows
 from .tensor_file import Discarded, read_tensor_file
 from .tokens import ImageTokens
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
@@ -26,6 +26,7 @@ __all__ = [
     "RaggedIndex",
     "SelectedCategories",
     "Vocabulary",
+    "gather_rows",
     "load_vocabulary",
     "random_vocabulary",
     "read_tensor_file",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -13,19 +14,25 @@ class CheckpointWriteError(OSError):
     """A file could not be written whole; what stood under its name before is untouched."""
 
 
-def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_atomically(
+    path: str | Path, write: Callable[[IO[bytes]], None], *, several_writers: bool = False
+) -> None:
     """Writes a file under a temporary name beside it, then renames it.
 
     Args:
         path: the file; its folder must exist.
         write: puts the content into the open binary file.
+        several_writers: whether other processes may write the same file at the same time: the
+            temporary name is then this call's own. Else a later call reuses what a killed
+            process left.
 
     Raises:
         CheckpointWriteError: the content could not be written, for instance on a full disk. The
             temporary file is removed.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    own = f".{uuid.uuid4().hex}" if several_writers else ""
+    temporary = path.with_name(f".{path.name}{own}.tmp")
     try:
         with open(temporary, "wb") as file:
             write(file)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,42 @@ class RaggedIndex:
         flat = [index for row in rows for index in row]
         return cls(offsets, np.asarray(flat, dtype=np.int64))
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[RaggedIndex]) -> RaggedIndex:
+        """The rows of all parts, one part after the other."""
+        counts = [np.diff(part.offsets) for part in parts]
+        offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
+        return cls(offsets, np.concatenate([np.empty(0, np.int64), *(p.indices for p in parts)]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> np.ndarray:
         return self.indices[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: np.ndarray) -> RaggedIndex:
+        """Some of the rows, (n,) in the given order."""
+        counts = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
+        return RaggedIndex(offsets, self.indices[places + np.arange(len(places))])
+
+
+def gather_rows(offsets: Tensor, indices: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries of many rows of a `RaggedIndex` at once, on any device.
+
+    Args:
+        offsets: (rows + 1,) int64 of the index.
+        indices: (entries,) int64 of the index.
+        rows: (n,) int64 wanted rows, possibly repeated.
+
+    Returns:
+        (m,) the entries of all wanted rows, and (m,) int64 which of the n each belongs to.
+    """
+    start, count = offsets[rows], offsets[rows + 1] - offsets[rows]
+    place = torch.arange(len(rows), device=rows.device).repeat_interleave(count)
+    before = count.cumsum(0) - count
+    return indices[(start - before)[place] + torch.arange(len(place), device=rows.device)], place
 
 
 class CategoryHierarchy:
@@ -48,6 +81,7 @@ class CategoryHierarchy:
         levels: the depth of each node, 1 for a root. By default the longest path from a root, so
             that every child lies deeper than all of its parents. Sources that fix their own
             levels (the released V3Det table) pass them here.
+        node_names: what to call the N nodes in errors, by default their indices.
 
     Raises:
         ValueError: a parent outside 0..N-1, fewer nodes than categories, a wrong number of
@@ -59,6 +93,7 @@ class CategoryHierarchy:
         num_categories: int,
         parents: Sequence[Sequence[int]],
         levels: Sequence[int] | None = None,
+        node_names: Sequence[str] | None = None,
     ) -> None:
         if len(parents) < num_categories:
             raise ValueError(
@@ -73,7 +108,7 @@ class CategoryHierarchy:
                     )
         self.num_categories = num_categories
         self.parents = RaggedIndex.from_rows([sorted(set(row)) for row in parents])
-        order = self._topological_order()
+        order = self._topological_order(node_names)
         if levels is None:
             levels = self._longest_path_levels(order)
         elif len(levels) != len(parents):
@@ -91,7 +126,7 @@ class CategoryHierarchy:
         """N: categories and virtual nodes."""
         return len(self.parents)
 
-    def _topological_order(self) -> np.ndarray:
+    def _topological_order(self, node_names: Sequence[str] | None) -> np.ndarray:
         """All nodes, every parent before its children."""
         waiting = np.diff(self.parents.offsets).copy()
         children = self.children
@@ -105,16 +140,17 @@ class CategoryHierarchy:
                 if waiting[child] == 0:
                     ready.append(int(child))
         if len(order) < self.num_nodes:
-            raise ValueError(f"the hierarchy has a cycle: {self._name_cycle(waiting > 0)}")
+            cycle = self._find_cycle(waiting > 0)
+            names = [f"node {node_names[node] if node_names else node}" for node in cycle]
+            raise ValueError(f"the hierarchy has a cycle: {' -> '.join(names)}")
         return np.asarray(order, dtype=np.int64)
 
-    def _name_cycle(self, unresolved: np.ndarray) -> str:
+    def _find_cycle(self, unresolved: np.ndarray) -> list[int]:
         """Walks up from an unresolved node until one repeats."""
         path = [int(np.flatnonzero(unresolved)[0])]
         while path[-1] not in path[:-1]:
             path.append(next(int(p) for p in self.parents[path[-1]] if unresolved[p]))
-        cycle = path[path.index(path[-1]) :]
-        return " -> ".join(f"node {node}" for node in cycle)
+        return path[path.index(path[-1]) :]
 
     def _longest_path_levels(self, order: np.ndarray) -> np.ndarray:
         levels = np.ones(self.num_nodes, dtype=np.int64)

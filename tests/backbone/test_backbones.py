@@ -64,8 +64,19 @@ def test_an_unknown_model_is_named():
 
 
 def test_a_frozen_backbone_does_not_train():
-    backbone = TimmBackbone(name="resnet10t", out_indices=[4], frozen=True)
+    """Neither its weights nor the statistics of its batch norms change, and nothing is dropped."""
+    backbone = TimmBackbone(
+        name="resnet10t", out_indices=[4], frozen=True, model_args={"drop_path_rate": 0.9}
+    )
     assert not any(p.requires_grad for p in backbone.parameters())
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    whole = torch.nn.Sequential(backbone).train()
+    assert whole.training and not any(module.training for module in backbone.modules())
+    images = torch.randn(2, 3, 64, 64)
+    first, second = whole(images)["p4"], whole(images)["p4"]
+    assert torch.equal(first, second)
+    assert all(torch.equal(value, before[k]) for k, value in backbone.state_dict().items())
+    assert TimmBackbone(name="resnet10t", out_indices=[4]).train().body.training
 
 
 def test_group_norm_makes_small_resnet_independent_of_the_batch():

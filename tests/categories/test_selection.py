@@ -1,8 +1,11 @@
+import copy
+
 import pytest
 import torch
 
-from cqdino_d2.categories import ImageGuidedSelection
-from cqdino_d2.structures import ImageTargets
+from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
+from cqdino_d2.structures import ImageTargets, random_vocabulary
+from tests.categories import plain_formulation
 
 
 def make(**changes):
@@ -54,3 +57,96 @@ def test_a_small_vocabulary_leaves_empty_slots():
 def test_an_unknown_ranking_is_refused():
     with pytest.raises(ValueError, match="ranking must be"):
         make(ranking="best")
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 9, 20, None])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_chunks_change_nothing(chunk_size, recompute):
+    image_map, queries = inputs()
+    whole = make(chunk_size=None, dropout=0.0).eval()
+    chunked = make(chunk_size=chunk_size, recompute=recompute, dropout=0.0).eval()
+    expected = whole(image_map, queries)
+    with torch.no_grad():
+        found = chunked(image_map, queries)
+    assert torch.equal(found.vocab_ids, expected.vocab_ids)
+    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.features, expected.features)
+
+    for model in (whole, chunked):
+        result = model.train()(image_map, queries)
+        (result.features.sum() + result.logits.square().sum()).backward()
+    for name, parameter in chunked.named_parameters():
+        torch.testing.assert_close(parameter.grad, whole.get_parameter(name).grad)
+
+
+def test_recomputing_draws_the_same_dropout():
+    gradients = []
+    for recompute in (False, True):
+        model = make(chunk_size=4, recompute=recompute, dropout=0.5).train()
+        torch.manual_seed(3)
+        selected = model(*inputs())
+        (selected.features.sum() + selected.logits.square().sum()).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed)
+
+
+def test_no_chunks_are_refused():
+    with pytest.raises(ValueError, match="chunk_size"):
+        make(chunk_size=0)
+
+
+def test_agrees_with_the_plain_formulation():
+    vocabulary = random_vocabulary(23, branching=3)
+    relation = TreeAggregation(vocabulary=vocabulary, dim=16)
+    categories = CategoryQueries(vocabulary=vocabulary, dim=16, relation=relation).eval()
+    selection = make(chunk_size=5).eval()
+    image_map, _ = inputs(batch=3)
+    logits, vocab_ids, features = plain_formulation.select(categories, selection, image_map)
+    with torch.no_grad():
+        selected = selection(image_map, categories())
+    assert torch.equal(selected.vocab_ids, vocab_ids)
+    torch.testing.assert_close(selected.logits, logits)
+    torch.testing.assert_close(selected.features, features)
+
+
+def test_the_part_without_image_is_computed_once_until_a_weight_changes():
+    """Of the detector: category queries and their first projection."""
+    vocabulary = random_vocabulary(9)
+    relation = TreeAggregation(vocabulary=vocabulary, dim=16)
+    categories = CategoryQueries(vocabulary=vocabulary, dim=16, relation=relation).eval()
+    selection = make().eval()
+    calls = []
+    categories.projection.register_forward_hook(lambda *_: calls.append("categories"))
+    selection.layers[0].attention.query.register_forward_hook(lambda *_: calls.append("query"))
+    image_map, _ = inputs()
+
+    def select():
+        calls.clear()
+        with torch.no_grad():
+            return selection(image_map, categories()).logits
+
+    first = select()
+    assert calls == ["categories", "query"]
+    assert torch.equal(select(), first) and not calls
+    changes = {
+        "an optimizer step": lambda: torch.optim.SGD([categories.embeddings], lr=1.0).step(),
+        "loading": lambda: categories.load_state_dict(categories.state_dict()),
+        "in place": lambda: torch.nn.init.zeros_(categories.projection.bias),
+        "training": lambda: categories.train().eval(),
+    }
+    categories.embeddings.grad = torch.ones_like(categories.embeddings)
+    for name, change in changes.items():
+        change()
+        select()
+        assert calls == ["categories", "query"], name
+    with torch.no_grad():
+        selection.layers[0].attention.query.bias.add_(1)
+    changed = select()
+    assert calls == ["query"] and not torch.equal(changed, first)
+    twin = copy.deepcopy(selection)
+    assert twin._memo._value is None
+    with torch.inference_mode():
+        selection(image_map, categories())
+    selection(image_map, categories()).logits.sum().backward()  # nothing kept gets in the way
+    assert categories.embeddings.grad is not None

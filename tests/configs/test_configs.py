@@ -9,6 +9,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 
 from cqdino_d2.engine import get_predictor_cfg
 from cqdino_d2.engine.config import plain_container
+from cqdino_d2.engine.lengths import resolve_lengths
 from cqdino_d2.structures import random_vocabulary
 from tests.tiny import ROOT
 
@@ -25,6 +26,10 @@ OFFICIAL = {  # parameters in millions with all categories: METHOD of the releas
     "configs/v3det/cqdino_tree_swinl.py": (13204, 254.40),
     "configs/coco/cqdino_sa_swinl_released.py": (80, 246.68),
 }
+
+
+class Loader:
+    dataset = range(5000)
 
 
 def load(recipe, num_categories=200):
@@ -49,6 +54,7 @@ def test_makes_a_model(recipe):
     optimizer = instantiate(cfg.optimizer)
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert optimized == {id(p) for p in model.parameters() if p.requires_grad}
+    resolve_lengths(cfg, Loader)
     assert instantiate(cfg.lr_multiplier)(0.5) > 0
 
 
@@ -96,10 +102,11 @@ def test_makes_a_predictor_config(recipe):
     resize = lazy.dataloader.test.mapper.augmentations[0]
     assert cfg.INPUT.MIN_SIZE_TEST == resize.short_edge_length
     assert cfg.INPUT.MAX_SIZE_TEST == resize.max_size
-    assert META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__name__ == "CQDINO"
+    architecture = "CategoryTagger" if "stage1" in recipe else "CQDINO"
+    assert META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).__name__ == architecture
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
-        model = META_ARCH_REGISTRY.get("CQDINO")(cfg)
+        model = META_ARCH_REGISTRY.get(architecture)(cfg)
     assert model.selection.num_selected == lazy.model.selection.num_selected
 
 

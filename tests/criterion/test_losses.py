@@ -74,3 +74,28 @@ def test_images_per_process_makes_the_loss_a_mean():
     torch.testing.assert_close(whole, plain / 2)
     halves = [tree_loss(images_per_process=2)(logits[i : i + 2], images[i : i + 2]) for i in (0, 2)]
     torch.testing.assert_close(whole, sum(halves) / 2)
+
+
+def test_image_labels_against_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    parents = [
+        [] if i < 3 else torch.randperm(i, generator=generator)[: i % 3].tolist() for i in range(60)
+    ]
+    hierarchy = CategoryHierarchy(40, parents)  # nodes 40..59 are virtual
+    vocabulary = Vocabulary(tuple(map(str, range(40))), tuple(range(40)), hierarchy)
+    loss = tree_loss(vocabulary=vocabulary)
+    images = [
+        image(*torch.randint(0, 40, (count,), generator=generator).tolist())
+        for count in (0, 1, 5, 2, 0)
+    ]
+    present, counted = loss.image_labels(images, 40)
+    for row, (given, shown, known) in enumerate(zip(images, present, counted, strict=True)):
+        classes, above, waiting = set(given.vocab_ids.tolist()), set(), given.vocab_ids.tolist()
+        while waiting:
+            above.update(parents[node := waiting.pop()])
+            waiting += parents[node]
+        assert set(shown.nonzero()[:, 0].tolist()) == classes, row
+        assert set((~known).nonzero()[:, 0].tolist()) == {i for i in above - classes if i < 40}, row
+    assert not counted.all()
+    nothing = loss.image_labels([image(), image()], 40)
+    assert not nothing[0].any() and nothing[1].all()

@@ -4,6 +4,7 @@ from detectron2.data import transforms as T
 
 from cqdino_d2.data.augmentation import (
     ResizeShortestEdgeTruncated,
+    large_scale_jitter,
     training_augmentations,
 )
 
@@ -49,3 +50,24 @@ def test_crop_branch_changes_the_shape_of_about_half():
 
 def test_inference_has_one_resize():
     assert sizes([ResizeShortestEdgeTruncated(100, 120)], 1) == [(90, 120)]
+
+
+def test_large_scale_jitter():
+    """A square of one size; what is left of a box is where the image puts it."""
+    image = np.zeros((300, 400, 3), dtype=np.uint8)
+    image[100:200, 150:250] = 255
+    shares = []
+    for seed in range(30):
+        np.random.seed(seed)  # noqa: NPY002
+        augmented = T.AugInput(image, boxes=np.asarray([[150.0, 100.0, 250.0, 200.0]]))
+        T.AugmentationList(large_scale_jitter(image_size=200, flip=0.5))(augmented)
+        assert augmented.image.shape == (200, 200, 3)
+        x0, y0, x1, y1 = np.clip(augmented.boxes[0], 0, 200)
+        ys, xs = np.nonzero(augmented.image[:, :, 0] > 200)
+        if (x1 - x0) * (y1 - y0) > 100:
+            found = [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+            assert np.allclose(found, [x0, y0, x1, y1], atol=2)
+        shares.append((augmented.boxes[0, 2] - augmented.boxes[0, 0]) / 200)
+    assert min(shares) < 0.08 and max(shares) > 0.4, "scales of 0.1..2 of 100 / 400"
+    with pytest.raises(ValueError, match=r"MIN <= MAX.*\(2, 1\)"):
+        large_scale_jitter(scales=(2, 1))

@@ -1,3 +1,4 @@
+import json
 import random
 from itertools import islice
 
@@ -8,7 +9,7 @@ from detectron2.data import DatasetFromList
 from detectron2.utils import comm
 
 from cqdino_d2.data.loader import build_test_loader, build_train_loader, get_training_records
-from cqdino_d2.data.registration import register_all, register_coco_like
+from cqdino_d2.data.registration import dataset_vocabulary, register_all, register_coco_like
 
 from .conftest import image_row, write_json
 
@@ -40,7 +41,7 @@ def as_process(monkeypatch, rank, world_size):
     monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
 
 
-@pytest.mark.parametrize("sampler", ["uniform", "repeat_factor"])
+@pytest.mark.parametrize("sampler", ["uniform", "repeat_factor", "class_aware"])
 def test_batches_do_not_depend_on_workers_or_processes(monkeypatch, sampler):
     arguments = {"sampler": sampler, "repeat_threshold": 0.9, "seed": 5}
     expected = take(9, **arguments)
@@ -116,5 +117,62 @@ def test_no_training_record(tmp_path, v3det_root):
         get_training_records("bare")
     assert len(get_training_records("bare", filter_empty=False)) == 1
     register_all(v3det_root)
-    with pytest.raises(ValueError, match="'v3det_train' and 'bare' have different category ids"):
+    with pytest.raises(
+        ValueError, match="category id 1 is 'dog' in 'v3det_train' and 'category 1'"
+    ):
         get_training_records(["v3det_train", "bare"])
+
+
+def test_several_sets_in_one_vocabulary(v3det_root):
+    """The second set lacks a category: its boxes keep their meaning all the same."""
+    folder = v3det_root / "V3Det"
+    content = json.loads((folder / "annotations/v3det_2023_v1_train.json").read_text())
+    content["categories"] = [row for row in content["categories"] if row["id"] != 1]
+    content["annotations"] = [row for row in content["annotations"] if row["category_id"] != 1]
+    register_coco_like("fewer", write_json(folder / "fewer.json", content), folder)
+    register_all(v3det_root)
+    records = get_training_records(["fewer", "v3det_train"])
+    found = [[a["category_id"] for a in record["annotations"]] for record in records]
+    assert found == [[1, 3], [2], [0, 1, 3], [2]]
+    alone = get_training_records("fewer", vocabulary=dataset_vocabulary("v3det_train"))
+    assert [a["category_id"] for a in alone[0]["annotations"]] == [1, 3]
+    with pytest.raises(ValueError, match=r"lacks 1 of the 4 category ids .*'v3det_train': \[1\]"):
+        get_training_records("v3det_train", vocabulary=dataset_vocabulary("fewer"))
+
+
+class WhichRecords:
+    """Returns the numbers of the records it is given."""
+
+    def __call__(self, records):
+        return [r["index"] for r in records] if isinstance(records, list) else [records["index"]]
+
+
+def test_mosaics(monkeypatch):
+    def samples(mosaic, **arguments):
+        loader = build_train_loader(
+            dataset=RECORDS, mapper=WhichRecords(), total_batch_size=4, mosaic=mosaic, **arguments
+        )
+        return [sample for batch in islice(loader, 50) for sample in batch]
+
+    plain, some, only = (samples(share, num_workers=0) for share in (0.0, 0.5, 1.0))
+    assert {len(sample) for sample in plain} == {1} and {len(sample) for sample in only} == {4}
+    assert 60 < sum(len(sample) == 4 for sample in some) < 140
+    assert [sample[0] for sample in some] == [sample[0] for sample in plain]
+    assert samples(0.5, num_workers=2) == some
+    assert samples(0.5, num_workers=0, start_iter=3)[:100] == some[12:112]
+    with pytest.raises(ValueError, match="got 1.5"):
+        samples(1.5)
+
+
+def test_wide_and_high_images_go_to_different_batches():
+    shapes = [{"index": i, "width": 10, "height": 5 + 10 * (i % 2)} for i in range(40)]
+    loader = build_train_loader(
+        dataset=shapes,
+        mapper=WhichRecords(),
+        total_batch_size=4,
+        num_workers=0,
+        aspect_ratio_grouping=True,
+    )
+    batches = list(islice(loader, 10))
+    assert all(len({sample[0] % 2 for sample in batch}) == 1 for batch in batches)
+    assert sorted(sample[0] for batch in batches for sample in batch) == list(range(40))

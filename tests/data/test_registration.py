@@ -81,12 +81,12 @@ def test_vocabulary_follows_a_changed_file(v3det_root):
 
 
 def test_big_files_are_parsed_once(v3det_root, monkeypatch):
-    from cqdino_d2.data import coco_format
+    from cqdino_d2.data import annotation_cache
 
     parsed = []
-    read_json = coco_format.read_json
+    read = annotation_cache.read_coco_format
     monkeypatch.setattr(
-        coco_format, "read_json", lambda path: parsed.append(str(path)) or read_json(path)
+        annotation_cache, "read_coco_format", lambda path: parsed.append(path) or read(path)
     )
     register_all(v3det_root)
     dataset_vocabulary("v3det_train")
@@ -120,3 +120,68 @@ def test_names_of_others_are_refused(tmp_path):
 def test_unknown_name():
     with pytest.raises(ValueError, match="'nothing' is not registered"):
         dataset_vocabulary("nothing")
+
+
+def own_set(folder, name, categories, tree=None, **arguments):
+    write_picture(folder / "a.png")
+    content = {
+        "images": [image_row(1, "a.png")],
+        "categories": categories,
+        "annotations": [box_row(1, 1, categories[-1]["id"], [1, 1, 2, 2])],
+    }
+    path = write_json(folder / f"{name}.json", content)
+    register_coco_like(name, path, folder, tree, **arguments)
+
+
+def test_a_set_with_an_edge_list(tmp_path):
+    (tmp_path / "tree.txt").write_text("animal.n.01 dog.n.01\nanimal.n.01 cat.n.01\n")
+    rows = [
+        {"id": 4, "name": "Dog", "synset": "dog.n.01", "def": "barks"},
+        {"id": 9, "synset": "animal.n.01"},
+    ]
+    own_set(tmp_path, "own", rows, tmp_path / "tree.txt", tree_node_field="synset")
+    vocabulary = dataset_vocabulary("own")
+    assert vocabulary.names == ("Dog", "category 9")
+    assert vocabulary.hierarchy.category_ancestors[0].tolist() == [1]
+    metadata = MetadataCatalog.get("own")
+    assert metadata.descriptions == ["barks", ""]
+    assert metadata.hierarchy is vocabulary.hierarchy
+    own_set(tmp_path, "other", rows, tmp_path / "tree.txt", tree_node_field="node")
+    with pytest.raises(ValueError, match=r"2 categories have no field 'node'.*\[4, 9\]"):
+        dataset_vocabulary("other")
+
+
+def test_the_vocabulary_of_several_sets(tmp_path):
+    rows = [{"id": i, "name": name} for i, name in ((2, "a"), (5, "b"), (8, "c"))]
+    own_set(tmp_path, "some", rows[1:])
+    own_set(tmp_path, "all", rows)
+    own_set(tmp_path, "further", [*rows[:1], {"id": 9, "name": "d"}])
+    own_set(tmp_path, "foreign", [{"id": 5, "name": "zebra"}])
+    assert dataset_vocabulary(["some", "all"]) is dataset_vocabulary("all")
+    assert dataset_vocabulary(["some"]) is dataset_vocabulary("some")
+    with pytest.raises(ValueError, match=r"none of .*'further'.*\[3, 2\] categories, 4 together"):
+        dataset_vocabulary(["all", "further"])
+    with pytest.raises(ValueError, match="category id 5 is 'b' in 'all' and 'zebra' in 'foreign'"):
+        dataset_vocabulary(["all", "foreign"])
+    with pytest.raises(ValueError, match="no data set is named"):
+        dataset_vocabulary([])
+
+
+def test_test_images_without_categories(v3det_root):
+    content = {"images": [image_row(1, "test/a.png")]}
+    folder = v3det_root / "V3Det"
+    write_json(folder / "annotations/v3det_2023_v1_test_image_info.json", content)
+    register_all(v3det_root)
+    (record,) = DatasetCatalog.get("v3det_test")
+    assert record["file_name"] == str(folder / "test/a.png")
+    with pytest.raises(ValueError, match=r"test_image_info\.json lists no categories"):
+        dataset_vocabulary("v3det_test")
+
+
+def test_missing_images_name_the_layout(v3det_root, tmp_path):
+    register_all(v3det_root)
+    path = v3det_root / "V3Det/annotations/v3det_2023_v1_train.json"
+    register_coco_like("own", path, tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="no such image folder: .*nowhere"):
+        DatasetCatalog.get("own")
+    assert len(dataset_vocabulary("own")) == 4

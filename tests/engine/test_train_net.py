@@ -2,6 +2,8 @@
 
 import json
 import logging
+import shutil
+import socket
 import sys
 
 import pytest
@@ -17,6 +19,7 @@ from tests.runs import (
     kill_after_checkpoint,
     losses,
     run,
+    run_all,
 )
 
 
@@ -41,8 +44,7 @@ def test_two_processes_train_as_one_and_evaluate(tmp_path):
     run(tmp_path / "one", "model.dropout=0")
     run(tmp_path / "two", "--num-cpu-processes", "2", "model.dropout=0")
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    for iteration, row in one.items():
-        assert two[iteration] == pytest.approx(row, rel=1e-4)
+    assert_near(two, one)
     weights = [torch.load(tmp_path / n / "model_inference.pth")["model"] for n in ("one", "two")]
     for key, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][key], rtol=1e-4, atol=1e-6)
@@ -56,6 +58,53 @@ def test_two_processes_train_as_one_and_evaluate(tmp_path):
     arguments = ["--eval-only", "--num-cpu-processes", "2", checkpoint, "model.channels=9"]
     log = run(tmp_path / "eval", *arguments, expect=2)
     assert "does not fit this config" in log and "categories.weight (5, 8) -> (5, 9)" in log
+
+
+def test_two_machines_share_an_optimizer_and_go_on_with_one(tmp_path):
+    """One process each, the batch in parts; the checkpoint serves both kinds of optimizers."""
+    plain, shared = tmp_path / "plain", tmp_path / "shared"
+    settings = ["model.dropout=0", "train.ema.enabled=true", "train.checkpointer.max_to_keep=9"]
+    train_here(plain, *settings)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        meeting = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    machines = ["--num-cpu-processes", "1", "--num-machines", "2", "--dist-url", meeting]
+    switches = ["train.shard_optimizer=true", "train.accumulate=2"]
+    run_all(shared, *([*machines, "--machine-rank", n, *settings, *switches] for n in "01"))
+    assert_near(losses(shared), losses(plain))
+    contents = [torch.load(n / "model_0000004.pth", weights_only=True) for n in (plain, shared)]
+    states = [content["optimizer"] for content in contents]
+    assert [g["name"] for g in states[0]["param_groups"]] == [
+        g["name"] for g in states[1]["param_groups"]
+    ]
+    assert states[0]["state"].keys() == states[1]["state"].keys()
+    for number, moments in states[0]["state"].items():
+        for name, value in moments.items():
+            torch.testing.assert_close(states[1]["state"][number][name], value)
+
+    for folder in (tmp_path / "again", tmp_path / "alone"):
+        folder.mkdir()
+        for name in ("model_0000004.pth", "metrics.json", "vocabulary.json"):
+            shutil.copy(shared / name, folder)
+        (folder / "last_checkpoint").write_text("model_0000004.pth")
+    again = [[*machines, "--machine-rank", n, *settings, *switches, "--resume"] for n in "01"]
+    run_all(tmp_path / "again", *again)
+    assert losses(tmp_path / "again") == losses(shared)
+    assert_same_weights(tmp_path / "again", shared)
+    train_here(tmp_path / "alone", *settings, resume=True)
+    assert_near(losses(tmp_path / "alone"), losses(shared))
+
+
+def train_here(folder, *overrides, resume=False):
+    """In this process, to save the imports."""
+    cfg = load_config(ROOT / CONFIG, [*overrides, f"train.output_dir={folder}"])
+    Training.prepare(cfg, resume=resume, load_embeddings=None).run()
+
+
+def assert_near(rows, wanted):
+    assert rows.keys() == wanted.keys()
+    for iteration, row in wanted.items():
+        assert rows[iteration] == pytest.approx(row, rel=1e-4)
 
 
 @pytest.mark.parametrize(

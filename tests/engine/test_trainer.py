@@ -1,5 +1,8 @@
+import copy
+
 import pytest
 import torch
+from torch import nn
 from toy_detector import ToyBackbone, ToyDetector, make_sample, toy_vocabulary
 
 from cqdino_d2.engine import ExponentialMovingAverage, NonFiniteError, Precision, Trainer
@@ -22,6 +25,15 @@ def make_trainer(batches, amp=None, max_norm=0.1, **kwargs):
     )
 
 
+class WithBatchNorm(nn.Module):
+    def __init__(self, body):
+        super().__init__()
+        self.body, self.norm = body, nn.BatchNorm1d(1)
+
+    def forward(self, image):
+        return self.norm(self.body(image)[:, None])[:, 0]
+
+
 def make_batches(count=3):
     return [[make_sample(2 * n), make_sample(2 * n + 1)] for n in range(count)]
 
@@ -35,6 +47,51 @@ def test_non_finite_loss_names_loss_and_images_and_spares_the_weights():
     with pytest.raises(NonFiniteError, match=r"iteration 1 .*'loss_category': nan.*\[2, 3\]"):
         trainer.train(0, 3)
     assert torch.equal(trainer.model.box.weight, weights[-1])
+
+
+def test_the_part_with_the_bad_loss_is_named_by_its_files():
+    batches = make_batches()
+    for sample in batches[0]:
+        sample["file_name"] = f"pictures/{sample['image_id']}.jpg"
+    batches[0][1]["poison"] = True
+    trainer = make_trainer(batches, num_parts=2)
+    with pytest.raises(NonFiniteError, match=r"nan\} for the images \['pictures/1\.jpg'\]$"):
+        trainer.train(0, 1)
+
+
+def test_batch_statistics_of_a_failed_step_are_taken_back():
+    batches = make_batches()
+    batches[1][0]["poison"] = True
+    trainer = make_trainer(batches)
+    backbone = trainer.model.backbone
+    trainer.model.backbone = WithBatchNorm(backbone)
+    trainer = Trainer(
+        model=trainer.model,
+        data_loader=batches,
+        optimizer=trainer.optimizer,
+        seed=0,
+        precision=Precision("cpu"),
+    )
+    seen = []
+    trainer.after_step = lambda: seen.append(copy.deepcopy(trainer.model.state_dict()))
+    with pytest.raises(NonFiniteError):
+        trainer.train(0, 2)
+    assert seen[0]["backbone.norm.num_batches_tracked"] == 2  # the toy encodes image by image
+    for key, value in trainer.model.state_dict().items():
+        assert torch.equal(value, seen[0][key]), key
+
+
+def test_a_step_fetches_its_figures_at_once(monkeypatch):
+    def refuse(tensor):
+        raise AssertionError("a transfer of its own")
+
+    trainer = make_trainer(make_batches())
+    fetched, tolist = [], torch.Tensor.tolist
+    for name in ("item", "__float__", "__bool__", "cpu"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda x: fetched.append(x.shape) or tolist(x))
+    trainer.train(0, 2)
+    assert fetched == [(1, 4), (1, 4)]  # two losses, gradient norm, waiting time
 
 
 def test_non_finite_gradient_names_parameters():

@@ -27,6 +27,7 @@ optimizer.params.multipliers = dict(
 )
 optimizer.lr = 1e-2
 lr_multiplier.warmup_iter = 3
+train.best.metric = "toy/score"
 train.update(
     max_iter=12,
     device="cpu",

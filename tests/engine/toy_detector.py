@@ -97,8 +97,9 @@ def make_sample(index, num_categories=5):
 class ToyTrainLoader:
     """Batch n holds images n * size ... of the seed's own range; each process takes its slice."""
 
-    def __init__(self, *, total_batch_size, seed=0, start_iter=0, delay=0.0):
+    def __init__(self, *, total_batch_size, seed=0, start_iter=0, delay=0.0, poison=None):
         self.size, self.seed, self.start, self.delay = total_batch_size, seed, start_iter, delay
+        self.poison = poison  # this image makes a loss that is not finite
 
     def __iter__(self):
         from detectron2.utils import comm
@@ -108,7 +109,8 @@ class ToyTrainLoader:
         while True:
             first = self.seed * 1000 + iteration * self.size + comm.get_rank() * share
             time.sleep(self.delay)
-            yield [make_sample(first + offset) for offset in range(share)]
+            batch = [make_sample(first + offset) for offset in range(share)]
+            yield [x | {"poison": x["image_id"] == self.poison} for x in batch]
             iteration += 1
 
 

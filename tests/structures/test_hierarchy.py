@@ -1,8 +1,14 @@
+import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cqdino_d2.structures import (
     CategoryHierarchy,
+    RaggedIndex,
     Vocabulary,
+    gather_rows,
     load_vocabulary,
     random_vocabulary,
 )
@@ -78,3 +84,53 @@ def test_random_vocabularies_are_trees():
     vocabulary = random_vocabulary(21, branching=4)
     assert len(vocabulary) == 21
     assert vocabulary.hierarchy.levels.max() == 3
+
+
+def test_rows_are_gathered_as_by_hand():
+    index = RaggedIndex.from_rows([[5, 6], [], [7], [8, 9, 1]])
+    wanted = [3, 1, 0, 3, 2, 1]
+    values, place = gather_rows(
+        torch.from_numpy(index.offsets), torch.from_numpy(index.indices), torch.tensor(wanted)
+    )
+    expected = [(value, i) for i, row in enumerate(wanted) for value in index[row].tolist()]
+    assert list(zip(values.tolist(), place.tolist(), strict=True)) == expected
+    assert rows(index.take(np.asarray(wanted))) == [index[row].tolist() for row in wanted]
+    both = RaggedIndex.concatenate([index, RaggedIndex.from_rows([]), index])
+    assert rows(both) == rows(index) * 2
+    none = torch.empty(0, dtype=torch.int64)
+    found = gather_rows(torch.from_numpy(index.offsets), torch.from_numpy(index.indices), none)
+    assert [len(part) for part in found] == [0, 0]
+
+
+def test_a_cycle_is_named_by_its_names():
+    with pytest.raises(
+        ValueError, match="cycle: (node b -> node c -> node b|node c -> node b -> node c)$"
+    ):
+        CategoryHierarchy(1, [[], [2], [1]], node_names=["a", "b", "c"])
+
+
+@given(st.integers(1, 25), st.integers(0, 2**32 - 1))
+def test_levels_and_relations_of_random_graphs(count, seed):
+    """Against the definitions, on nodes in any order."""
+    rng = np.random.default_rng(seed)
+    rank = rng.permutation(count)  # edges lead from a lower to a higher rank
+    parents = [
+        [p for p in range(count) if rank[p] < rank[node] and rng.random() < 0.2]
+        for node in range(count)
+    ]
+    categories = int(rng.integers(1, count + 1))
+    graph = CategoryHierarchy(categories, parents)
+
+    def level(node):
+        return 1 + max((level(parent) for parent in parents[node]), default=0)
+
+    def ancestors(node):
+        return set(parents[node]).union(*(ancestors(parent) for parent in parents[node]))
+
+    assert graph.levels.tolist() == [level(node) for node in range(count)]
+    for node in range(categories):
+        expected = sorted(a for a in ancestors(node) if a < categories)
+        assert graph.category_ancestors[node].tolist() == expected
+        below = [c for c in range(categories) if node in ancestors(c)]
+        assert set(graph.category_children[node].tolist()) <= set(below)
+        assert all(graph.levels[child] > graph.levels[node] for child in graph.children[node])

@@ -1,0 +1,89 @@
+"""Stage 1 of CQ-DINO: which categories are in the image, before there are any boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Instances
+from torch import Tensor, nn
+
+from .from_cfg import modules_from_cfg
+from .image_model import ImageModel
+
+
+@META_ARCH_REGISTRY.register()
+class CategoryTagger(ImageModel):
+    """Backbone, category queries and selection as a multi-label tagger (paper, section 3.2).
+
+    Its parts bear the names of the detector's, so that a training of `CQDINO` can start from its
+    checkpoint.
+
+    Args:
+        backbone: images -> named feature maps, from fine to coarse.
+        categories: () -> category queries (V, H).
+        selection: last backbone map and category queries -> `SelectedCategories`. Its output
+            projection belongs to the detector and is not trained here.
+        category_loss: (B, V) logits and targets -> loss.
+        pixel_mean, pixel_std: (3,) of RGB values in 0..255.
+        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        categories: nn.Module,
+        selection: nn.Module,
+        category_loss: nn.Module,
+        pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
+        pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
+        autocast_dtype: str | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            pixel_mean=pixel_mean,
+            pixel_std=pixel_std,
+            autocast_dtype=autocast_dtype,
+        )
+        self.categories, self.selection, self.category_loss = categories, selection, category_loss
+        self.selection.output_projection.requires_grad_(False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        """For `DefaultPredictor`: the arguments come from ``cfg.MODEL.CQDINO``."""
+        return modules_from_cfg(cfg)
+
+    def forward(
+        self, batched_inputs: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
+        """Tags, or in training computes the loss.
+
+        Args:
+            batched_inputs: Detectron2's dicts as `CQDINO` takes them.
+
+        Returns:
+            In training ``loss_category``. Else per image "instances" without boxes:
+            ``pred_classes``, the up to K categories that it selects, best first, and ``scores`` in
+            0..1; and "selected_vocab_ids", the same categories.
+        """
+        images = self.preprocess(batched_inputs)
+        targets = self.prepare_targets(batched_inputs) if self.training else None
+        with self.autocast():
+            last_map = list(self.backbone(images.tensor).values())[-1]
+        selected = self.selection(last_map.float(), self.categories(), targets)
+        if self.training:
+            return {"loss_category": self.category_loss(selected.logits, targets)}
+        scores = selected.logits.gather(1, selected.vocab_ids).sigmoid()
+        return [
+            {
+                "instances": Instances(size, pred_classes=ids[valid], scores=score[valid]),
+                "selected_vocab_ids": ids[valid],
+            }
+            for size, ids, score, valid in zip(
+                images.image_sizes, selected.vocab_ids, scores, selected.valid, strict=True
+            )
+        ]

@@ -1,0 +1,280 @@
+"""Results files (JSON, npz, Parquet) to and from columns."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import IO
+
+import numpy as np
+
+from ..structures import write_atomically
+from .columns import UNKNOWN, Detections, GroundTruth, rank_in
+from .memory import require_memory
+from .result_json import RawResults, read_results_json
+
+_LOGGER = logging.getLogger(__name__)
+_COLUMNS = ("image_id", "category_id", "bbox", "score")
+_ROWS_AT_ONCE = 200_000
+_MEMORY_PER_BYTE = {".json": 0.5, ".npz": 2.0, ".parquet": 2.0}  # of the file
+
+
+def load_results(path: str | Path, truth: GroundTruth) -> Detections:
+    """Reads the detections of any detector.
+
+    Args:
+        path: a COCO results file (.json), or columns image_id, category_id, bbox (N, 4) and score
+            (.npz, .parquet).
+        truth: the annotations of the same data set.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another kind of file, a broken one, one of another data set, or numbers that
+            are not finite. Unknown categories and negative sizes are warned about, as the
+            original evaluations let them pass.
+        MemoryError: they do not fit into memory.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such results file: {path}")
+    readers = {".json": read_results_json, ".npz": _read_npz, ".parquet": _read_parquet}
+    if path.suffix not in readers:
+        raise ValueError(f"{path}: expected a results file {', '.join(readers)}")
+    require_memory(_MEMORY_PER_BYTE[path.suffix] * path.stat().st_size, str(path))
+    return to_detections(readers[path.suffix](path), truth, str(path))
+
+
+def to_detections(parts: Iterable[RawResults], truth: GroundTruth, source: str) -> Detections:
+    """Checks records and finds their images and categories.
+
+    Args:
+        parts: records in their order.
+        truth: the annotations of the same data set.
+        source: what to call them in messages.
+
+    Raises:
+        ValueError: images or all categories are unknown, or numbers are not finite.
+    """
+    checks, table = _Checks(source), _Table()
+    for part in parts:
+        images = rank_in(truth.image_ids, part.image_ids)
+        categories = rank_in(truth.category_ids, part.category_ids)
+        checks.look_at(part, images, categories)
+        table.append(Detections(images, categories, part.boxes_xywh_abs, part.scores))
+    checks.conclude()
+    return table.detections()
+
+
+class _Table:
+    """Columns that grow. They are made far too long: memory is used only where it is written."""
+
+    _SPARE = 16
+
+    def __init__(self) -> None:
+        self._columns: list[np.ndarray] = []
+        self._count = 0
+
+    def append(self, part: Detections) -> None:
+        """Adds rows at the end."""
+        added = [getattr(part, field.name) for field in fields(part)]
+        end = self._count + len(part)
+        if not self._columns:
+            self._columns = [values[:0] for values in added]
+        if end > len(self._columns[0]):
+            self._grow(self._SPARE * end)
+        for column, values in zip(self._columns, added, strict=True):
+            column[self._count : end] = values
+        self._count = end
+
+    def _grow(self, length: int) -> None:
+        for place, old in enumerate(self._columns):
+            column = np.empty((length, *old.shape[1:]), old.dtype)
+            column[: self._count] = old[: self._count]
+            self._columns[place] = column
+
+    def detections(self) -> Detections:
+        """All rows."""
+        if not self._columns:
+            return Detections.empty()
+        return Detections(*(column[: self._count] for column in self._columns))
+
+
+class _Checks:
+    """Counts what is wrong over all parts."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.rows = 0
+        self.counts = dict.fromkeys(("image", "category", "finite", "size"), 0)
+        self.examples: dict[str, list[int]] = {name: [] for name in self.counts}
+
+    def _note(self, kind: str, bad: np.ndarray, values: np.ndarray) -> None:
+        if not bad.any():
+            return
+        self.counts[kind] += int(bad.sum())
+        seen = self.examples[kind]
+        if len(seen) < 5:
+            fresh = [v for v in dict.fromkeys(values[bad].tolist()) if v not in seen]
+            seen += fresh[: 5 - len(seen)]
+
+    def look_at(self, part: RawResults, images: np.ndarray, categories: np.ndarray) -> None:
+        """Notes what is wrong in a part."""
+        rows = np.arange(self.rows, self.rows + len(images))
+        self._note("image", images == UNKNOWN, part.image_ids)
+        self._note("category", categories == UNKNOWN, part.category_ids)
+        finite = np.isfinite(part.boxes_xywh_abs).all(1) & np.isfinite(part.scores)
+        self._note("finite", ~finite, rows)
+        self._note("size", (part.boxes_xywh_abs[:, 2:] < 0).any(1), rows)
+        self.rows += len(images)
+
+    def conclude(self) -> None:
+        """Raises or warns."""
+        counts, examples, source = self.counts, self.examples, self.source
+        if counts["image"]:
+            raise ValueError(
+                f"{source}: {counts['image']} of {self.rows} detections are of images that the "
+                f"annotations do not have (ids {examples['image']} ...); are these the results of "
+                "another data set?"
+            )
+        if counts["finite"]:
+            raise ValueError(
+                f"{source}: {counts['finite']} detections have boxes or scores that are not "
+                f"finite numbers (records {examples['finite']} ..., counted from 0)"
+            )
+        if self.rows and counts["category"] == self.rows:
+            raise ValueError(
+                f"{source}: all {self.rows} detections are of categories that the annotations do "
+                f"not have (ids {examples['category']} ...); are these the results of another "
+                "data set?"
+            )
+        if not self.rows:
+            _LOGGER.warning("%s has no detection", source)
+        if counts["category"]:
+            _LOGGER.warning(
+                "%s: %d detections are of categories that the annotations do not have (ids %s "
+                "...); they do not count",
+                source,
+                counts["category"],
+                examples["category"],
+            )
+        if counts["size"]:
+            _LOGGER.warning(
+                "%s: %d boxes have a negative width or height (records %s ..., counted from 0); "
+                "they match nothing",
+                source,
+                counts["size"],
+                examples["size"],
+            )
+
+
+def _read_npz(path: Path) -> Iterator[RawResults]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as npz: {error}") from error
+    yield _raw(columns, path)
+
+
+def _read_parquet(path: Path) -> Iterator[RawResults]:
+    parquet = _pyarrow_parquet()
+    try:
+        file = parquet.ParquetFile(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from error
+    for batch in file.iter_batches(_ROWS_AT_ONCE):
+        columns = {}
+        for name in batch.schema.names:
+            column = batch.column(name)
+            flat = column.flatten() if name == "bbox" else column
+            columns[name] = flat.to_numpy(zero_copy_only=False)
+        if "bbox" in columns and len(columns["bbox"]) == 4 * len(batch):
+            columns["bbox"] = columns["bbox"].reshape(-1, 4)
+        yield _raw(columns, path)
+
+
+def _pyarrow_parquet() -> ModuleType:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ValueError("Parquet files need the package pyarrow (pip install pyarrow)") from error
+    return parquet
+
+
+def _raw(columns: dict[str, np.ndarray], path: Path) -> RawResults:
+    if missing := [name for name in _COLUMNS if name not in columns]:
+        raise ValueError(f"{path} lacks the columns {missing}; it has {sorted(columns)}")
+    ids, categories, boxes, scores = (columns[name] for name in _COLUMNS)
+    count = len(scores)
+    if not (ids.shape == categories.shape == scores.shape and boxes.shape == (count, 4)):
+        shapes = {name: columns[name].shape for name in _COLUMNS}
+        raise ValueError(f"{path}: the columns' shapes do not fit: {shapes}")
+    if ids.dtype.kind not in "iu" or categories.dtype.kind not in "iu":
+        raise ValueError(f"{path}: ids must be integers, got {ids.dtype}, {categories.dtype}")
+    real = np.float32 if boxes.dtype == scores.dtype == np.float32 else np.float64
+    return RawResults(
+        ids.astype(np.int64), categories.astype(np.int64), boxes.astype(real), scores.astype(real)
+    )
+
+
+def save_results_json(path: str | Path, detections: Detections, truth: GroundTruth) -> None:
+    """Writes a COCO results file; reading it gives the same numbers, bit for bit."""
+
+    def write(file: IO[bytes]) -> None:
+        for start in range(0, len(detections), _ROWS_AT_ONCE):
+            part = detections.take(slice(start, start + _ROWS_AT_ONCE))
+            rows = zip(
+                truth.image_ids[part.images].tolist(),
+                truth.category_ids[part.categories].tolist(),
+                part.boxes_xywh_abs.astype(np.float64).tolist(),
+                part.scores.astype(np.float64).tolist(),
+                strict=True,
+            )
+            text = json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+            file.write((b", " if start else b"[") + text[1:-1].encode())
+        file.write(b"]" if len(detections) else b"[]")
+
+    write_atomically(path, write)
+
+
+def save_results_npz(path: str | Path, detections: Detections, truth: GroundTruth) -> None:
+    """Writes the columns image_id, category_id, bbox, score; 28 bytes a detection in float32."""
+    columns = {
+        "image_id": truth.image_ids[detections.images],
+        "category_id": truth.category_ids[detections.categories],
+        "bbox": detections.boxes_xywh_abs,
+        "score": detections.scores,
+    }
+    for name in ("image_id", "category_id"):
+        if len(columns[name]) and np.abs(columns[name]).max() < 2**31:
+            columns[name] = columns[name].astype(np.int32)
+    buffer = io.BytesIO()
+    np.savez(buffer, **columns)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def save_results_parquet(path: str | Path, detections: Detections, truth: GroundTruth) -> None:
+    """Writes the same columns as a Parquet file.
+
+    Raises:
+        ValueError: pyarrow is not installed.
+    """
+    parquet = _pyarrow_parquet()
+    import pyarrow
+
+    boxes = pyarrow.array(detections.boxes_xywh_abs.reshape(-1))
+    table = pyarrow.table(
+        {
+            "image_id": truth.image_ids[detections.images],
+            "category_id": truth.category_ids[detections.categories],
+            "bbox": pyarrow.FixedSizeListArray.from_arrays(boxes, 4),
+            "score": detections.scores,
+        }
+    )
+    write_atomically(path, lambda file: parquet.write_table(table, file))

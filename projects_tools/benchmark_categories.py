@@ -1,0 +1,187 @@
+"""The category part (queries, tree, selection) beside the released code's order of operations.
+
+Example:
+    python projects_tools/benchmark_categories.py --vocabulary 13204 --json categories.json
+
+Both sides have the same weights and run in turns in one process: inference on one image of 800x1333
+and a training step on two. Prints medians, their ratio, and how near inference comes to this
+machine's own matrix product on the operations that are left per image. Memory is the peak above the
+start of the call, each measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import Tensor
+
+from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
+from cqdino_d2.structures import random_vocabulary, write_atomically
+from projects_tools.profile_model import PeakMemory
+from tests.categories.plain_formulation import select
+
+DIM, IMAGE_DIM, HIDDEN, LAYERS = 768, 512, 3072, 2
+MAP = (1024, 25, 42)  # last backbone map of an 800x1333 image
+SIDES = ("plain", "ours")
+
+
+class CategoryPart:
+    """Both formulations over the same weights."""
+
+    def __init__(self, categories: int, recompute: bool) -> None:
+        torch.manual_seed(0)
+        vocabulary = random_vocabulary(categories)
+        relation = TreeAggregation(vocabulary=vocabulary, dim=DIM)
+        self.categories = CategoryQueries(vocabulary=vocabulary, dim=DIM, relation=relation)
+        self.selection = ImageGuidedSelection(
+            dim=DIM,
+            map_channels=MAP[0],
+            image_dim=IMAGE_DIM,
+            output_dim=256,
+            num_selected=100,
+            recompute=recompute,
+        )
+
+    def forward(self, side: str, image_map: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, V) logits and (B, K, 256) features."""
+        if side == "plain":
+            logits, _, features = select(self.categories, self.selection, image_map)
+            return logits, features
+        selected = self.selection(image_map, self.categories())
+        return selected.logits, selected.features
+
+    def run(self, side: str, training: bool) -> None:
+        """One image at inference, or a training step with two."""
+        if self.categories.training != training:  # switching forgets what inference keeps
+            self.categories.train(training)
+        self.selection.train(training)
+        image_map = torch.randn(2 if training else 1, *MAP)
+        if not training:
+            with torch.no_grad():
+                self.forward(side, image_map)
+            return
+        for module in (self.categories, self.selection):
+            module.zero_grad(set_to_none=True)
+        logits, features = self.forward(side, image_map)
+        (logits.sigmoid().sum() + features.sum()).backward()
+
+
+def operations(categories: int) -> float:
+    """Floating-point operations per image that depend on it, two per multiply-add."""
+    tokens = MAP[1] * MAP[2] + 1
+    feed_forward, output = 2 * DIM * HIDDEN, DIM * DIM
+    attention, second_query = 2 * tokens * DIM, DIM * DIM
+    per_category = LAYERS * (feed_forward + output + attention) + (LAYERS - 1) * second_query
+    return 2.0 * (categories * per_category + LAYERS * 2 * tokens * IMAGE_DIM * DIM)
+
+
+def matrix_product_rate() -> float:
+    """Operations per second of a matrix product of the feed-forward block's shape."""
+    a, b = torch.randn(1024, DIM), torch.randn(DIM, HIDDEN)
+    seconds = seconds_of(lambda: a @ b, 20)
+    return 2 * a.numel() * HIDDEN / statistics.median(seconds)
+
+
+def seconds_of(call: Callable[[], Any], repeats: int) -> list[float]:
+    """Times of single calls."""
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+def extra_memory(side: str, categories: int, training: bool, recompute: bool) -> float:
+    """Peak MiB above the start of the second call, in this process."""
+    part = CategoryPart(categories, recompute)
+    part.run(side, training)
+    memory = PeakMemory(torch.device("cpu"))
+    memory.reset()
+    before = memory.now()
+    part.run(side, training)
+    extra = memory.peak() - before
+    memory.close()
+    return extra / 2**20
+
+
+def memory_in_a_process(args: argparse.Namespace, side: str, training: bool) -> float:
+    """`extra_memory` in a fresh process, where freed memory of other calls does not hide it."""
+    command = [sys.executable, "-W", "ignore", __file__, "--vocabulary", str(args.vocabulary)]
+    command += ["--memory-of", side, *(["--training"] if training else [])]
+    command += ["--recompute"] if args.recompute else []
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def measure(args: argparse.Namespace, training: bool) -> dict[str, Any]:
+    """Times and memory of both sides in turns."""
+    part = CategoryPart(args.vocabulary, args.recompute)
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    rates = []
+    for repeat in range(args.repeats + 1):
+        rates.append(matrix_product_rate())
+        for side in SIDES:
+            [seconds] = seconds_of(lambda s=side: part.run(s, training), 1)
+            if repeat:  # the first one warms up
+                times[side].append(seconds)
+    medians = {side: statistics.median(times[side]) for side in SIDES}
+    pairs = zip(times["plain"], times["ours"], strict=True)
+    result = {
+        "mode": "training, 2 images" if training else "inference, 1 image",
+        "seconds": medians,
+        "ratio": statistics.median(plain / ours for plain, ours in pairs),
+        "extra_mib": {side: memory_in_a_process(args, side, training) for side in SIDES},
+    }
+    if not training:
+        reached = operations(args.vocabulary) / medians["ours"]
+        result["share_of_matrix_product"] = reached / statistics.median(rates)
+    return result
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--vocabulary", type=int, default=13204)
+    add("--repeats", type=int, default=5)
+    add("--recompute", action="store_true", help="ours trains with model.selection.recompute=true")
+    add("--modes", default="inference,training")
+    add("--json", type=Path, metavar="OUT")
+    add("--memory-of", choices=SIDES, help=argparse.SUPPRESS)
+    add("--training", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory_of:
+        print(extra_memory(args.memory_of, args.vocabulary, args.training, args.recompute))
+        return
+    results = []
+    for mode in args.modes.split(","):
+        result = measure(args, mode == "training")
+        results.append(result)
+        seconds, extra = result["seconds"], result["extra_mib"]
+        print(f"{result['mode']}, {args.vocabulary:,} categories")
+        for side in SIDES:
+            print(f"  {side:6s}{seconds[side]:8.2f} s {extra[side]:8.0f} MiB extra")
+        print(f"  ours is {result['ratio']:.2f} times as fast", end="")
+        share = result.get("share_of_matrix_product")
+        print(f", at {100 * share:.0f}% of the matrix product's rate" if share else "", flush=True)
+    if args.json:
+        text = json.dumps({"arguments": {"vocabulary": args.vocabulary}, "results": results})
+        write_atomically(args.json, lambda file: file.write(text.encode()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+import json
+
+import pytest
+from PIL import Image
+
+from projects_tools import profile_model
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("profile")
+    arguments = "--config-file configs/emojidet/tiny_tree.py --vocabulary 40,400 --size 64 96"
+    profile_model.main([*arguments.split(), "--repeats", "1", "--output", str(folder)])
+    return folder, json.loads((folder / "profile.json").read_text())["results"]
+
+
+def stage(results, vocabulary, mode, name):
+    rows = next(r for r in results if (r["vocabulary"], r["mode"]) == (vocabulary, mode))["stages"]
+    return next(row for row in rows if row["stage"] == name)
+
+
+def test_every_stage_is_there(profiled):
+    folder, results = profiled
+    assert [(r["vocabulary"], r["mode"]) for r in results] == [
+        (v, m) for v in (40, 400) for m in ("inference", "training")
+    ]
+    for result in results:
+        stages = {row["stage"]: row for row in result["stages"]}
+        named = {"backbone", "neck", "categories", "selection", "encoder", "decoder", "total"}
+        assert named <= set(stages)
+        assert stages["total"]["seconds"] >= stages["encoder"]["seconds"] > 0
+        assert ("backward" in stages) == (result["mode"] == "training")
+    assert Image.open(folder / "profile.png").size[0] > 500
+
+
+def test_the_counts_are_those_of_the_model(profiled):
+    _, results = profiled
+    assert stage(results, 400, "inference", "categories")["flops"] == 0  # kept since the first pass
+    hidden, dim, layers, tokens = 48, 32, 2, 1 + 4 * 6
+    small, large = (stage(results, v, "inference", "selection")["flops"] for v in (40, 400))
+    ffn, attention = 2 * dim * hidden, 2 * tokens * dim
+    projections = 2 * dim * dim - dim * dim / 2  # the first query projection is kept
+    per_category = 2 * (layers * (ffn + attention + projections) + dim)
+    assert large - small == pytest.approx(360 * per_category, rel=0.02)
+    parameters = [stage(results, v, "training", "categories")["parameters"] for v in (40, 400)]
+    assert parameters[1] - parameters[0] == 360 * dim
