@@ -84,6 +84,9 @@ struct Stored<HalfBits, float, N> {
   using Float = Vector<float, N>;
 
   static CQDINO_INLINE Float read(const HalfBits* from) {
+    if constexpr (sizeof(Float) == VECTOR_BYTES && VECTOR_BYTES > 16) {
+      return half_to_float(load<Narrow>(from));  // an instruction, see variant_avx2.cpp
+    }
     const Wide bits = convert<N, Wide>(load<Narrow>(from));
     const Wide magnitude = (bits & 0x7fff) << 13;
     // The exponents' biases differ by 112; a product also makes subnormal numbers right.

@@ -1,5 +1,7 @@
 // The kernels for x86-64 processors with AVX2.
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 #include "kernels.h"
 
 #if defined(__clang__)
@@ -11,6 +13,12 @@
 
 namespace cqdino::avx2 {
 constexpr int VECTOR_BYTES = 32;
+
+template <class Halves>
+CQDINO_INLINE __m256 half_to_float(Halves halves) {
+  return _mm256_cvtph_ps((__m128i)halves);
+}
+
 #include "variant.h"
 }
 

@@ -1,5 +1,8 @@
 // The kernels for x86-64 processors with AVX512.
 #if defined(__x86_64__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // in the next header, with GCC 12
+#include <immintrin.h>
+
 #include "kernels.h"
 
 #if defined(__clang__)
@@ -13,6 +16,12 @@
 
 namespace cqdino::avx512 {
 constexpr int VECTOR_BYTES = 64;
+
+template <class Halves>
+CQDINO_INLINE __m512 half_to_float(Halves halves) {
+  return _mm512_cvtph_ps((__m256i)halves);
+}
+
 #include "variant.h"
 }
 
