@@ -6,7 +6,8 @@ Example:
 
 --others is a Python with hotcoco, ultrafast-pycocotools, faster-coco-eval and pycocotools; without
 it only ours is measured. Every measurement is a process of its own; the contestants take turns,
-and the medians of all rounds are shown (and the best time, for busy machines). Memory is the process's largest resident set.
+and the medians of all rounds are shown, for the whole process its best time too (machines are
+busy). Memory is the process's largest resident set.
 """
 
 from __future__ import annotations
@@ -195,9 +196,8 @@ def compete(title: str, contestants: list[Contestant]) -> None:
                 took = contestant.runs[-1] if contestant.runs else contestant.failure
                 print(f"[{title}] {turn + 1} {contestant.name}: {took}", file=sys.stderr)
     print(f"\n### {title}\n")
-    print(
-        "| | whole process (best) | CPU of it | memory | evaluation alone | CPU of it | AP50 | runs |"
-    )
+    heads = ("whole process (best)", "CPU of it", "memory", "evaluation alone", "CPU of it")
+    print("| | " + " | ".join((*heads, "AP50", "runs")) + " |")
     print("|---|---|---|---|---|---|---|---|")
     for c in contestants:
         if not c.runs:
