@@ -58,6 +58,11 @@ class RunKey:
     def __str__(self) -> str:
         return f"{self.categories}-{self.variant}-{self.seed}"
 
+    @property
+    def selects(self) -> bool:
+        """Whether the variant has an image-guided selection."""
+        return self.variant not in ("baseline", "no_selection")
+
     @classmethod
     def parse(cls, text: str) -> RunKey:
         """The inverse of ``str``."""
@@ -90,6 +95,11 @@ def run_order(
 ) -> list[RunKey]:
     """Seed by seed, so that a stop leaves complete comparisons."""
     return [RunKey(s, c, v) for s in seeds for c in categories for v in variants]
+
+
+def num_selected(categories: int) -> int:
+    """K: the paper's 100, or the quickstart's 32 for a vocabulary of the quickstart's size."""
+    return max(32, min(100, categories // 4))
 
 
 def datasets_folder(output: Path, categories: int) -> Path:
@@ -132,7 +142,10 @@ def is_done(output: Path, key: RunKey, settings: RunSettings) -> bool:
     path = result_file(output, key)
     if not path.is_file():
         return False
-    there, wanted = json.loads(path.read_text())["settings"], json.loads(json.dumps(asdict(settings)))
+    there, wanted = (
+        json.loads(path.read_text())["settings"],
+        json.loads(json.dumps(asdict(settings))),
+    )
     if there != wanted:
         different = {k: (there.get(k), v) for k, v in wanted.items() if there.get(k) != v}
         raise ValueError(
@@ -148,6 +161,7 @@ def training_command(output: Path, key: RunKey, settings: RunSettings) -> list[s
         "train_net.py",
         *("--config-file", f"{CONFIGS}/{key.variant}.py", "--resume"),
         *(["--num-gpus", "0"] if settings.device == "cpu" else ["--num-gpus", "1"]),
+        *([f"model.selection.num_selected={num_selected(key.categories)}"] if key.selects else []),
         *settings.overrides,
         override("train.output_dir", output / "training" / str(key)),
         f"train.seed={key.seed}",
@@ -229,7 +243,10 @@ def read_training(folder: Path) -> dict[str, Any]:
     weights = torch.load(folder / "model_inference.pth", weights_only=True)["model"]
     vocabulary = json.loads((folder / "vocabulary.json").read_text())
     return {
-        "figures": results["bbox"] | lvis | {"AP_lvis": results["lvis"]["AP"]} | results["selection"],
+        "figures": results["bbox"]
+        | lvis
+        | {"AP_lvis": results["lvis"]["AP"]}
+        | results["selection"],
         "curves": curves,
         "vocabulary_size": len(vocabulary["names"]),
         "parameters": sum(x.numel() for x in weights.values()),
