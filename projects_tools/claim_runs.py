@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
 from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet
 from cqdino_d2.data.emojidet_compose import CompositionSettings
-from projects_tools.quickstart import override, write_metrics
+from projects_tools.quickstart import ROOT, override, write_metrics
 
 CONFIGS = "configs/emojidet/claim"
 VARIANTS = {  # name of the config -> what it is

@@ -6,10 +6,11 @@ Example:
     python projects_tools/run_claim.py --output output/claim --no-runs --report docs/claim.md
 
 Makes EmojiDet with Zipf frequencies for every vocabulary, trains every variant with the same
-backbone, data, steps and seeds, each run in a process of its own, and evaluates it. Every run leaves
-a JSON file in OUTPUT/runs; one that is there is not done again and a training that was stopped goes
-on. Then the variants are timed in turns and the report is written from all JSON files that there
-are. No run is started that would not end within the budget, by the times of those before it.
+backbone, data, steps and seeds, each run in a process of its own, and evaluates it. Every run
+leaves a JSON file in OUTPUT/runs; one that is there is not done again and a training that was
+stopped goes on. Then the variants are timed in turns and the report is written from all JSON files
+that there are. No run is started that would not end within the budget, by the times of those
+before it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 

@@ -1,0 +1,186 @@
+"""Whether what the paper claims is seen in the runs of `run_claim.py`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import t as student
+
+from projects_tools.claim_runs import VARIANTS
+
+_SELECTING, _HEAD, _RATIO = "tree", "baseline", "gradient/positive_to_negative"
+_QUESTIONS = {
+    (_SELECTING, _HEAD, "APr"): "On rare categories the full method is {} than the head{}.",
+    ("selection", "no_selection", "AP"): "With selection CQ-DINO is {} than without{}.",
+    ("no_selection", _HEAD, "AP"): "All V category queries are {} than the head{}.",
+    (_SELECTING, "selection", "AP"): "With the tree selection is {} than without a relation{}.",
+    (_SELECTING, "self_attention", "AP"): "The tree is {} than self-attention{}.",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Differences of a figure between two variants, seed by seed.
+
+    Attributes:
+        categories: number of emoji.
+        first, second: variants; the differences are first minus second.
+        figure: e.g. "AP".
+        differences: of the seeds that both have.
+    """
+
+    categories: int
+    first: str
+    second: str
+    figure: str
+    differences: tuple[float, ...]
+
+    @property
+    def title(self) -> str:
+        """What is compared, in words."""
+        return f"{VARIANTS[self.first]} − {VARIANTS[self.second]}"
+
+    @property
+    def mean(self) -> float:
+        """Of the differences."""
+        return statistics.fmean(self.differences)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean; infinite with fewer than two seeds."""
+        return mean_interval(self.differences)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the first is better, worse or not clearly different."""
+        low, high = self.interval
+        if low > 0:
+            return "better"
+        return "worse" if high < 0 else "not clearly different"
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95 % interval of a mean; infinite with fewer than two values."""
+    count = len(values)
+    if count < 2:
+        return -math.inf, math.inf
+    reach = student.ppf(0.975, count - 1) * statistics.stdev(values) / math.sqrt(count)
+    mean = statistics.fmean(values)
+    return mean - reach, mean + reach
+
+
+def by_seed(
+    runs: Sequence[dict[str, Any]], categories: int, variant: str, figure: str
+) -> dict[int, float]:
+    """Seed -> figure, where it is known."""
+    return {
+        one["run"]["seed"]: one["figures"][figure]
+        for one in runs
+        if (one["run"]["categories"], one["run"]["variant"]) == (categories, variant)
+        and one["figures"].get(figure) is not None
+    }
+
+
+def compare(
+    runs: Sequence[dict[str, Any]], categories: int, first: str, second: str, figure: str
+) -> Comparison:
+    """Pairs the runs of two variants by their seed."""
+    a = by_seed(runs, categories, first, figure)
+    b = by_seed(runs, categories, second, figure)
+    differences = tuple(a[seed] - b[seed] for seed in sorted(a.keys() & b.keys()))
+    return Comparison(categories, first, second, figure, differences)
+
+
+def judge(runs: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) -> list[str]:
+    """The findings as sentences, the claim itself first."""
+    found = {(c.first, c.second, c.figure, c.categories): c for c in comparisons}
+    main = sorted(
+        (c for c in comparisons if (c.first, c.second, c.figure) == (_SELECTING, _HEAD, "AP")),
+        key=lambda c: c.categories,
+    )
+    if not main:
+        return ["**The claim was not tested**: no seed has both the head and the full method."]
+    lines = [_main_sentence(main)]
+    if len(main) > 1:
+        lines.append(_growth_sentence(runs, main[0].categories, main[-1].categories))
+    for key, sentence in _QUESTIONS.items():
+        for c in (found[k] for k in sorted(found, key=lambda k: k[3]) if k[:3] == key):
+            where = f" at {c.categories} emoji: {_numbers(c)}"
+            lines.append(
+                "* " + sentence.format(c.verdict, where).replace("different than", "different from")
+            )
+    return [*lines, *_gradient_sentences(runs, [c.categories for c in main])]
+
+
+def _numbers(c: Comparison) -> str:
+    low, high = c.interval
+    text = f"{c.mean:+.1f} {c.figure}"
+    count = f"{len(c.differences)} seed{'s' if len(c.differences) > 1 else ''}"
+    return (
+        f"{text} ({count})" if math.isinf(low) else f"{text} ({low:+.1f} to {high:+.1f}, {count})"
+    )
+
+
+def _main_sentence(main: Sequence[Comparison]) -> str:
+    """The claim, by the largest vocabulary with at least two seeds."""
+    last = max(main, key=lambda c: (len(c.differences) > 1, c.categories))
+    words = {
+        "better": "**The claim holds here**",
+        "worse": "**The claim does not hold here: the opposite is seen**",
+        "not clearly different": "**The claim is not confirmed here**",
+    }
+    details = "; ".join(f"{c.categories} emoji: {c.verdict}, {_numbers(c)}" for c in main)
+    return (
+        f"{words[last.verdict]}, by the full method (selection and tree) against the "
+        f"classification head at {last.categories} emoji. {details}."
+    )
+
+
+def _growth_sentence(runs: Sequence[dict[str, Any]], small: int, large: int) -> str:
+    """Whether the advantage grows with the vocabulary."""
+    gaps = {}
+    for n in (small, large):
+        a, b = (by_seed(runs, n, variant, "AP") for variant in (_SELECTING, _HEAD))
+        gaps[n] = {seed: a[seed] - b[seed] for seed in a.keys() & b.keys()}
+    changes = [gaps[large][seed] - gaps[small][seed] for seed in gaps[small].keys() & gaps[large]]
+    if not changes:
+        return f"* No seed has both {small} and {large} emoji."
+    low, high = mean_interval(changes)
+    verdict = "grows" if low > 0 else "shrinks" if high < 0 else "does not clearly change"
+    interval = "" if math.isinf(low) else f" ({low:+.1f} to {high:+.1f})"
+    return (
+        f"* The full method's lead over the head {verdict} from {small} to {large} emoji: "
+        f"{statistics.fmean(changes):+.1f} AP{interval}, {len(changes)} seed(s)."
+    )
+
+
+def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
+    """The ratio of positive to negative gradient with the head and with the full method."""
+    lines = []
+    for n in vocabularies:
+        means = {}
+        for variant in (_HEAD, _SELECTING):
+            curves = [
+                one["curves"][_RATIO]
+                for one in runs
+                if (one["run"]["categories"], one["run"]["variant"]) == (n, variant)
+                and _RATIO in one["curves"]
+            ]
+            values = [
+                value
+                for curve in curves
+                for step, value in zip(curve["steps"], curve["values"], strict=True)
+                if step >= 0.1 * runs[0]["settings"]["steps"]
+            ]
+            means[variant] = statistics.fmean(values) if values else math.nan
+        head, full = means[_HEAD], means[_SELECTING]
+        if not (math.isnan(head) or math.isnan(full)):
+            lines.append(
+                f"* Positive to negative gradient at {n} emoji: {head:.2f} with the head, "
+                f"{full:.2f} with the full method ({full / head:.2f} times)."
+            )
+    return lines
