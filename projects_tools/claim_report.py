@@ -124,6 +124,7 @@ def cost_table(runs: Runs, speeds: dict[int, dict[str, Any]]) -> str:
         timed = speeds.get(categories, {"variants": {}})["variants"]
         for name in variants_of(select(runs, categories=categories)):
             these = select(runs, categories=categories, variant=name)
+            whole = [one for one in these if not one.get("resumed")]
             speed = timed.get(name)
             rows.append(
                 [
@@ -131,9 +132,9 @@ def cost_table(runs: Runs, speeds: dict[int, dict[str, Any]]) -> str:
                     VARIANTS[name],
                     f"{speed['images_per_second']:.1f}" if speed else "–",
                     f"{speed['train_step_ms']:.0f}" if speed else "–",
-                    f"{max(one['peak_memory_mib'] for one in these):.0f}",
+                    f"{max((one['peak_memory_mib'] for one in whole), default=math.nan):.0f}",
                     f"{these[0]['parameters'] / 1e6:.2f}",
-                    spread([one["cpu_seconds"] for one in these], 0),
+                    spread([one["cpu_seconds"] for one in whole], 0),
                 ]
             )
     head = ["emoji", "", "images/s", "ms a training step", "peak memory, MiB"]

@@ -180,6 +180,7 @@ def run(output: Path, key: RunKey, settings: RunSettings) -> dict[str, Any]:
     command = training_command(output, key, settings)
     folder = output / "training" / str(key)
     folder.mkdir(parents=True, exist_ok=True)
+    resumed = (folder / "last_checkpoint").is_file()
     environment = os.environ | {"DETECTRON2_DATASETS": str(datasets_folder(output, key.categories))}
     if settings.device == "cpu":
         environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -206,6 +207,7 @@ def run(output: Path, key: RunKey, settings: RunSettings) -> dict[str, Any]:
         "settings": asdict(settings),
         "command": ["python", *command],
         "torch": torch.__version__,
+        "resumed": resumed,  # then seconds and memory are those since the last start
         "wall_seconds": round(time.monotonic() - started, 1),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_memory_mib": _peak_memory(folder, settings.device, usage.ru_maxrss),
