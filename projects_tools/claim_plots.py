@@ -60,6 +60,8 @@ def draw_ap(runs: Runs, path: Path) -> None:
                 axes.bar(x, statistics.fmean(values), 0.9 * width, color=colour, label=label)
                 axes.plot([x] * len(values), values, "o", ms=3, mfc="white", mec="0.2", mew=0.8)
         axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_ylim(bottom=0)
         axes.set_title(f"{categories} emoji", fontsize=10)
         axes.grid(axis="y", alpha=0.3)
     panels[0][0].set_ylabel("AP on held-out pictures")
@@ -78,10 +80,11 @@ def draw_gradients(runs: Runs, path: Path) -> None:
         for axes, categories in zip(row, sizes, strict=True):
             for variant in VARIANTS:
                 _draw_mean(axes, _of(runs, categories, variant), curve, variant)
+            axes.set_xlim(left=0)
             axes.set_xlabel("step")
             axes.set_title(f"{categories} emoji", fontsize=10)
             axes.grid(alpha=0.3)
-        row[0].set_ylabel(title, fontsize=9)
+        row[0].set_ylabel(title, fontsize=8)
     for axes in panels[0]:
         axes.axhline(1, color="0.6", lw=0.8, ls=":")
         axes.set_ylim(0, 3)

@@ -134,6 +134,8 @@ def _main_sentence(main: Sequence[Comparison]) -> str:
         "not clearly different": "**The claim is not confirmed here**",
     }
     details = "; ".join(f"{c.categories} emoji: {c.verdict}, {_numbers(c)}" for c in main)
+    if len(last.differences) < 2:
+        return f"**One seed decides nothing.** {details}."
     return (
         f"{words[last.verdict]}, by the full method (selection and tree) against the "
         f"classification head at {last.categories} emoji. {details}."

@@ -37,7 +37,7 @@ def test_the_whole_experiment(tmp_path, capsys):
     report = tmp_path / "docs" / "claim.md"
     assert run_claim.main([*arguments, "--report", str(report)]) == 0
     text = report.read_text()
-    assert "classification head" in text and "(1 seed)" in text
+    assert "**One seed decides nothing.** 6 emoji: not clearly different" in text
     assert str(tmp_path) not in text + (tmp_path / "docs/claim/runs.json").read_text()
     for name in ("ap.png", "gradients.png"):
         assert (tmp_path / "docs/claim" / name).stat().st_size > 10_000
