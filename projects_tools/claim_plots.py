@@ -64,6 +64,7 @@ def draw_ap(runs: Runs, path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.set_title(f"{categories} emoji", fontsize=10)
         axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
     panels[0][0].set_ylabel("AP on held-out pictures")
     _legend_below(figure, panels[0])
     figure.savefig(path)
