@@ -89,3 +89,9 @@ def test_it_can_be_turned_off():
     )
     told = run_python(code, CQDINO_DISABLE_EXTENSION="1")
     assert told == "turned off by CQDINO_DISABLE_EXTENSION reference"
+
+
+def test_what_is_there_is_in_use():
+    """A binary that is stale would be replaced by the reference everywhere, tests included."""
+    for binary in (extension.OPERATORS, extension.EVALUATION):
+        assert binary.reason() is None or "it was not built" in binary.reason()

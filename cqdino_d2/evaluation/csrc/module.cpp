@@ -278,10 +278,12 @@ py::object parse_results(const py::buffer& text) {
 
 }  // namespace cqdino_d2::evaluation
 
-// The docstring is looked up in the binary before it is loaded, see extension.py.
+// Looked up in the binary before it is loaded, see extension.py; kept in one piece there.
+[[gnu::used]] const char kBuildTag[] = CQDINO_BUILD_TAG;
+
 PYBIND11_MODULE(_evaluation, module) {
   namespace evaluation = cqdino_d2::evaluation;
-  module.doc() = CQDINO_BUILD_TAG;
+  module.doc() = &kBuildTag[0];
   module.def("match_detections", &evaluation::match_detections);
   module.def("accumulate_outcomes", &evaluation::accumulate_outcomes);
   module.def("parse_results", &evaluation::parse_results);
