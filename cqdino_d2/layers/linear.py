@@ -23,9 +23,8 @@ class Linear(nn.Linear):
         """(..., in) -> (..., out)."""
         if not _is_for_onednn(x, self.weight):
             return F.linear(x, self.weight, self.bias)
-        if torch.is_grad_enabled():
-            return _Product.apply(x, self.weight, self.bias)
-        return _product(x, self.weight, self.bias)
+        product = _Product.apply if torch.is_grad_enabled() else _product
+        return product(x.flatten(0, -2), self.weight, self.bias).unflatten(0, x.shape[:-1])
 
 
 def use_fast_linear(module: nn.Module) -> None:
@@ -37,6 +36,7 @@ def use_fast_linear(module: nn.Module) -> None:
 def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     return (
         x.device.type == "cpu"
+        and x.dim() > 1
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= _LEAST_WORK
         and min(weight.shape) >= _LEAST_WIDTH
@@ -48,7 +48,7 @@ def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The product that torch.compile uses for frozen models; (..., in), (out, in), (out,)."""
+    """The product that torch.compile uses for frozen models; (N, in), (out, in), (out,)."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -65,10 +65,8 @@ class _Product(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
-        rows = grad.reshape(-1, grad.shape[-1])
-        inputs = x.reshape(-1, x.shape[-1])
         return (
             _product(grad, weight.t()) if for_x else None,
-            _product(rows.t(), inputs.t()) if for_weight else None,
-            rows.sum(0) if for_bias else None,
+            _product(grad.t(), x.t()) if for_weight else None,
+            grad.sum(0) if for_bias else None,
         )
