@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import ParameterMemo
+from ..layers import Linear, ParameterMemo
 from ..structures import Vocabulary
 
 
@@ -65,7 +65,7 @@ class CategoryQueries(CategoryEmbeddings):
     ) -> None:
         width = embedding_dim or dim
         super().__init__(vocabulary=vocabulary, dim=width)
-        self.projection = nn.Linear(width, dim)
+        self.projection = Linear(width, dim)
         self.relation = relation
         self._memo = ParameterMemo()
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..layers import MLP
+from ..layers import MLP, Linear
 from ..structures import SelectedCategories, Vocabulary
 
 MASKED_LOGIT = -1e4
@@ -27,7 +27,7 @@ class ContrastiveHead(nn.Module):
         return logits.masked_fill(~categories.valid[:, None], MASKED_LOGIT)
 
 
-class ClassificationHead(nn.Linear):
+class ClassificationHead(Linear):
     """A fixed classifier: one weight vector and one bias for every category of the vocabulary.
 
     DINO's class head (arXiv 2203.03605), for detectors in which every image has all categories as
