@@ -19,7 +19,17 @@ from projects_tools.claim_speed import load_speeds
 from projects_tools.claim_verdict import Comparison, compare, judge
 
 Runs = list[dict[str, Any]]
-FIGURES = ("AP", "AP50", "AP75", "APr", "APc", "APf", "ARC")
+FIGURES = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "AP_lvis": "AP, LVIS",
+    "APr": "APr",
+    "APc": "APc",
+    "APf": "APf",
+    "ARC": "ARC",
+    "ARC_macro": "ARC, by category",
+}
 RATIO, HARD = "gradient/positive_to_negative", "gradient/hard_share"
 HARD_COUNT, NEGATIVES = "gradient/hard_count_share", "gradient/negatives_per_positive"
 
@@ -56,7 +66,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def figure(one: dict[str, Any], name: str) -> float | None:
     """A figure of a run; ARC only where something is selected."""
-    if name == "ARC" and not RunKey(**one["run"]).selects:
+    if name.startswith("ARC") and not RunKey(**one["run"]).selects:
         return None
     return one["figures"].get(name)
 
@@ -82,7 +92,7 @@ def accuracy_table(runs: Runs, categories: int) -> str:
         if these:
             cells = [spread(figure(one, key) for one in these) for key in FIGURES]
             rows.append([VARIANTS[name], *cells, str(len(these))])
-    return table(["", *FIGURES, "seeds"], rows)
+    return table(["", *FIGURES.values(), "seeds"], rows)
 
 
 def seed_table(runs: Runs) -> str:

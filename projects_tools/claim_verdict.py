@@ -113,7 +113,8 @@ def judge(runs: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) -> 
             lines.append(
                 "* " + sentence.format(c.verdict, where).replace("different than", "different from")
             )
-    return [*lines, *_gradient_sentences(runs, [c.categories for c in main])]
+    sizes = [c.categories for c in main]
+    return [*lines, *_recall_sentences(runs, sizes), *_gradient_sentences(runs, sizes)]
 
 
 def _numbers(c: Comparison) -> str:
@@ -158,6 +159,21 @@ def _growth_sentence(runs: Sequence[dict[str, Any]], small: int, large: int) -> 
         f"* The full method's lead over the head {verdict} from {small} to {large} emoji: "
         f"{statistics.fmean(changes):+.1f} AP{interval}, {len(changes)} seed(s)."
     )
+
+
+def _recall_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
+    """How much the full method's selection lets through."""
+    lines = []
+    for n in vocabularies:
+        shares = [by_seed(runs, n, _SELECTING, name).values() for name in ("ARC", "ARC_macro")]
+        if all(shares):
+            images, categories = map(statistics.fmean, shares)
+            lines.append(
+                f"* At {n} emoji the full method's selection lets {images:.0f} % of a picture's "
+                f"categories through, {categories:.0f} % as a mean over the categories; the others "
+                "cannot be detected."
+            )
+    return lines
 
 
 def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
