@@ -14,7 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cqdino_d2.structures import write_atomically
 from projects_tools.claim_plots import draw_all
-from projects_tools.claim_runs import VARIANTS, RunKey, load_runs, num_selected
+from projects_tools.claim_runs import (
+    VARIANTS,
+    RunKey,
+    load_runs,
+    load_with_all,
+    num_selected,
+)
 from projects_tools.claim_speed import load_speeds
 from projects_tools.claim_verdict import Comparison, compare, judge
 
@@ -109,6 +115,28 @@ def seed_table(runs: Runs) -> str:
     return table(["emoji", "", *(f"seed {s}" for s in seeds)], rows)
 
 
+def all_at_test_table(runs: Runs, unselected: Runs) -> str:
+    """The same detectors with their K categories and with all."""
+    rows = []
+    for categories in vocabularies(unselected):
+        for name in variants_of(select(unselected, categories=categories)):
+            these = select(unselected, categories=categories, variant=name)
+            seeds = {one["run"]["seed"] for one in these}
+            usual = [
+                one
+                for one in select(runs, categories=categories, variant=name)
+                if one["run"]["seed"] in seeds
+            ]
+            cells = [
+                spread(one["figures"][key] for one in group)
+                for key in ("AP", "AP_lvis", "APr")
+                for group in (usual, these)
+            ]
+            rows.append([str(categories), VARIANTS[name], *cells, str(len(these))])
+    head = ["AP", "with all", "AP, LVIS", "with all", "APr", "with all", "seeds"]
+    return table(["emoji", "", *head], rows) if rows else "Not evaluated.\n"
+
+
 def gradient_table(runs: Runs) -> str:
     """The balance of the class logits' gradient."""
     columns: list[tuple[str, Callable[[dict[str, Any]], float | None], int]] = [
@@ -201,15 +229,15 @@ def commands_of(runs: Runs) -> str:
         f"    --steps {one['steps']} --train-images {one['train_images']} "
         f"--val-images {one['val_images']} \\\n    --categories {names} --seeds {seeds} "
         f"--variants {' '.join(variants_of(runs))} --budget MINUTES\n"
-        "python projects_tools/run_claim.py --output OUTPUT --no-runs --report docs/claim.md\n"
+        "python projects_tools/run_claim.py --output OUTPUT --no-runs --all-at-test \\\n"
+        "    --report docs/claim.md\n"
     )
     return f"{call}# one of its trainings:\n{' '.join(runs[-1]['command'])}\n"
 
 
-def load_clean_runs(output: Path) -> Runs:
-    """All runs, with OUTPUT for the folder's own path."""
-    text = json.dumps(load_runs(output)).replace(str(output), "OUTPUT")
-    return json.loads(text)
+def without_path(content: Any, output: Path) -> Any:
+    """The same with OUTPUT for the folder's own path."""
+    return json.loads(json.dumps(content).replace(str(output), "OUTPUT"))
 
 
 def write_report(output: Path, path: Path) -> None:
@@ -222,7 +250,8 @@ def write_report(output: Path, path: Path) -> None:
     Raises:
         ValueError: there is no complete run, or the runs do not belong together.
     """
-    runs = load_clean_runs(output)
+    runs = without_path(load_runs(output), output)
+    unselected = without_path(load_with_all(output), output)
     if not runs:
         raise ValueError(f"there is no complete run in {output}/runs")
     if len({json.dumps(one["settings"], sort_keys=True) for one in runs}) > 1:
@@ -231,7 +260,8 @@ def write_report(output: Path, path: Path) -> None:
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     draw_all(runs, folder)
-    content = json.dumps({"runs": runs, "speeds": speeds}, separators=(",", ":"))
+    everything = {"runs": runs, "all_at_test": unselected, "speeds": speeds}
+    content = json.dumps(everything, separators=(",", ":"))
     write_atomically(folder / "runs.json", lambda file: file.write(content.encode()))
     comparisons = comparisons_of(runs)
     text = _TEXT.format(
@@ -242,6 +272,7 @@ def write_report(output: Path, path: Path) -> None:
         ),
         comparisons=comparison_table(comparisons),
         seeds=seed_table(runs),
+        all_at_test=all_at_test_table(runs, unselected),
         gradients=gradient_table(runs),
         costs=cost_table(runs, speeds),
         commands=commands_of(runs),

@@ -218,6 +218,58 @@ def run(output: Path, key: RunKey, settings: RunSettings) -> dict[str, Any]:
     return result
 
 
+def evaluate_with_all(output: Path, key: RunKey) -> None:
+    """Evaluates a finished run of a selecting variant with K = V, on the CPU or its first GPU.
+
+    So nothing is lost to the selection; the detector has been trained with fewer categories,
+    though. Writes ``all_at_test/KEY.json``, if it is not there.
+
+    Raises:
+        subprocess.CalledProcessError: the evaluation failed.
+    """
+    path = output / "all_at_test" / f"{key}.json"
+    if path.is_file():
+        return
+    run_file = json.loads(result_file(output, key).read_text())
+    training, folder = output / "training" / str(key), output / "all_at_test" / str(key)
+    command = [
+        "train_net.py",
+        *("--config-file", f"{CONFIGS}/{key.variant}.py", "--eval-only"),
+        *(["--num-gpus", "0"] if run_file["settings"]["device"] == "cpu" else []),
+        *run_file["settings"]["overrides"],
+        f"model.selection.num_selected={run_file['vocabulary_size']}",
+        override("train.init_checkpoint", training / "model_inference.pth"),
+        override("train.output_dir", folder),
+    ]
+    environment = os.environ | {"DETECTRON2_DATASETS": str(datasets_folder(output, key.categories))}
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "output.log", "wb") as log:
+        subprocess.run(
+            [sys.executable, *command],
+            check=True,
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    content = {"run": asdict(key), "command": ["python", *command]}
+    write_metrics(path, content | {"figures": _figures(folder)})
+
+
+def load_with_all(output: Path) -> list[dict[str, Any]]:
+    """What `evaluate_with_all` wrote."""
+    return [
+        json.loads(path.read_text()) for path in sorted((output / "all_at_test").glob("*.json"))
+    ]
+
+
+def _figures(folder: Path) -> dict[str, float | None]:
+    """COCO's figures with LVIS' APr, APc, APf and AP_lvis, and ARC."""
+    results = json.loads((folder / "results.json").read_text())
+    lvis = {name: results["lvis"][name] for name in ("APr", "APc", "APf")}
+    return results["bbox"] | lvis | {"AP_lvis": results["lvis"]["AP"]} | results["selection"]
+
+
 def _peak_memory(folder: Path, device: str, resident_kib: int) -> float:
     """MiB: on a GPU what PyTorch allocated at most, on a CPU the process's resident peak."""
     if device == "cpu":
@@ -232,8 +284,6 @@ def read_training(folder: Path) -> dict[str, Any]:
         ``figures`` (COCO's, with LVIS' APr, APc, APf and AP_lvis, and ARC), ``curves`` (name ->
         steps and values), ``vocabulary_size``, ``parameters``, ``train_seconds``.
     """
-    results = json.loads((folder / "results.json").read_text())
-    lvis = {name: results["lvis"][name] for name in ("APr", "APc", "APf")}
     rows = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     curves = {}
     for name in CURVES:
@@ -244,10 +294,7 @@ def read_training(folder: Path) -> dict[str, Any]:
     weights = torch.load(folder / "model_inference.pth", weights_only=True)["model"]
     vocabulary = json.loads((folder / "vocabulary.json").read_text())
     return {
-        "figures": results["bbox"]
-        | lvis
-        | {"AP_lvis": results["lvis"]["AP"]}
-        | results["selection"],
+        "figures": _figures(folder),
         "curves": curves,
         "vocabulary_size": len(vocabulary["names"]),
         "parameters": sum(x.numel() for x in weights.values()),

@@ -12,7 +12,12 @@ from scipy.stats import t as student
 
 from projects_tools.claim_runs import VARIANTS
 
-_SELECTING, _HEAD, _RATIO = "tree", "baseline", "gradient/positive_to_negative"
+_SELECTING, _HEAD = "tree", "baseline"
+_CURVES = {
+    "gradient/positive_to_negative": "Positive to negative gradient",
+    "gradient/hard_share": "Hard share of the negative gradient",
+}
+_NO_CURVE: dict[str, list[float]] = {"steps": [], "values": []}
 _QUESTIONS = {
     (_SELECTING, _HEAD, "APr"): "On rare categories the full method is {} than the head{}.",
     ("selection", "no_selection", "AP"): "With selection CQ-DINO is {} than without{}.",
@@ -117,10 +122,14 @@ def judge(runs: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) -> 
     return [*lines, *_recall_sentences(runs, sizes), *_gradient_sentences(runs, sizes)]
 
 
+def _count(values: Sequence[float]) -> str:
+    return f"{len(values)} seed{'s' if len(values) > 1 else ''}"
+
+
 def _numbers(c: Comparison) -> str:
     low, high = c.interval
     text = f"{c.mean:+.1f} {c.figure}"
-    count = f"{len(c.differences)} seed{'s' if len(c.differences) > 1 else ''}"
+    count = _count(c.differences)
     return (
         f"{text} ({count})" if math.isinf(low) else f"{text} ({low:+.1f} to {high:+.1f}, {count})"
     )
@@ -157,7 +166,7 @@ def _growth_sentence(runs: Sequence[dict[str, Any]], small: int, large: int) -> 
     interval = "" if math.isinf(low) else f" ({low:+.1f} to {high:+.1f})"
     return (
         f"* The full method's lead over the head {verdict} from {small} to {large} emoji: "
-        f"{statistics.fmean(changes):+.1f} AP{interval}, {len(changes)} seed(s)."
+        f"{statistics.fmean(changes):+.1f} AP{interval}, {_count(changes)}."
     )
 
 
@@ -177,28 +186,30 @@ def _recall_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int
 
 
 def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
-    """The ratio of positive to negative gradient with the head and with the full method."""
+    """The gradients' shares with the head and with the full method."""
     lines = []
     for n in vocabularies:
-        means = {}
-        for variant in (_HEAD, _SELECTING):
-            curves = [
-                one["curves"][_RATIO]
-                for one in runs
-                if (one["run"]["categories"], one["run"]["variant"]) == (n, variant)
-                and _RATIO in one["curves"]
-            ]
-            values = [
-                value
-                for curve in curves
-                for step, value in zip(curve["steps"], curve["values"], strict=True)
-                if step >= 0.1 * runs[0]["settings"]["steps"]
-            ]
-            means[variant] = statistics.fmean(values) if values else math.nan
-        head, full = means[_HEAD], means[_SELECTING]
-        if not (math.isnan(head) or math.isnan(full)):
-            lines.append(
-                f"* Positive to negative gradient at {n} emoji: {head:.2f} with the head, "
-                f"{full:.2f} with the full method ({full / head:.2f} times)."
+        for curve, title in _CURVES.items():
+            head, full = (
+                _mean_of_curve(runs, n, variant, curve) for variant in (_HEAD, _SELECTING)
             )
+            if head and full:
+                lines.append(
+                    f"* {title} at {n} emoji: {head:.2f} with the head, {full:.2f} with the full "
+                    f"method ({full / head:.2f} times)."
+                )
     return lines
+
+
+def _mean_of_curve(
+    runs: Sequence[dict[str, Any]], categories: int, variant: str, curve: str
+) -> float | None:
+    """Over the runs and their steps from the second tenth on."""
+    values = [
+        value
+        for one in runs
+        if (one["run"]["categories"], one["run"]["variant"]) == (categories, variant)
+        for step, value in zip(*one["curves"].get(curve, _NO_CURVE).values(), strict=True)
+        if step >= 0.1 * one["settings"]["steps"]
+    ]
+    return statistics.fmean(values) if values else None

@@ -38,6 +38,7 @@ from projects_tools.claim_runs import (
     RunKey,
     RunSettings,
     build_data,
+    evaluate_with_all,
     is_done,
     load_runs,
     run,
@@ -72,6 +73,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--zipf", type=float, default=1.0, help="exponent of the frequencies")
     add("--override", nargs="*", default=[], metavar="KEY=VALUE", help="of all configs")
     add("--no-runs", action="store_true", help="only time and report")
+    add(
+        "--all-at-test",
+        action="store_true",
+        help="evaluate the runs with a selection once more, with all categories let through",
+    )
     add("--no-speed", action="store_true", help="do not time the variants")
     add("--pictures", type=int, default=100, help="predicted one by one for the timing")
     return parser.parse_args(arguments)
@@ -138,6 +144,13 @@ def do_runs(
         return [key for key in pool.map(do, missing) if key is not None]
 
 
+def evaluate_finished_runs(output: Path) -> None:
+    """The runs with a selection, without it at test time."""
+    keys = [RunKey(**one["run"]) for one in load_runs(output)]
+    for key in tqdm([key for key in keys if key.selects], "all categories at test", unit="run"):
+        evaluate_with_all(output, key)
+
+
 def time_finished_runs(output: Path, device: str, pictures: int) -> None:
     """Times, for every vocabulary, the first finished run of each variant, in own processes."""
     first: dict[int, dict[str, RunKey]] = {}
@@ -170,6 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
             left = do_runs(output, keys, settings, jobs=given.jobs, minutes=given.budget)
             if left:
                 print(f"{len(left)} runs did not fit into the budget: {', '.join(map(str, left))}")
+        if given.all_at_test:
+            evaluate_finished_runs(output)
         if not given.no_speed:
             time_finished_runs(output, given.device, given.pictures)
         path = (given.report or output / "claim.md").resolve()

@@ -33,7 +33,7 @@ def made_up_run(categories, variant, seed, ap, apr=None, ratio=1.0):
 
 @pytest.mark.slow
 def test_the_whole_experiment(tmp_path, capsys):
-    arguments = ["--output", str(tmp_path / "claim"), *TOY]
+    arguments = ["--output", str(tmp_path / "claim"), "--all-at-test", *TOY]
     report = tmp_path / "docs" / "claim.md"
     assert run_claim.main([*arguments, "--report", str(report)]) == 0
     text = report.read_text()
@@ -46,6 +46,9 @@ def test_the_whole_experiment(tmp_path, capsys):
     for one in content["runs"]:
         assert one["vocabulary_size"] > 6 and one["peak_memory_mib"] > 100
         assert one["curves"]["loss_class"]["values"][0] > 0
+    [unselected] = content["all_at_test"]
+    assert unselected["run"]["variant"] == "tree" and unselected["figures"]["ARC"] == 100
+    assert "Not evaluated" not in text
     assert content["speeds"]["6"]["variants"]["tree"]["images_per_second"] > 0
 
     result = tmp_path / "claim/runs/6-tree-0.json"
