@@ -148,8 +148,19 @@ def _main_sentence(main: Sequence[Comparison]) -> str:
         return f"**One seed decides nothing.** {details}."
     return (
         f"{words[last.verdict]}, by the full method (selection and tree) against the "
-        f"classification head at {last.categories} emoji. {details}."
+        f"classification head at {last.categories} emoji{_tendency(last)}. {details}."
     )
+
+
+def _tendency(c: Comparison) -> str:
+    """Which way all seeds point where that is not enough for a verdict."""
+    if c.verdict != "not clearly different":
+        return ""
+    if all(x < 0 for x in c.differences):
+        return ": every seed points the other way, but they differ too much among themselves"
+    if all(x > 0 for x in c.differences):
+        return ": every seed points its way, but they differ too much among themselves"
+    return ": the seeds point both ways"
 
 
 def _growth_sentence(runs: Sequence[dict[str, Any]], small: int, large: int) -> str:

@@ -158,8 +158,17 @@ def test_the_report_says_that_it_does_not(tmp_path):
     assert "the opposite is seen" in text and "shrinks" in text
 
 
-def test_the_report_says_that_nothing_is_clear(tmp_path):
-    assert "**The claim is not confirmed here**" in judged(tmp_path, {9: (-4.0, 4.1, 3.9)})
+@pytest.mark.parametrize(
+    "leads, tendency",
+    [
+        ((-4.0, 4.1, 3.9), "the seeds point both ways"),
+        ((-4.5, -1.7, -6.2), "every seed points the other way"),
+        ((4.5, 1.7, 6.2), "every seed points its way"),
+    ],
+)
+def test_the_report_says_that_nothing_is_clear(tmp_path, leads, tendency):
+    text = judged(tmp_path, {9: leads})
+    assert "**The claim is not confirmed here**" in text and tendency in text
 
 
 def test_nothing_is_judged_without_both_sides():
