@@ -6,12 +6,12 @@ Example:
         --categories 96 --size 128 128
 
 The plain side is the released code's order of operations (tests/plain_model.py): grid_sample
-attention, the tree once per image, stored attention weights. Both sides have the same random weights
-and run in turns in one process on one image; bfloat16 (autocast over the whole model) follows
-with --bfloat16. Prints medians per stage and their floor: the stage's operations at the rate of this
-machine's own float32 matrix product. Fails if the predictions of the two differ: of the detections at
-least 99% must have a partner of the same category with a score within 0.001 and an IoU over 0.99, and
-the same categories must be selected.
+attention, the tree once per image, stored attention weights. Both sides have the same random
+weights and run in turns in one process on one image; bfloat16 (autocast over the whole model)
+follows with --bfloat16. Prints medians per stage and their floor: the stage's operations at the
+rate of this machine's own float32 matrix product. Fails if the predictions of the two differ: the
+same categories must be selected, and at least 99% of the detections must have a partner of the same
+category with a score within 0.001 and an IoU over 0.99.
 """
 
 from __future__ import annotations

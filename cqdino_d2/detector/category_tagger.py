@@ -66,9 +66,10 @@ class CategoryTagger(ImageModel):
             batched_inputs: Detectron2's dicts as `CQDINO` takes them.
 
         Returns:
-            In training ``loss_category``. Else per image "instances" without boxes:
-            ``pred_classes``, the up to K categories that it selects, best first, and ``scores`` in
-            0..1; and "selected_vocab_ids", the same categories.
+            In training ``loss_category`` (and with a cascade ``loss_category_auxiliary``). Else per
+            image "instances" without boxes: ``pred_classes``, the up to K categories that it
+            selects, best first, and ``scores`` in 0..1; and "selected_vocab_ids", the same
+            categories.
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
@@ -76,7 +77,10 @@ class CategoryTagger(ImageModel):
             last_map = list(self.backbone(images.tensor).values())[-1]
         selected = self.selection(last_map.float(), self.categories(), targets)
         if self.training:
-            return {"loss_category": self.category_loss(selected.logits, targets)}
+            return {
+                f"loss_category{suffix}": self.category_loss(logits, targets)
+                for suffix, logits in selected.trained_logits().items()
+            }
         scores = selected.logits.gather(1, selected.vocab_ids).sigmoid()
         return [
             {

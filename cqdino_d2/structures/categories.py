@@ -17,16 +17,23 @@ class SelectedCategories:
         vocab_ids: (B, K) int64, 0..V-1, ordered by falling score; 0 where not valid.
         valid: (B, K) bool, False where the vocabulary had fewer than K categories.
         logits: (B, V) the image's score for every category of the vocabulary.
+        auxiliary_logits: (B, V) scores of a first layer that has its own, None without.
     """
 
     features: Tensor
     vocab_ids: Tensor
     valid: Tensor
     logits: Tensor
+    auxiliary_logits: Tensor | None = None
 
     def with_features(self, features: Tensor) -> SelectedCategories:
         """The same selection with other features (B, K, C)."""
         return replace(self, features=features)
+
+    def trained_logits(self) -> dict[str, Tensor]:
+        """Every (B, V) that the category loss applies to, by the suffix of the loss's name."""
+        auxiliary = self.auxiliary_logits
+        return {"": self.logits} | ({} if auxiliary is None else {"_auxiliary": auxiliary})
 
     def slot_ids(self, image: int, vocab_ids: Tensor) -> Tensor:
         """Finds categories among those selected.
