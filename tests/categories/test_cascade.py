@@ -59,7 +59,9 @@ def test_only_the_best_after_the_first_layer_go_on():
         rest = torch.ones(9, dtype=torch.bool).index_fill(0, ids, False)
         assert logits[rest].max() <= logits[ids].min()
     others = selected.auxiliary_logits.scatter(1, kept, -torch.inf).argsort(dim=1)
-    assert torch.equal(selected.logits.gather(1, others[:, 5:]).argsort(dim=1)[:, 0] * 0, others[:, 0] * 0)
+    assert torch.equal(
+        selected.logits.gather(1, others[:, 5:]).argsort(dim=1)[:, 0] * 0, others[:, 0] * 0
+    )
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, None])
@@ -92,7 +94,9 @@ def test_who_is_left_out_learns_from_the_auxiliary_logits_alone():
     queries = queries.requires_grad_()
     selected = model(image_map, queries)
     out = selected.auxiliary_logits[0].argmin()
-    selected.logits[0, out].backward(retain_graph=True) if selected.logits[0, out].requires_grad else None
+    selected.logits[0, out].backward(retain_graph=True) if selected.logits[
+        0, out
+    ].requires_grad else None
     assert queries.grad is None or not queries.grad.any()
     selected.auxiliary_logits[0, out].backward()
     assert queries.grad[out].any() and not queries.grad[:out].any()
