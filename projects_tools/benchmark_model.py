@@ -121,8 +121,8 @@ def measure(
     rounds = [[side for side in sides if side != "bfloat16"], ["bfloat16"]]
     turns = [turn for turn in rounds for _ in range(repeats + 1) if turn[0] in sides]
     for turn in tqdm(turns, desc="rounds", disable=None):
+        rates.append(matrix_product_rate())
         for side in turn:
-            rates.append(matrix_product_rate())
             seconds, predictions[side] = timed(side, model, batch)
             times[side].append(seconds)
     for side in sides:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
+from ..layers import in_chunks
+
 
 class WindowedBlock(SwinTransformerBlock):
     """A Swin block that pads to whole windows before the cyclic shift, not after it.
@@ -20,6 +22,12 @@ class WindowedBlock(SwinTransformerBlock):
     Only windows that hold both ends of the map have a mask.
     """
 
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        x = x + self.drop_path1(self._attn(self.norm1(x)))
+        update = in_chunks(lambda rows: self.mlp(self.norm2(rows)), x, self.mlp.fc1.out_features)
+        return x + self.drop_path2(update)
+
     def _attn(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         batch, height, width, _ = x.shape
@@ -29,10 +37,7 @@ class WindowedBlock(SwinTransformerBlock):
             return super()._attn(padded)[:, :height, :width]
         attention = self.attn
         groups, places = _windows((height, width), self.window_size, self.shift_size, x.device)
-        qkv = attention.qkv(x.flatten(1, 2))
-        padding = attention.qkv.bias
-        padding = qkv.new_zeros(qkv.shape[-1]) if padding is None else padding.to(qkv.dtype)
-        qkv = torch.cat([qkv, padding.expand(batch, 1, -1)], dim=1)
+        qkv = attention.qkv(torch.cat([x.flatten(1, 2), x.new_zeros(batch, 1, x.shape[-1])], dim=1))
         bias = attention._get_rel_pos_bias().to(qkv.dtype)
         attended = [_attend(attention, qkv[:, tokens], bias, mask) for tokens, mask in groups]
         attended = torch.cat(attended, dim=1)[:, places]

@@ -2,6 +2,7 @@
 
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
+from .chunks import in_chunks
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
 from .memo import ParameterMemo
@@ -15,6 +16,7 @@ __all__ = [
     "ParameterMemo",
     "box_sine_encoding",
     "cxcywh_to_xyxy",
+    "in_chunks",
     "inverse_sigmoid",
     "map_sine_encoding",
     "merge_heads",
