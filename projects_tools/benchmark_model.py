@@ -9,7 +9,8 @@ The plain side is the released code's order of operations (tests/plain_model.py)
 attention, the tree once per image, stored attention weights. Both sides have the same random
 weights and run in turns in one process on one image; bfloat16 (autocast over the whole model)
 follows with --bfloat16. Prints medians per stage and their floor: the stage's operations at the
-rate of this machine's own float32 matrix product. Fails if the predictions of the two differ: the
+rate of this machine's own float32 matrix product. On a busy machine OMP_NUM_THREADS=1 and --clock
+cpu give steadier figures. Fails if the predictions of the two differ: the
 same categories must be selected, and at least 99% of the detections must have a partner of the same
 category with a score within 0.001 and an IoU over 0.99.
 """
@@ -22,6 +23,7 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,17 +34,19 @@ import torch
 from detectron2.config import LazyCall, instantiate
 from detectron2.structures import pairwise_iou
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from cqdino_d2.engine import load_config
 from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
 from cqdino_d2.structures import random_vocabulary, write_atomically
 from projects_tools.benchmark_categories import matrix_product_rate
-from projects_tools.profile_model import StageClock, count_flops, make_batch
+from projects_tools.profile_model import ATTENTION_FLOPS, StageClock, make_batch, stage_flops
 from tests.plain_model import plain
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/v3det/cqdino_tree_swinb22k.py"
 SCORE_TOLERANCE, IOU_TOLERANCE, SHARE_TOLERANCE = 1e-3, 0.99, 0.99
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Predictions = dict[str, Any]
 
 
@@ -77,13 +81,13 @@ def predict(side: str, model: nn.Module, batch: list[dict[str, Any]]) -> Predict
 
 
 def timed(
-    side: str, model: nn.Module, batch: list[dict[str, Any]]
+    side: str, model: nn.Module, batch: list[dict[str, Any]], read: Callable[[], float]
 ) -> tuple[dict[str, float], Predictions]:
     """Seconds of every stage and of the whole, and the predictions."""
-    clock = StageClock(model, torch.device("cpu"))
-    begun = time.perf_counter()
+    clock = StageClock(model, torch.device("cpu"), read)
+    begun = clock.now()
     found = predict(side, model, batch)
-    total = time.perf_counter() - begun
+    total = clock.now() - begun
     clock.close()
     return {name: sum(times) for name, times in clock.seconds.items()} | {"total": total}, found
 
@@ -112,29 +116,38 @@ def compare(expected: Predictions, found: Predictions) -> dict[str, float]:
 
 
 def measure(
-    model: nn.Module, batch: list[dict[str, Any]], sides: list[str], repeats: int
+    model: nn.Module,
+    batch: list[dict[str, Any]],
+    sides: list[str],
+    repeats: int,
+    read: Callable[[], float],
 ) -> dict[str, Any]:
     """Medians of every side, operations, floors and the comparison with the plain side."""
     times: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     rates, predictions, flops = [], {}, {}
+    predict("ours", model, batch)  # what needs no image is kept from now on
     # bfloat16 comes last: changing the type throws away what needs no image
-    rounds = [[side for side in sides if side != "bfloat16"], ["bfloat16"]]
-    turns = [turn for turn in rounds for _ in range(repeats + 1) if turn[0] in sides]
+    turns = [[side for side in sides if side != "bfloat16"]] * repeats
+    turns += [["bfloat16"]] * (repeats if "bfloat16" in sides else 0)
     for turn in tqdm(turns, desc="rounds", disable=None):
-        rates.append(matrix_product_rate())
+        if turn == ["bfloat16"] and not times["bfloat16"]:
+            predict("bfloat16", model, batch)
+        rates.append(matrix_product_rate(read))
         for side in turn:
-            seconds, predictions[side] = timed(side, model, batch)
+            counter = FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS)
+            first = side not in flops  # counting takes some milliseconds
+            with counter if first else nullcontext():
+                seconds, predictions[side] = timed(side, model, batch, read)
             times[side].append(seconds)
-    for side in sides:
-        if side != "bfloat16":
-            with formulation(side, model):
-                flops[side] = count_flops(model, batch)
+            if first:
+                flops[side] = stage_flops(model, counter)
+            print(f"{side} {seconds['total']:.2f} s", file=sys.stderr, flush=True)
     rate = statistics.median(rates)
     stages = [name for name in times[sides[0]][0]]
     return {
         "operations_per_second": rate,
-        "seconds": {  # the first pass warms up
-            side: {name: statistics.median(t[name] for t in passes[1:]) for name in stages}
+        "seconds": {
+            side: {name: statistics.median(t[name] for t in passes) for name in stages}
             for side, passes in times.items()
         },
         "flops": flops,
@@ -179,14 +192,15 @@ def main(arguments: list[str] | None = None) -> int:
     add("--categories", type=int, default=13204, metavar="V")
     add("--size", nargs=2, type=int, default=(800, 1216), metavar=("HEIGHT", "WIDTH"))
     add("--repeats", type=int, default=3, help="timed passes (default 3)")
+    add("--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads")
     add("--bfloat16", action="store_true", help="ours in bfloat16 as well")
     add("--only-ours", action="store_true", help="without the plain side")
     add("--json", type=Path, metavar="OUT")
     args = parser.parse_args(arguments)
-    model = build_model(args.config_file, args.categories)
+    model = build_model(args.config_file, args.categories).requires_grad_(False)
     batch = make_batch(tuple(args.size), 1, args.categories)
     sides = [*([] if args.only_ours else ["plain"]), "ours", *(["bfloat16"] * args.bfloat16)]
-    result = measure(model, batch, sides, args.repeats)
+    result = measure(model, batch, sides, args.repeats, CLOCKS[args.clock])
     print_results(result)
     if args.json:
         about = {

@@ -20,7 +20,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,21 @@ class PeakMemory:
 
 
 class StageClock:
-    """Time and extra memory of the direct children of a model in its forward pass."""
+    """Time and extra memory of the direct children of a model in its forward pass.
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
+    Args:
+        model: hooks are put on its children.
+        device: where it runs.
+        read: gives the seconds; `time.process_time` where others keep the processor busy.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        read: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._read = read
         self.seconds: dict[str, list[float]] = {}
         self.extra_bytes: dict[str, int] = {}
         self._device, self._memory = device, PeakMemory(device)
@@ -109,18 +121,19 @@ class StageClock:
             self._handles.append(child.register_forward_pre_hook(lambda *_, n=name: self._start(n)))
             self._handles.append(child.register_forward_hook(lambda *_, n=name: self._end(n)))
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Seconds, when all that was begun is done."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return self._read()
 
     def _start(self, name: str) -> None:
         self._memory.reset()
-        self._begun[name] = (self._now(), self._memory.now())
+        self._begun[name] = (self.now(), self._memory.now())
 
     def _end(self, name: str) -> None:
         begun, before = self._begun[name]
-        self.seconds.setdefault(name, []).append(self._now() - begun)
+        self.seconds.setdefault(name, []).append(self.now() - begun)
         extra = self._memory.peak() - before
         self.extra_bytes[name] = max(self.extra_bytes.get(name, 0), extra)
 
@@ -178,6 +191,11 @@ def count_flops(model: nn.Module, batch: list[dict[str, Any]]) -> dict[str, int]
     model.requires_grad_(False)
     for parameter in trained:
         parameter.requires_grad_()
+    return stage_flops(model, counter)
+
+
+def stage_flops(model: nn.Module, counter: FlopCounterMode) -> dict[str, int]:
+    """What was counted, per direct child of the model and in total."""
     root = type(model).__name__
     counts = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items()}
     stages = {name: counts.get(f"{root}.{name}", 0) for name, _ in model.named_children()}
@@ -192,9 +210,9 @@ def profile(
     flops = count_flops(model, batch)
     clock = StageClock(model, device)
     for _ in range(repeats):
-        begun = clock._now()
+        begun = clock.now()
         step(model, batch, clock)
-        clock.seconds.setdefault("total", []).append(clock._now() - begun)
+        clock.seconds.setdefault("total", []).append(clock.now() - begun)
     clock.close()
     parameters = {n: sum(p.numel() for p in m.parameters()) for n, m in model.named_children()}
     parameters["total"] = sum(p.numel() for p in model.parameters())
