@@ -41,7 +41,7 @@ from cqdino_d2.engine import load_config
 from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
 from cqdino_d2.structures import random_vocabulary, write_atomically
 from projects_tools.benchmark_categories import matrix_product_rate
-from projects_tools.profile_model import ATTENTION_FLOPS, StageClock, make_batch, stage_flops
+from projects_tools.profile_model import FLOPS, StageClock, make_batch, stage_flops
 from tests.plain_model import plain
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/v3det/cqdino_tree_swinb22k.py"
@@ -134,7 +134,7 @@ def measure(
             predict("bfloat16", model, batch)
         rates.append(matrix_product_rate(read))
         for side in turn:
-            counter = FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS)
+            counter = FlopCounterMode(display=False, custom_mapping=FLOPS)
             first = side not in flops  # counting takes some milliseconds
             with counter if first else nullcontext():
                 seconds, predictions[side] = timed(side, model, batch, read)

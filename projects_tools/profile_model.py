@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import statistics
 import sys
@@ -52,8 +53,13 @@ def _attention_backward_flops(
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-# fused attention on the CPU, which the counter does not know yet; it is given the shapes
-ATTENTION_FLOPS = {
+def _linear_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(x) * weight[0]
+
+
+# operators of the CPU that the counter does not know yet; it is given the shapes
+FLOPS = {
+    torch.ops.mkldnn._linear_pointwise: _linear_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
@@ -183,7 +189,7 @@ def step(model: nn.Module, batch: list[dict[str, Any]], clock: StageClock | None
 def count_flops(model: nn.Module, batch: list[dict[str, Any]]) -> dict[str, int]:
     """Operations per stage, in training with those of its backward pass."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    counter = FlopCounterMode(display=False, depth=None, custom_mapping=ATTENTION_FLOPS)
+    counter = FlopCounterMode(display=False, depth=None, custom_mapping=FLOPS)
     # at inference the counter trips over parameters that could have a gradient
     model.requires_grad_(model.training)
     with counter:

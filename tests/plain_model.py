@@ -1,7 +1,7 @@
 """The whole detector with the plain formulation of every part: the yardstick for ours.
 
 Deformable attention by grid_sample, the tree once per image, all V category queries and all
-attention weights in memory, windows padded before their projections.
+attention weights in memory, windows padded before their projections, torch's own linear layers.
 """
 
 import math
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 
+from cqdino_d2.layers import Linear
 from cqdino_d2.ops import compiled
 from cqdino_d2.structures import SelectedCategories
 from cqdino_d2.transformer.fusion import BiAttention
@@ -56,6 +57,7 @@ def plain(model, batch=1):
             stack.enter_context(mock.patch.object(owner, name, value))
 
         replace(compiled, "DEVICES", frozenset())
+        replace(Linear, "forward", torch.nn.Linear.forward)
         replace(F, "scaled_dot_product_attention", unfused_attention)
         replace(BiAttention, "forward", plain_fusion)
         replace(categories, "forward", relate)

@@ -11,7 +11,7 @@ from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import CrossAttention, FeedForward, ParameterMemo
+from ..layers import CrossAttention, FeedForward, Linear, ParameterMemo
 from ..structures import ImageTargets, SelectedCategories
 from .cascade import Cascade
 
@@ -104,7 +104,7 @@ class ImageGuidedSelection(nn.Module):
             )
         self.chunk_size, self.recompute = chunk_size, recompute
         self.num_selected, self.force_targets, self.ranking = num_selected, force_targets, ranking
-        self.image_projection = nn.Linear(map_channels, image_dim)
+        self.image_projection = Linear(map_channels, image_dim)
         self.layers = nn.ModuleList(
             ImageGuidedLayer(
                 dim=dim,
@@ -115,8 +115,8 @@ class ImageGuidedSelection(nn.Module):
             )
             for _ in range(num_layers)
         )
-        self.score = nn.Linear(dim, 1)
-        self.output_projection = nn.Linear(dim, output_dim)
+        self.score = Linear(dim, 1)
+        self.output_projection = Linear(dim, output_dim)
         self.cascade = None if cascade is None else Cascade(dim=dim, keep=cascade)
         self._memo = ParameterMemo()
 

@@ -5,6 +5,7 @@ from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy
 from .chunks import in_chunks
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
+from .linear import Linear, batched_linear, use_fast_linear
 from .memo import ParameterMemo
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
 
@@ -12,8 +13,10 @@ __all__ = [
     "MLP",
     "CrossAttention",
     "FeedForward",
+    "Linear",
     "MultiScaleDeformableAttention",
     "ParameterMemo",
+    "batched_linear",
     "box_sine_encoding",
     "cxcywh_to_xyxy",
     "in_chunks",
@@ -23,5 +26,6 @@ __all__ = [
     "paired_generalized_iou",
     "sine_encoding",
     "split_heads",
+    "use_fast_linear",
     "xyxy_to_cxcywh",
 ]

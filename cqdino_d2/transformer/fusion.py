@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import merge_heads, split_heads
+from ..layers import Linear, batched_linear, merge_heads, split_heads
 
 
 class BiAttention(nn.Module):
@@ -37,12 +37,12 @@ class BiAttention(nn.Module):
         self.num_heads, self.dropout = num_heads, dropout
         self.image_norm = nn.LayerNorm(dim)
         self.category_norm = nn.LayerNorm(dim)
-        self.image_query = nn.Linear(dim, attention_dim)
-        self.category_query = nn.Linear(dim, attention_dim)
-        self.image_value = nn.Linear(dim, attention_dim)
-        self.category_value = nn.Linear(dim, attention_dim)
-        self.image_output = nn.Linear(attention_dim, dim)
-        self.category_output = nn.Linear(attention_dim, dim)
+        self.image_query = Linear(dim, attention_dim)
+        self.category_query = Linear(dim, attention_dim)
+        self.image_value = Linear(dim, attention_dim)
+        self.category_value = Linear(dim, attention_dim)
+        self.image_output = Linear(attention_dim, dim)
+        self.category_output = Linear(attention_dim, dim)
         self.image_scale = nn.Parameter(torch.full((dim,), initial_scale))
         self.category_scale = nn.Parameter(torch.full((dim,), initial_scale))
         for module in self.modules():
@@ -82,8 +82,8 @@ class BiAttention(nn.Module):
         query = self.image_query
         weight = query.weight.unflatten(0, (self.num_heads, -1))  # (heads, C_h, C)
         bias = query.bias.unflatten(0, (self.num_heads, -1, 1))
-        folded, offset = keys @ weight, (keys @ bias).flatten(1)  # (B, heads, K, C), (B, heads * K)
-        similarity = image @ folded.flatten(1, 2).transpose(1, 2) + offset[:, None]
+        folded, offset = keys @ weight, keys @ bias  # (B, heads, K, C), (B, heads, K, 1)
+        similarity = batched_linear(image, folded.flatten(1, 2), offset.flatten(1))
         return similarity.unflatten(-1, (self.num_heads, -1))
 
     def _update_image(self, weights: Tensor, categories: Tensor) -> Tensor:
@@ -91,11 +91,12 @@ class BiAttention(nn.Module):
         values = split_heads(self.category_value(categories), self.num_heads)
         output = self.image_output
         folded = values @ output.weight.T.unflatten(0, (self.num_heads, -1))  # (B, heads, K, C)
-        return weights.flatten(2) @ folded.flatten(1, 2) + output.bias
+        folded = folded.flatten(1, 2).transpose(1, 2)
+        return batched_linear(weights.flatten(2), folded, output.bias.expand(len(folded), -1))
 
     def _update_categories(self, weights: Tensor, image: Tensor) -> Tensor:
         """(B, T, heads, K) weights, (B, T, C) -> (B, K, C)."""
-        seen = weights.flatten(2).transpose(1, 2) @ image
+        seen = batched_linear(weights.flatten(2).transpose(1, 2), image.transpose(1, 2))
         seen = seen.unflatten(1, (self.num_heads, -1))  # (B, heads, K, C)
         value = self.image_value
         total = weights.sum(dim=1)[..., None]  # 1, apart from dropout
