@@ -26,7 +26,7 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear`, as `Linear` does it."""
-    if not _is_for_onednn(x, weight):
+    if not is_for_onednn(x, weight):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled():
         return _Product.apply(x, weight, bias)
@@ -35,7 +35,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """A linear layer per image: (B, N, in), (B, out, in), (B, out) -> (B, N, out)."""
-    if len(x) and _is_for_onednn(x[0], weight[0]):
+    if len(x) and is_for_onednn(x[0], weight[0]):
         biases = [None] * len(x) if bias is None else bias
         products = [linear(*image) for image in zip(x, weight, biases, strict=True)]
         return products[0][None] if len(x) == 1 else torch.stack(products)
@@ -49,7 +49,8 @@ def use_fast_linear(module: nn.Module) -> None:
         module.__class__ = Linear
 
 
-def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN does the product (..., in), (out, in) faster."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
