@@ -28,9 +28,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear`, as `Linear` does it."""
     if not is_for_onednn(x, weight):
         return F.linear(x, weight, bias)
-    if torch.is_grad_enabled():
-        return _Product.apply(x, weight, bias)
-    return _product(x, weight, bias)
+    product = _Product.apply if torch.is_grad_enabled() else _product
+    return product(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
 
 
 def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -53,6 +52,7 @@ def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN does the product (..., in), (out, in) faster."""
     return (
         x.device.type == "cpu"
+        and x.dim() > 1
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= _LEAST_WORK
         and min(weight.shape) >= _LEAST_WIDTH
@@ -64,7 +64,7 @@ def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The product that torch.compile uses for frozen models; (..., in), (out, in), (out,)."""
+    """The product that torch.compile uses for frozen models; (N, in), (out, in), (out,)."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -81,10 +81,8 @@ class _Product(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         for_x, for_weight, for_bias = ctx.needs_input_grad
-        rows = grad.reshape(-1, grad.shape[-1])
-        inputs = x.reshape(-1, x.shape[-1])
         return (
             _product(grad, weight.t()) if for_x else None,
-            _product(rows.t(), inputs.t()) if for_weight else None,
-            rows.sum(0) if for_bias else None,
+            _product(grad.t(), x.t()) if for_weight else None,
+            grad.sum(0) if for_bias else None,
         )

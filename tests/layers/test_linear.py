@@ -41,7 +41,7 @@ def test_values_and_gradients_are_torchs(shape, bias, counted):
     tensors = [x, layer.weight.detach(), *([layer.bias.detach()] if bias else [])]
 
     def ours(x, weight, bias=None):
-        return module._Product.apply(x, weight, bias)
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, x)
 
     for found, wanted in zip(
         gradients(ours, *tensors),
@@ -74,6 +74,14 @@ def test_torchs_own_is_taken_elsewhere(rows, kind, counted, monkeypatch):
         found = layer(x)
     assert not counted
     assert found.dtype == (torch.bfloat16 if kind == "autocast" else x.dtype)
+
+
+def test_the_result_may_be_changed_in_place():
+    torch.manual_seed(0)
+    layer, x = Linear(64, 80), torch.randn(2, 300, 64)
+    found = gradients(lambda x: layer(x).relu_(), x)
+    wanted = gradients(lambda x: F.linear(x, layer.weight, layer.bias).relu(), x)
+    torch.testing.assert_close(found, wanted)
 
 
 def test_checkpointing_and_compilation_go_through():
