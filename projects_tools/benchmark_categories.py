@@ -33,7 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
 from cqdino_d2.layers import Linear
 from cqdino_d2.structures import random_vocabulary, write_atomically
-from projects_tools.profile_model import FLOPS, PeakMemory
+from projects_tools.profile_model import FLOPS
+from projects_tools.stage_clock import PeakMemory
 from tests.categories.plain_formulation import select
 
 DIM, IMAGE_DIM, HIDDEN = 768, 512, 3072

@@ -175,6 +175,11 @@ class ImageGuidedSelection(nn.Module):
         selected = self._pad(features, kept_ids.gather(1, slots), logits)
         return replace(selected, auxiliary_logits=auxiliary)
 
+    def train(self, mode: bool = True) -> ImageGuidedSelection:
+        """Training forgets what was kept."""
+        self._memo.clear()
+        return super().train(mode)
+
     def _look_at(self, image_map: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of each layer from the image tokens, their mean in front."""
         image = image_map.flatten(2).transpose(1, 2)
