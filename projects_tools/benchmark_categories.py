@@ -23,11 +23,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
@@ -39,6 +40,7 @@ from tests.categories.plain_formulation import select
 
 DIM, IMAGE_DIM, HIDDEN = 768, 512, 3072
 MAP = (1024, 25, 42)  # last backbone map of an 800x1333 image
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SIDES = ("plain", "ours", "cascade")
 
 
@@ -69,7 +71,8 @@ class CategoryPart:
     def forward(self, side: str, image_map: Tensor) -> tuple[Tensor, Tensor]:
         """(B, V) logits and (B, K, 256) features."""
         if side == "plain":
-            logits, _, features = select(self.categories, self.selection, image_map)
+            with mock.patch.object(Linear, "forward", nn.Linear.forward):
+                logits, _, features = select(self.categories, self.selection, image_map)
             return logits, features
         selection = self.cascade if side == "cascade" else self.selection
         selected = selection(image_map, self.categories())
@@ -149,13 +152,13 @@ def memory_in_a_process(args: argparse.Namespace, side: str, training: bool) -> 
 def measure(args: argparse.Namespace, training: bool) -> dict[str, Any]:
     """Times and memory of both sides in turns."""
     part = CategoryPart(args.vocabulary, args.recompute, args.cascade)
-    sides = SIDES if args.cascade else SIDES[:2]
+    sides, read = SIDES if args.cascade else SIDES[:2], CLOCKS[args.clock]
     times: dict[str, list[float]] = {side: [] for side in sides}
     rates = []
     for repeat in range(args.repeats + 1):
-        rates.append(matrix_product_rate())
+        rates.append(matrix_product_rate(read))
         for side in sides:
-            [seconds] = seconds_of(lambda s=side: part.run(s, training), 1)
+            [seconds] = seconds_of(lambda s=side: part.run(s, training), 1, read)
             if repeat:  # the first one warms up
                 times[side].append(seconds)
     medians = {side: statistics.median(times[side]) for side in sides}
@@ -166,7 +169,9 @@ def measure(args: argparse.Namespace, training: bool) -> dict[str, Any]:
             side: statistics.median(map(operator.truediv, times["plain"], times[side]))
             for side in sides[1:]
         },
-        "extra_mib": {side: memory_in_a_process(args, side, training) for side in sides},
+        "extra_mib": {
+            side: memory_in_a_process(args, side, training) for side in sides if not args.no_memory
+        },
     }
     if not training:
         result["flops"] = {side: operations(part, side) for side in sides[1:]}
@@ -181,7 +186,9 @@ def print_result(result: dict[str, Any], categories: int) -> None:
     for side, seconds in result["seconds"].items():
         flops = result.get("flops", {}).get(side)
         count = f"{flops / 1e9:8.1f} GFLOP" if flops else ""
-        print(f"  {side:8s}{seconds:8.2f} s {result['extra_mib'][side]:8.0f} MiB extra{count}")
+        extra = result["extra_mib"].get(side)
+        memory = "" if extra is None else f"{extra:8.0f} MiB extra"
+        print(f"  {side:8s}{seconds:8.2f} s {memory}{count}")
     for side, ratio in result["ratio"].items():
         print(f"  {side} is {ratio:.2f} times as fast as plain")
     share = result.get("share_of_matrix_product")
@@ -199,6 +206,8 @@ def main() -> None:
     add("--repeats", type=int, default=5)
     add("--recompute", action="store_true", help="ours trains with model.selection.recompute=true")
     add("--modes", default="inference,training")
+    add("--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads")
+    add("--no-memory", action="store_true", help="times alone")
     add("--cascade", type=int, metavar="M", help="also model.selection.cascade=M")
     add("--json", type=Path, metavar="OUT")
     add("--memory-of", choices=SIDES, help=argparse.SUPPRESS)
