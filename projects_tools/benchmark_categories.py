@@ -35,12 +35,11 @@ from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggr
 from cqdino_d2.layers import Linear
 from cqdino_d2.structures import random_vocabulary, write_atomically
 from projects_tools.profile_model import FLOPS
-from projects_tools.stage_clock import PeakMemory
+from projects_tools.stage_clock import CLOCKS, PeakMemory
 from tests.categories.plain_formulation import select
 
 DIM, IMAGE_DIM, HIDDEN = 768, 512, 3072
 MAP = (1024, 25, 42)  # last backbone map of an 800x1333 image
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SIDES = ("plain", "ours", "cascade")
 
 

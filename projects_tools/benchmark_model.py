@@ -39,9 +39,9 @@ from tqdm import tqdm
 from cqdino_d2.engine import load_config
 from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
 from cqdino_d2.structures import random_vocabulary, write_atomically
-from projects_tools.benchmark_categories import CLOCKS, matrix_product_rate
+from projects_tools.benchmark_categories import matrix_product_rate
 from projects_tools.profile_model import FLOPS, make_batch, stage_flops
-from projects_tools.stage_clock import StageClock
+from projects_tools.stage_clock import CLOCKS, StageClock
 from tests.plain_model import plain
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs/v3det/cqdino_tree_swinb22k.py"

@@ -19,6 +19,7 @@ import math
 import platform
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from tqdm import tqdm
 from cqdino_d2.engine import load_config
 from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
 from cqdino_d2.structures import random_vocabulary, write_atomically
-from projects_tools.stage_clock import StageClock
+from projects_tools.stage_clock import CLOCKS, StageClock
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -118,12 +119,16 @@ def kept_bytes(module: nn.Module) -> int:
 
 
 def profile(
-    model: nn.Module, batch: list[dict[str, Any]], device: torch.device, repeats: int
+    model: nn.Module,
+    batch: list[dict[str, Any]],
+    device: torch.device,
+    repeats: int,
+    read: Callable[[], float],
 ) -> list[dict[str, Any]]:
     """One row per stage."""
     step(model, batch)  # warms up; what needs no image is kept from now on
     flops = count_flops(model, batch)
-    clock = StageClock(model, device)
+    clock = StageClock(model, device, read)
     for _ in range(repeats):
         begun = clock.now()
         step(model, batch, clock)
@@ -221,6 +226,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--modes", default="inference,training", help="which (default inference,training)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--repeats", type=int, default=3, help="timed passes (default 3)")
+    add("--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads")
     add("--output", type=Path, default=Path("output/profile"), help="folder for json and png")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="override the config")
     return parser.parse_intermixed_args(arguments)
@@ -241,7 +247,8 @@ def main(arguments: list[str] | None = None) -> None:
         model = instantiate(cfg.model).to(device)
         batch = make_batch(tuple(args.size), args.batch, categories)
         for mode in args.modes.split(","):
-            rows = profile(model.train(mode == "training"), batch, device, args.repeats)
+            read = CLOCKS[args.clock]
+            rows = profile(model.train(mode == "training"), batch, device, args.repeats, read)
             print_table(f"{categories:,} categories, {mode}, {args.batch} x {args.size}", rows)
             results.append({"vocabulary": categories, "mode": mode, "stages": rows})
     for mode in args.modes.split(","):

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 PAGE = 4096
 SAMPLE_SECONDS = 0.002
 
