@@ -43,7 +43,8 @@ class ParameterMemo:
             return compute()
         key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
         kind = parameters[0].device.type
-        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        known = torch.amp.is_autocast_available(kind)  # not of the meta device
+        autocast = known and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
         key += (autocast, source)
         if self._key is None or not _same(key, self._key):
             self._value = compute()
