@@ -7,7 +7,7 @@ Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1
 """
 
 from .atomic_file import CheckpointWriteError, write_atomically
-from .categories import SelectedCategories
+from .categories import CategoryOffer, SelectedCategories
 from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
 from .hierarchy import CategoryHierarchy, RaggedIndex, gather_rows
 from .tensor_file import Discarded, read_tensor_file
@@ -16,6 +16,7 @@ from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 __all__ = [
     "CategoryHierarchy",
+    "CategoryOffer",
     "CheckpointWriteError",
     "DecoderOutput",
     "DenoisingGroup",
