@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
 _LONGEST_NAME = 32
+_COVERED = 0.1  # share of a label that may hide others
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def draw_boxes(
 ) -> np.ndarray:
     """Draws boxes with labels that keep out of each other's way.
 
+    Where there is no room left for a label it is omitted; its box is drawn all the same.
+
     Args:
         image_rgb: (H, W, 3) uint8.
         objects: the most important first; their labels get the best places.
@@ -111,20 +114,22 @@ def _draw_labels(
             continue
         width = canvas.textlength(item.label, font=font) + 2 * pad
         height = ascent + descent + pad
-        x, y = _place(box, (width, height), size, taken)
+        place = _place(box, (width, height), size, taken)
+        if place is None:
+            continue
+        x, y = place
         rectangle = (x, y, x + width, y + height)
         taken = np.concatenate([taken, [rectangle]])
         canvas.rectangle(rectangle, fill=item.colour, outline=(20, 20, 20))
-        place = (x + pad, y + pad / 2)
-        canvas.text(place, item.label, font=font, fill=text_colour(item.colour))
+        canvas.text((x + pad, y + pad / 2), item.label, font=font, fill=text_colour(item.colour))
 
 
 def _place(
     box: Rectangle, label: tuple[float, float], size: tuple[int, int], taken: np.ndarray
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Top left corner of a label: the first place beside its box that covers no other label.
 
-    Where every place covers something, that which covers least.
+    Where every place covers something, that which covers least, if that is a corner at most.
     """
     x0, y0, x1, y1 = box
     width, height = label
@@ -140,8 +145,9 @@ def _place(
     low = np.maximum(corners[:, None, :2], taken[None, :, :2])
     high = np.minimum(corners[:, None, 2:], taken[None, :, 2:])
     covered = np.clip(high - low, 0, None).prod(-1).sum(-1)
-    # what a label leaves of its box is worth less than its neighbours' words
     best = np.lexsort((np.arange(len(inside)), moved > 0, covered))[0]
+    if covered[best] > _COVERED * width * height:
+        return None
     return float(inside[best, 0]), float(inside[best, 1])
 
 

@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -109,6 +110,7 @@ def make_app(given: argparse.Namespace) -> Callable[..., Awaitable[None]]:
         build_page(Models(predictors, max_pixels=int(given.max_pixels))),
         path="/",
         footer_links=[],
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
         show_error=False,
         max_file_size=given.max_upload,
         ssr_mode=False,
@@ -135,6 +137,7 @@ def serve(given: argparse.Namespace) -> None:
         import uvicorn
 
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        listener.listen()
         host = f"[{given.host}]" if ":" in given.host else given.host
         print(f"http://{host}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
         asyncio.run(server.serve(sockets=[listener]))
@@ -144,6 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Serves; the exit code is 2 if it cannot."""
     given = parse_arguments(arguments)
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well
     try:
         with tempfile.TemporaryDirectory(prefix="cqdino_web_") as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder

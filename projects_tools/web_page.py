@@ -29,17 +29,21 @@ _LOGGER = logging.getLogger(__name__)
 _MOST_SELECTED = 300
 _STATE_SECONDS = 3600
 STYLE = """
-.found table { width: 100%; border-collapse: collapse; font-size: 0.92em; }
+.found table { width: 100%; border-collapse: collapse; font-size: 0.92em; margin: 0; }
+.found table, .found tr, .found th, .found td { border: none !important; }
 .found th { text-align: left; font-weight: 600; padding: 3px 8px; opacity: 0.75; }
-.found td { padding: 3px 8px; border-top: 1px solid rgba(128, 128, 128, 0.25); }
+.found td { padding: 3px 8px; border-top: 1px solid rgba(128, 128, 128, 0.25) !important; }
 .found td.number { text-align: right; white-space: nowrap; width: 3.5em; }
 .found td.bar { width: 30%; min-width: 70px; }
 .found .path { opacity: 0.7; }
+.found .above { display: block; font-size: 0.85em; opacity: 0.7; line-height: 1.2; }
 .found .chip { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 2px;
   margin-right: 0.5em; vertical-align: baseline; }
 .found .track { background: rgba(128, 128, 128, 0.22); border-radius: 3px; height: 0.7em; }
 .found .fill { border-radius: 3px; height: 0.7em; }
-.found .scroll { max-height: 22em; overflow-y: auto; }
+.found .scroll { max-height: 18em; overflow-y: auto; }
+#selected .scroll { max-height: 62em; }
+#drawn img { max-height: 640px; object-fit: contain; }
 .found p { margin: 0.4em 0; }
 """
 
@@ -61,16 +65,6 @@ class Look:
     result: Mapping[str, Any]
     seconds: float
     offered: int
-
-
-class UploadedPicture(gr.Image):
-    """Gradio's image, but an upload is handed over as a path, unopened."""
-
-    is_template = True  # for gradio the browser's part is that of its parent
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the upload."""
-        return None if payload is None else payload.path
 
 
 class Models:
@@ -187,91 +181,112 @@ def _selection_table(view: ResultView, look: Look) -> str:
         fill = f"width:{100 * score:.1f}%;background:rgb({red},{green},{blue})"
         rows.append(
             f"<tr><td>{html.escape(view.vocabulary.names[vocab_id])} "
-            f'<span class="path">{_above(view, vocab_id)}</span></td>'
+            f'<span class="above">{_above(view, vocab_id)}</span></td>'
             f'<td class="bar"><div class="track"><div class="fill" style="{fill}"></div></div></td>'
             f'<td class="number">{100 * score:.1f} %</td></tr>'
         )
-    head = '<tr><th>selected category</th><th colspan="2">probably in the picture</th></tr>'
+    head = '<tr><th>selected category</th><th colspan="2">score</th></tr>'
     return f'<div class="scroll"><table>{head}{"".join(rows)}</table></div>'
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a user can change."""
+
+    picture: gr.Image
+    model: gr.Dropdown
+    threshold: gr.Slider
+    level: gr.Slider
+    count: gr.Slider
+    words: gr.Textbox
+    branches: gr.Checkbox
+    button: gr.Button
+
+
+def _make_controls(models: Models) -> Controls:
+    """The controls from top to bottom."""
+    names = list(models.predictors)
+    most, own, depth = models.ranges(names[0])
+    several, threshold = len(names) > 1, {"label": "Lowest score", "elem_id": "threshold"}
+    count = {"label": "Categories to select (K)", "elem_id": "count"}
+    return Controls(
+        picture=_make_upload(),
+        model=gr.Dropdown(names, value=names[0], label="Model", elem_id="model", visible=several),
+        threshold=gr.Slider(0, 1, value=0.3, step=0.01, **threshold),
+        level=gr.Slider(
+            1,
+            max(depth, 2),
+            value=depth,
+            step=1,
+            label="Depth of names in the tree",
+            info="1 names things by the tree's roots",
+            visible=depth > 1,
+            elem_id="depth",
+        ),
+        count=gr.Slider(1, most, value=own, step=1, **count),
+        words=gr.Textbox(
+            label="Find only",
+            placeholder="everything, or names: one per line",
+            lines=2,
+            max_lines=8,
+            elem_id="words",
+        ),
+        branches=gr.Checkbox(True, label="and all that is below these in the tree"),
+        button=gr.Button("Look", variant="primary", elem_id="look"),
+    )
+
+
+def _make_upload() -> gr.Image:
+    sources = ["upload", "clipboard"]
+    picture = gr.Image(label="Picture", sources=sources, height=260, elem_id="upload")
+    uploads = Path(picture.GRADIO_CACHE).resolve()
+
+    async def uploaded(path: str | None) -> str | None:
+        """Gradio would copy files of the machine or fetch addresses that a client names."""
+        if path is None or Path(path).resolve().is_relative_to(uploads):
+            return path
+        raise gr.Error("Only uploaded pictures are looked at.", print_exception=False)
+
+    picture.async_move_resource_to_block_cache = uploaded
+    picture.preprocess = _path_of  # an upload is opened by `Models` alone
+    return picture
 
 
 def build_page(models: Models) -> gr.Blocks:
     """The page; nothing leaves the server and the browser."""
-    first = next(iter(models.predictors))
-    most, own, depth = models.ranges(first)
-    with gr.Blocks(title="CQ-DINO", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    settings = {"title": "CQ-DINO", "analytics_enabled": False, "fill_width": True}
+    with gr.Blocks(delete_cache=(600, 3600), **settings) as page:
         gr.Markdown("## CQ-DINO: what is in the picture?")
         look = gr.State(None, time_to_live=_STATE_SECONDS)
         with gr.Row():
-            with gr.Column(scale=2, min_width=300):
-                picture = UploadedPicture(
-                    label="Picture", sources=["upload", "clipboard"], height=260, elem_id="upload"
-                )
-                model = gr.Dropdown(
-                    list(models.predictors),
-                    value=first,
-                    label="Model",
-                    elem_id="model",
-                    visible=len(models.predictors) > 1,
-                )
-                threshold = gr.Slider(
-                    0, 1, value=0.3, step=0.01, label="Lowest score", elem_id="threshold"
-                )
-                level = gr.Slider(
-                    1,
-                    max(depth, 2),
-                    value=depth,
-                    step=1,
-                    label="Depth of names in the tree",
-                    info="1 names things by the tree's roots",
-                    visible=depth > 1,
-                    elem_id="depth",
-                )
-                count = gr.Slider(
-                    1, most, value=own, step=1, label="Categories to select (K)", elem_id="count"
-                )
-                words = gr.Textbox(
-                    label="Find only",
-                    placeholder="everything, or names: one per line",
-                    lines=2,
-                    max_lines=8,
-                    elem_id="words",
-                )
-                branches = gr.Checkbox(True, label="and all that is below these in the tree")
-                button = gr.Button("Look", variant="primary", elem_id="look")
-            with gr.Column(scale=3, min_width=400):
-                drawn = gr.Image(
-                    label="Found",
-                    format="png",
-                    interactive=False,
-                    elem_id="drawn",
-                    buttons=["download", "fullscreen"],
-                )
+            with gr.Column(scale=4, min_width=280):
+                given = _make_controls(models)
+            with gr.Column(scale=8, min_width=400):
+                buttons = ["download", "fullscreen"]
+                options = {"format": "png", "interactive": False, "buttons": buttons}
+                drawn = gr.Image(label="Found", elem_id="drawn", **options)
                 summary = gr.HTML(elem_id="summary", elem_classes="found")
                 boxes = gr.HTML(elem_id="boxes", elem_classes="found")
+            with gr.Column(scale=5, min_width=320):
                 selected = gr.HTML(elem_id="selected", elem_classes="found")
-        wanted, shown = [picture, model, count, words, branches], [look, threshold, level]
+        wanted = [given.picture, given.model, given.count, given.words, given.branches]
+        shown = [look, given.threshold, given.level]
         outputs = [drawn, summary, boxes, selected]
         options = {"api_visibility": "private", "show_progress_on": drawn}
-        model.change(_ranges_of(models), model, [level, count], api_visibility="private")
-        gr.on(
-            [picture.change, model.change, count.release, words.submit, branches.change]
-            + [button.click],
-            models.look,
-            wanted,
-            look,
-            concurrency_id="model",
-            **options,
-        ).then(models.show, shown, outputs, **options)
-        gr.on(
-            [threshold.change, level.change],
-            models.show,
-            shown,
-            outputs,
-            trigger_mode="always_last",
-            **options,
+        ranges = [given.level, given.count]
+        given.model.change(_ranges_of(models), given.model, ranges, api_visibility="private")
+        changes = [given.picture.change, given.model.change, given.count.release]
+        changes += [given.words.submit, given.branches.change, given.button.click]
+        gr.on(changes, models.look, wanted, look, concurrency_id="model", **options).success(
+            models.show, shown, outputs, **options
         )
+        changes = [given.threshold.change, given.level.change]
+        gr.on(changes, models.show, shown, outputs, trigger_mode="always_last", **options)
     return page.queue(max_size=32, default_concurrency_limit=1, api_open=False)
+
+
+def _path_of(upload: Any) -> str | None:
+    return None if upload is None else upload.path
 
 
 def _ranges_of(models: Models) -> Any:

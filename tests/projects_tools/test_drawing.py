@@ -53,7 +53,7 @@ def test_boxes_outside_of_the_picture_do_not_harm():
 def test_labels_keep_out_of_each_others_way(seed):
     generator = np.random.default_rng(seed)
     taken = np.empty((0, 4))
-    for _ in range(8):
+    for _ in range(8):  # for which there is room
         x, y = generator.uniform(0, [560, 400])
         label = (generator.uniform(30, 90), 18.0)
         corner = _place((x, y, x + 80, y + 80), label, (640, 480), taken)
@@ -77,3 +77,9 @@ def test_the_panel_shows_a_bar_per_category():
     many = draw_category_panel(200, rows * 50, title="selected")
     assert (many[-8:] == 250).all()
     assert draw_category_panel(20, rows, title="selected").shape == (20, 380, 3)
+
+
+def test_a_label_without_room_is_left_out():
+    taken = np.asarray([[0.0, 0.0, 640.0, 480.0]])
+    assert _place((300, 200, 380, 280), (60, 18), (640, 480), taken) is None
+    assert _place((300, 200, 380, 280), (60, 18), (640, 480), np.empty((0, 4))) == (300, 182)
