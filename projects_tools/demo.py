@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from cqdino_d2.engine import CategoryPredictor, get_predictor_cfg
 from cqdino_d2.structures import write_atomically
+from projects_tools.drawing import draw_sheet
 from projects_tools.media import (
     Source,
     VideoFile,
@@ -41,6 +42,7 @@ from projects_tools.media import (
 from projects_tools.result_view import ResultView, ViewSettings
 
 _NAMED_BOXES = 6
+_ON_SHEET = 12
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -71,6 +73,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--branch", nargs="+", default=[], metavar="NAME", help="the same, with all below them")
     add("--num-selected", type=int, metavar="K", help="categories that a picture selects")
     add("--show-categories", action="store_true", help="the selected categories beside the picture")
+    add("--sheet", type=Path, metavar="FILE", help=f"the first {_ON_SHEET} pictures on one")
     add("--json", type=Path, metavar="FILE", help="what is shown, as COCO results")
     add(
         "--annotations",
@@ -157,7 +160,7 @@ class Demo:
         self.ids = ImageIds(given.annotations)
         self.rows: list[dict[str, Any]] = []
         self.problems: list[str] = []
-        self.num_pictures = 0
+        self.on_sheet: list[np.ndarray] = []
 
     def run(self, sources: Sequence[Source]) -> None:
         """Does all pictures in batches, then the videos."""
@@ -200,7 +203,8 @@ class Demo:
         except OSError as error:
             self._note(path, error)
             return
-        self.num_pictures += 1
+        if len(self.on_sheet) < _ON_SHEET:
+            self.on_sheet.append(drawn)
         names = [f"{self.view.vocabulary.names[f.shown_id]} {100 * f.score:.0f}" for f in found]
         more = f" and {len(names) - _NAMED_BOXES} more" if len(names) > _NAMED_BOXES else ""
         tqdm.write(f"{path}: {', '.join(names[:_NAMED_BOXES]) or 'nothing'}{more}")
@@ -280,6 +284,8 @@ def main(arguments: list[str] | None = None) -> int:
         predictor = restricted(predictor, given.only, given.branch, given.num_selected)
         demo = Demo(predictor, given)
         demo.run(sources)
+        if given.sheet and demo.on_sheet:
+            write_picture(given.sheet, draw_sheet(demo.on_sheet))
         if given.json:
             text = json.dumps(demo.rows)
             write_atomically(given.json, lambda file: file.write(text.encode()))

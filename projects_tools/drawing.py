@@ -190,3 +190,16 @@ def draw_category_panel(
         rest = f"and {len(rows) - len(shown)} more"
         canvas.text((32, top + len(shown) * step), rest, font=font, fill=(110, 110, 110))
     return np.asarray(panel)
+
+
+def draw_sheet(pictures: Sequence[np.ndarray], *, gap: int = 6) -> np.ndarray:
+    """Several pictures (H, W, 3) uint8 in rows on white, in cells of the largest one's size."""
+    columns = min(len(pictures), 3 if len(pictures) > 4 else 2)
+    height = max(picture.shape[0] for picture in pictures) + gap
+    width = max(picture.shape[1] for picture in pictures) + gap
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows * height - gap, columns * width - gap, 3), 255, np.uint8)
+    for place, picture in enumerate(pictures):
+        y, x = place // columns * height, place % columns * width
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet

@@ -34,6 +34,7 @@ def run(weights, *arguments):
 def test_a_folder_with_a_file_that_cannot_be_read(weights, pictures, tmp_path, capsys):
     (pictures / "1b.png").write_text("no picture")
     options = ["--threshold", 0, "--topk", 5, "--batch-size", 2, "--json", tmp_path / "found.json"]
+    options += ["--sheet", tmp_path / "sheet.png"]
     assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 1
     told = capsys.readouterr()
     assert f"cannot do {pictures / '1b.png'}: cannot identify" in told.err
@@ -41,6 +42,7 @@ def test_a_folder_with_a_file_that_cannot_be_read(weights, pictures, tmp_path, c
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
     drawn = read_picture(tmp_path / "out/2.png")
     assert drawn.shape == (64 * 8, 80 * 8, 3)  # enlarged
+    assert np.array_equal(read_picture(tmp_path / "sheet.png")[518:, :640], drawn)
     rows = json.loads((tmp_path / "found.json").read_text())
     assert [row["image_id"] for row in rows] == [1] * 5 + [2] * 5 + [3] * 5
     predictor = load(weights)

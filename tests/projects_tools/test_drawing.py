@@ -6,6 +6,7 @@ from projects_tools.drawing import (
     _place,
     draw_boxes,
     draw_category_panel,
+    draw_sheet,
     enlargement,
     short,
     text_colour,
@@ -83,3 +84,12 @@ def test_a_label_without_room_is_left_out():
     taken = np.asarray([[0.0, 0.0, 640.0, 480.0]])
     assert _place((300, 200, 380, 280), (60, 18), (640, 480), taken) is None
     assert _place((300, 200, 380, 280), (60, 18), (640, 480), np.empty((0, 4))) == (300, 182)
+
+
+def test_a_sheet_holds_every_picture():
+    pictures = [np.full((10 + i, 20, 3), i, np.uint8) for i in range(5)]
+    sheet = draw_sheet(pictures, gap=2)
+    assert sheet.shape == (2 * 16 - 2, 3 * 22 - 2, 3)
+    assert (sheet[:10, :20] == 0).all() and (sheet[16 : 16 + 14, 22:42] == 4).all()
+    assert (sheet == 255).all(-1).sum() == 30 * 64 - sum(range(10, 15)) * 20
+    assert np.array_equal(draw_sheet(pictures[:1]), pictures[0])
