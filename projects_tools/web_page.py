@@ -208,7 +208,7 @@ def _make_controls(models: Models) -> Controls:
     names = list(models.predictors)
     most, own, depth = models.ranges(names[0])
     several, threshold = len(names) > 1, {"label": "Lowest score", "elem_id": "threshold"}
-    count = {"label": "Categories to select (K)", "elem_id": "count"}
+    count = {"label": "Categories (K)", "elem_id": "count"}
     return Controls(
         picture=_make_upload(),
         model=gr.Dropdown(names, value=names[0], label="Model", elem_id="model", visible=several),
@@ -218,8 +218,8 @@ def _make_controls(models: Models) -> Controls:
             max(depth, 2),
             value=depth,
             step=1,
-            label="Depth of names in the tree",
-            info="1 names things by the tree's roots",
+            label="Depth of names",
+            info="in the tree; 1 is its roots",
             visible=depth > 1,
             elem_id="depth",
         ),
@@ -238,7 +238,7 @@ def _make_controls(models: Models) -> Controls:
 
 def _make_upload() -> gr.Image:
     sources = ["upload", "clipboard"]
-    picture = gr.Image(label="Picture", sources=sources, height=260, elem_id="upload")
+    picture = gr.Image(label="Picture", sources=sources, height=220, elem_id="upload")
     uploads = Path(picture.GRADIO_CACHE).resolve()
 
     async def uploaded(path: str | None) -> str | None:
@@ -264,7 +264,7 @@ def build_page(models: Models) -> gr.Blocks:
             with gr.Column(scale=8, min_width=400):
                 buttons = ["download", "fullscreen"]
                 options = {"format": "png", "interactive": False, "buttons": buttons}
-                drawn = gr.Image(label="Found", elem_id="drawn", **options)
+                drawn = gr.Image(show_label=False, elem_id="drawn", **options)
                 summary = gr.HTML(elem_id="summary", elem_classes="found")
                 boxes = gr.HTML(elem_id="boxes", elem_classes="found")
             with gr.Column(scale=5, min_width=320):
