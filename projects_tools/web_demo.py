@@ -136,7 +136,12 @@ def serve(given: argparse.Namespace) -> None:
         app = make_app(given)
         import uvicorn
 
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        settings = {
+            "log_level": "warning",
+            "timeout_graceful_shutdown": 2,
+        }  # open pages do not hold
+        server = uvicorn.Server(uvicorn.Config(app, **settings))
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well
         listener.listen()
         host = f"[{given.host}]" if ":" in given.host else given.host
         print(f"http://{host}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
@@ -147,7 +152,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Serves; the exit code is 2 if it cannot."""
     given = parse_arguments(arguments)
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well
     try:
         with tempfile.TemporaryDirectory(prefix="cqdino_web_") as folder:
             os.environ["GRADIO_TEMP_DIR"] = folder

@@ -24,6 +24,7 @@ pytest.importorskip("gradio", reason="the web page needs gradio, which is not in
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/emojidet/tiny_tree.py"
+MODELS = ["tiny_tree: model_inference.pth", "tiny_sa: model_inference.pth"]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 DRIVER = shutil.which("chromedriver")
 
@@ -127,7 +128,9 @@ def test_what_cannot_be_served_is_said(monkeypatch, capsys):
 @pytest.fixture(scope="module")
 def server(weights, tmp_path_factory):
     command = [sys.executable, "-W", "ignore", "projects_tools/web_demo.py", "--port", "0"]
-    command += ["--config-file", CONFIG, "--weights", str(weights), "--device", "cpu"]
+    other = save_tiny(tmp_path_factory.mktemp("other"), "sa")
+    command += ["--config-file", CONFIG, CONFIG.replace("tree", "sa"), "--device", "cpu"]
+    command += ["--weights", str(weights), str(other)]
     command += ["--max-upload", "200kb"]
     scratch = tmp_path_factory.mktemp("uploads")
     process = subprocess.Popen(
@@ -174,7 +177,7 @@ def run_look(server, path):
     config = json.loads(fetch(f"{server}/config")[1])
     place = next(d["id"] for d in config["dependencies"] if len(d["inputs"]) == 5)
     file = {"path": str(path), "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}
-    call = {"data": [file, "tiny_tree", 8, "", True], "fn_index": place, "session_hash": "abc"}
+    call = {"data": [file, MODELS[0], 8, "", True], "fn_index": place, "session_hash": "abc"}
     join = f"{server}/gradio_api/queue/join"
     status, text, _ = fetch(join, json.dumps(call).encode(), **{"Content-Type": "application/json"})
     assert status == 200, text
@@ -283,6 +286,12 @@ def test_the_page_in_a_browser(server, browser, picture, tmp_path):
     assert browser.save_screenshot(str(artifacts / "web_demo.png"))
     with Image.open(artifacts / "web_demo.png") as shot:
         assert len(shot.convert("RGB").getcolors(1 << 24)) > 1000
+
+    before = page.text("#boxes")
+    page.field("#model input").click()
+    page.field("#model li:nth-child(2), ul[role=listbox] li:nth-child(2)").click()
+    page.wait.until(lambda _: page.text("#boxes") != before)
+    assert page.field("#model input").get_attribute("value") == MODELS[1]
 
     page.type("#depth input[type=number]", "1\t")
     page.wait_for("#boxes td:first-child", r"^(category 0\n?)+$")
