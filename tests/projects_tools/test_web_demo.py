@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import re
@@ -215,11 +216,18 @@ def test_the_page_stays_among_itself(server):
 # ---- the page in a browser
 
 
+def in_a_browser(test):
+    """Skips the test where there is no browser or nothing to drive it."""
+    no_driver = importlib.util.find_spec("selenium") is None
+    test = pytest.mark.skipif(no_driver, reason="selenium is not installed")(test)
+    missing = "no headless browser: apt-get install chromium chromium-driver"
+    return pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=missing)(test)
+
+
 @pytest.fixture
 def browser():
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no headless browser: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from selenium import webdriver
+
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for argument in ("headless=new", "disable-dev-shm-usage", "disable-gpu", "no-first-run"):
@@ -272,6 +280,7 @@ class Page:
         return [url for url in urls if not url.startswith(here)]
 
 
+@in_a_browser
 def test_the_page_in_a_browser(server, browser, picture, tmp_path):
     page = Page(browser, server)
     page.field("#upload input[type=file]").send_keys(str(picture))
@@ -304,6 +313,7 @@ def test_the_page_in_a_browser(server, browser, picture, tmp_path):
     assert page.foreign_requests() == []
 
 
+@in_a_browser
 def test_a_file_that_is_no_picture_in_a_browser(server, browser, tmp_path):
     page = Page(browser, server)
     (tmp_path / "text.png").write_text("no picture")
