@@ -20,6 +20,7 @@ from projects_tools.drawing import LabelledBox, draw_boxes, short
 from projects_tools.result_view import ResultView, ViewSettings
 
 SHOWN_SCORE = 0.3
+_SHOWN_SIDE = 384  # pixels: about what a picture gets on the sheet
 
 
 def _draw_truth(
@@ -32,7 +33,7 @@ def _draw_truth(
         label = short(view.vocabulary.names[vocab_id])
         box = (x, y, x + width, y + height)
         objects.append(LabelledBox(box, label, view.tree.colour(vocab_id)))
-    return draw_boxes(image_rgb, objects)
+    return draw_boxes(image_rgb, objects, min_side=_SHOWN_SIDE)
 
 
 def draw_comparison(
@@ -59,7 +60,7 @@ def draw_comparison(
         truth_axes.imshow(_draw_truth(image_rgb, record["annotations"], view))
         truth_axes.set_title("ground truth", fontsize=7)
         found = view.detections(predictor(image_bgr), ViewSettings(SHOWN_SCORE))
-        prediction_axes.imshow(view.draw(image_rgb, found))
+        prediction_axes.imshow(view.draw(image_rgb, found, min_side=_SHOWN_SIDE))
         prediction_axes.set_title("prediction (score in %)", fontsize=7)
     figure.suptitle("Held-out pictures. Artwork: Twemoji, CC-BY 4.0", fontsize=8)
     figure.tight_layout()
