@@ -47,7 +47,7 @@ def plain(model, batch=1):
     def relate():
         return plain_formulation.relate(categories, categories.relation, batch)
 
-    def select(image_map, queries, targets=None):
+    def select(image_map, queries, targets=None, offer=None):
         logits, ids, features = plain_formulation.select_among(selection, queries, image_map)
         return SelectedCategories(features, ids, torch.ones_like(ids, dtype=torch.bool), logits)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import CrossAttention, FeedForward, Linear, ParameterMemo
-from ..structures import ImageTargets, SelectedCategories
+from ..structures import CategoryOffer, ImageTargets, SelectedCategories
 from .cascade import Cascade
 
 
@@ -125,6 +125,7 @@ class ImageGuidedSelection(nn.Module):
         image_map: Tensor,
         queries: Tensor,
         targets: Sequence[ImageTargets] | None = None,
+        offer: CategoryOffer | None = None,
     ) -> SelectedCategories:
         """Selects among the category queries.
 
@@ -132,35 +133,61 @@ class ImageGuidedSelection(nn.Module):
             image_map: (B, C_map, h, w), the last backbone map; padding takes part.
             queries: (V, H).
             targets: needed for ``force_targets`` in training.
+            offer: only these categories are scored and may be selected, and slots that stay
+                empty are left out; not in training.
+
+        Raises:
+            ValueError: an offer in training.
         """
+        if self.training and offer is not None:
+            raise ValueError("an offer of categories is for inference, not for training")
         image = self._look_at(image_map)
         projected = self._memo.get(
             list(self.layers[0].attention.query.parameters()),
             lambda: self.layers[0].attention.query(queries),
             source=queries,
         )
+        num_categories, offered = len(queries), offer.vocab_ids if offer else None
+        if offered is not None:  # the queries of the rest have had their part in the relation
+            queries, projected = queries[offered], projected[offered]
         forced = self._forced(targets, len(queries))
-        if self.cascade is not None:
-            return self._select_in_two_steps(self.cascade, queries, projected, image, forced)
-        logits, refined = self._score(self.score, self._refine, queries, projected, image)
-        vocab_ids = self._rank(logits, self.num_selected, forced)
-        if refined is None:  # refining the K again is cheaper than keeping all V
-            chosen = self._refine(queries[vocab_ids], projected[vocab_ids], image)
-        else:
-            chosen = _take(refined, vocab_ids)
-        return self._pad(self.output_projection(chosen), vocab_ids, logits)
+        num_selected = (offer and offer.num_selected) or self.num_selected
+        select = self._select if self.cascade is None else self._select_in_two_steps
+        selected = select(queries, projected, image, forced, num_selected)
+        if offer is None:
+            selected = self._pad(selected)
+        return selected if offered is None else selected.among(offered, num_categories)
 
-    def _select_in_two_steps(
+    def _select(
         self,
-        cascade: Cascade,
         queries: Tensor,
         projected: Tensor,
         image: list[tuple[Tensor, Tensor]],
         forced: Tensor | None,
+        num_selected: int,
+    ) -> SelectedCategories:
+        """All categories through all layers."""
+        logits, refined = self._score(self.score, self._refine, queries, projected, image)
+        vocab_ids = self._rank(logits, num_selected, forced)
+        if refined is None:  # refining the K again is cheaper than keeping all V
+            chosen = self._refine(queries[vocab_ids], projected[vocab_ids], image)
+        else:
+            chosen = _take(refined, vocab_ids)
+        valid = torch.ones_like(vocab_ids, dtype=torch.bool)
+        return SelectedCategories(self.output_projection(chosen), vocab_ids, valid, logits)
+
+    def _select_in_two_steps(
+        self,
+        queries: Tensor,
+        projected: Tensor,
+        image: list[tuple[Tensor, Tensor]],
+        forced: Tensor | None,
+        num_selected: int,
     ) -> SelectedCategories:
         """The first layer for all V, the others for M of them."""
+        cascade = self.cascade
         auxiliary, begun = self._score(cascade.score, self._begin, queries, projected, image)
-        kept_ids = self._rank(auxiliary, cascade.keep, forced)
+        kept_ids = self._rank(auxiliary, max(cascade.keep, num_selected), forced)
         if begun is None:
             refined = self._refine(queries[kept_ids], projected[kept_ids], image)
         elif self.recompute:
@@ -169,11 +196,14 @@ class ImageGuidedSelection(nn.Module):
             refined = self._finish(_take(begun, kept_ids), image)
         kept_logits = self.score(refined).squeeze(-1)
         forced = forced if forced is None else forced.gather(1, kept_ids)
-        slots = self._rank(kept_logits, self.num_selected, forced)
-        logits = cascade.complete(auxiliary, kept_ids, kept_logits)
-        features = self.output_projection(_take(refined, slots))
-        selected = self._pad(features, kept_ids.gather(1, slots), logits)
-        return replace(selected, auxiliary_logits=auxiliary)
+        slots = self._rank(kept_logits, num_selected, forced)
+        return SelectedCategories(
+            features=self.output_projection(_take(refined, slots)),
+            vocab_ids=kept_ids.gather(1, slots),
+            valid=torch.ones_like(slots, dtype=torch.bool),
+            logits=cascade.complete(auxiliary, kept_ids, kept_logits),
+            auxiliary_logits=auxiliary,
+        )
 
     def train(self, mode: bool = True) -> ImageGuidedSelection:
         """Training forgets what was kept."""
@@ -253,19 +283,19 @@ class ImageGuidedSelection(nn.Module):
             scores = torch.where(forced, scores + (scores.max() - scores.min() + 1), scores)
         return scores.topk(min(count, scores.shape[1]), dim=1).indices
 
-    def _pad(self, features: Tensor, vocab_ids: Tensor, logits: Tensor) -> SelectedCategories:
+    def _pad(self, selected: SelectedCategories) -> SelectedCategories:
         """Fills up to K with masked slots."""
-        missing = self.num_selected - vocab_ids.shape[1]
+        found = selected.vocab_ids.shape[1]
+        missing = self.num_selected - found
         if missing:
-            message = f"K = {self.num_selected}, but there are only {vocab_ids.shape[1]} categories"
+            message = f"K = {self.num_selected}, but there are only {found} categories"
             log_first_n(logging.WARNING, f"{message}: {missing} slots stay empty", key="message")
-        valid = torch.ones_like(vocab_ids, dtype=torch.bool)
         pad = nn.functional.pad
-        return SelectedCategories(
-            features=pad(features, (0, 0, 0, missing)),
-            vocab_ids=pad(vocab_ids, (0, missing)),
-            valid=pad(valid, (0, missing)),
-            logits=logits,
+        return replace(
+            selected,
+            features=pad(selected.features, (0, 0, 0, missing)),
+            vocab_ids=pad(selected.vocab_ids, (0, missing)),
+            valid=pad(selected.valid, (0, missing)),
         )
 
 

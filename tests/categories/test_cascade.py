@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from cqdino_d2.categories.cascade import Cascade
-from cqdino_d2.structures import ImageTargets
+from cqdino_d2.structures import CategoryOffer, ImageTargets
 from tests.categories.test_selection import inputs, make
 from tests.tiny import make_input, tiny_model
 
@@ -151,3 +151,13 @@ def test_a_detector_trains_every_part_of_it():
     with torch.no_grad():
         found = model.eval()(batch)
     assert all(len(item["selected_vocab_ids"]) == 8 for item in found)
+
+
+def test_it_selects_among_the_categories_on_offer():
+    model = make(cascade=4).eval()
+    offer = CategoryOffer(torch.tensor([7, 1, 4, 8, 2]), num_selected=5)
+    with torch.no_grad():
+        selected = model(*inputs(), offer=offer)
+    assert all(sorted(ids) == [1, 2, 4, 7, 8] for ids in selected.vocab_ids.tolist())
+    assert torch.equal(selected.logits.topk(5, dim=1).indices, selected.vocab_ids)
+    assert selected.logits.isinf().sum(dim=1).tolist() == [4, 4]
