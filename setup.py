@@ -191,6 +191,7 @@ setup(
     extras_require={
         "text": ["open_clip_torch", "transformers"],  # category embeddings
         "parquet": ["pyarrow"],  # columnar results files
+        "demo": ["gradio>=6.31,<7"],  # the web page
     },
     **extension_arguments(),
 )

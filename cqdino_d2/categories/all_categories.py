@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import Linear
-from ..structures import ImageTargets, SelectedCategories
+from ..structures import CategoryOffer, ImageTargets, SelectedCategories
 
 
 class AllCategories(nn.Module):
     """Takes the place of `ImageGuidedSelection` and lets all V categories pass, in their order.
 
-    It scores nothing: all logits are zero and there is nothing that a category loss could train
-    (give the criterion none).
+    It scores nothing: all logits are zero (so that every category is as probable as not) and there
+    is nothing that a category loss could train (give the criterion none).
 
     Args:
         dim: width H of the category queries.
@@ -31,6 +31,7 @@ class AllCategories(nn.Module):
         image_map: Tensor,
         queries: Tensor,
         targets: Sequence[ImageTargets] | None = None,
+        offer: CategoryOffer | None = None,
     ) -> SelectedCategories:
         """All categories for every image.
 
@@ -38,15 +39,28 @@ class AllCategories(nn.Module):
             image_map: (B, C_map, h, w), for the size of the batch alone.
             queries: (V, H).
             targets: not looked at.
+            offer: the slots of other categories are masked; not in training.
 
         Returns:
             K = V slots; slot_id and vocab_id are the same number.
+
+        Raises:
+            ValueError: an offer in training, or one that asks for a number of categories.
         """
+        if offer is not None and (self.training or offer.num_selected is not None):
+            raise ValueError(
+                "AllCategories selects nothing: an offer may name categories, for inference, but "
+                f"not how many to select; got {offer}, training: {self.training}"
+            )
         batch, num_categories = len(image_map), len(queries)
         vocab_ids = torch.arange(num_categories, device=queries.device).expand(batch, -1)
+        offered = torch.ones(num_categories, dtype=torch.bool, device=queries.device)
+        if offer is not None and offer.vocab_ids is not None:
+            offered = torch.zeros_like(offered).index_fill(0, offer.vocab_ids, True)
+        logits = queries.new_zeros(num_categories).masked_fill(~offered, -torch.inf)
         return SelectedCategories(
             features=self.output_projection(queries).expand(batch, -1, -1),
             vocab_ids=vocab_ids,
-            valid=torch.ones_like(vocab_ids, dtype=torch.bool),
-            logits=queries.new_zeros(batch, num_categories),
+            valid=offered.expand(batch, -1),
+            logits=logits.expand(batch, -1),
         )

@@ -96,7 +96,10 @@ class SetCriterion(nn.Module):
             num_boxes = mean_over_processes(sum(len(t) for t in targets), output.logits.device)
         losses = {}
         if self.category_loss is not None:
-            losses["loss_category"] = self.category_loss(categories.logits, targets)
+            losses = {
+                f"loss_category{suffix}": self.category_loss(logits, targets)
+                for suffix, logits in categories.trained_logits().items()
+            }
         if denoising is not None:
             noised, output = output.split(denoising.content.shape[1])
             normaliser = max(1.0, num_boxes * denoising.num_groups)

@@ -44,7 +44,7 @@ class ClassificationHead(Linear):
         nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
 
     def forward(self, queries: Tensor, categories: SelectedCategories) -> Tensor:
-        """(B, Q, C) -> (B, Q, V).
+        """(B, Q, C) -> (B, Q, V); masked slots get a logit whose sigmoid is 0.
 
         Raises:
             ValueError: the slots are not all V categories.
@@ -55,7 +55,7 @@ class ClassificationHead(Linear):
                 f"a classification head of {self.out_features} categories needs them all as slots "
                 f"(AllCategories), got {num_slots} slots"
             )
-        return super().forward(queries)
+        return super().forward(queries).masked_fill(~categories.valid[:, None], MASKED_LOGIT)
 
 
 class BoxHead(MLP):

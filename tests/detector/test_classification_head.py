@@ -6,6 +6,7 @@ from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 
 from cqdino_d2.criterion import GradientBalance
+from cqdino_d2.structures import CategoryOffer
 from tests.tiny import NUM_CATEGORIES, make_input, tiny_config, tiny_model
 
 
@@ -84,6 +85,17 @@ def test_the_balance_sees_the_last_layer_of_the_object_queries(relation):
     if relation == "baseline":
         assert targets.sum() == 2  # both boxes have their category among all V
         assert logged["gradient/positive_to_negative"][0] > 0
+
+
+def test_an_offer_restricts_the_classes():
+    model = tiny_model("baseline").eval()
+    offered = torch.tensor([3, 17, 30])
+    with torch.no_grad():
+        usual = model([make_input()])[0]
+        found = model([make_input()], CategoryOffer(offered))[0]
+    assert found["selected_vocab_ids"].tolist() == [3, 17, 30]
+    assert set(found["instances"].pred_classes.tolist()) <= {3, 17, 30}
+    assert len(usual["selected_vocab_ids"]) == NUM_CATEGORIES
 
 
 def test_a_selection_in_front_of_it_is_refused():
