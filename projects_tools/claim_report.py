@@ -179,6 +179,15 @@ def cost_table(runs: Runs, speeds: dict[int, dict[str, Any]]) -> str:
     return table([*head, "parameters, M", "CPU seconds of a run"], rows)
 
 
+def timing_of(speeds: dict[int, dict[str, Any]]) -> str:
+    """The conditions of the timing, for the middle of a sentence."""
+    if not speeds:
+        return ""
+    loads = " and ".join(f"{one['load']:.1f}" for one in speeds.values())
+    one = next(iter(speeds.values()))
+    return f" of {one['pictures']} pictures, {one['threads']} thread(s), machine load {loads}"
+
+
 def comparison_table(comparisons: Sequence[Comparison]) -> str:
     """Differences seed by seed with their interval."""
     rows = []
@@ -275,6 +284,7 @@ def write_report(output: Path, path: Path) -> None:
         all_at_test=all_at_test_table(runs, unselected),
         gradients=gradient_table(runs),
         costs=cost_table(runs, speeds),
+        timing=timing_of(speeds),
         commands=commands_of(runs),
         folder=folder.name,
     )
