@@ -176,6 +176,7 @@ setup(
     extras_require={
         "text": ["open_clip_torch", "transformers"],  # category embeddings
         "parquet": ["pyarrow"],  # columnar results files
+        "report": ["jinja2", "matplotlib"],  # pages and pictures of results
     },
     **extension_arguments(),
 )
