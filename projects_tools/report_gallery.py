@@ -133,7 +133,7 @@ def plan_images(judged: JudgedDetections, truth: GroundTruth, count: int) -> Ite
                 (
                     f"image {truth.image_ids[row]}: F1 {100 * scores.f1[row]:.0f}",
                     f"{scores.hits[row]} found, {scores.missed[row]} missed, "
-                    f"{scores.false_positives[row]} false positives",
+                    f"false positives: {scores.false_positives[row]}",
                 ),
             )
             for place, row in enumerate(rows)
