@@ -1,6 +1,6 @@
-"""Packaging of ``cqdino_d2`` with its compiled extension ``cqdino_d2._C``.
+"""Packaging of ``cqdino_d2`` with its compiled parts ``_C`` (operators) and ``_evaluation``.
 
-The package works without the extension, so what hinders its build is a warning, unless
+The package works without them, so what hinders its build is a warning, unless
 ``CQDINO_REQUIRE_EXTENSION=1``. The CUDA part is built where a toolkit for torch's CUDA is found;
 ``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. If only the CUDA part
 fails to compile, the rest is built, unless one of these two asks for it. GPU architectures:
@@ -28,6 +28,7 @@ DEFAULT_ARCHITECTURES = "8.0+PTX"  # newer GPUs compile the PTX when they first 
 # vectors is inlined, so how they would be passed does not matter (psabi).
 CXX_FLAGS = "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi"
 REQUIRED = os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0")
+OPERATORS = "cqdino_d2._C"
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
 
@@ -111,7 +112,7 @@ def make_build_command() -> type:
                 warnings.warn(message, stacklevel=1)
 
         def run_with_or_without_cuda(self) -> None:
-            (extension,) = self.extensions
+            extension = next(e for e in self.extensions if e.name == OPERATORS)
             before = self.compiler, self.inplace  # run() replaces them by its own
             try:
                 super().run()
@@ -135,18 +136,32 @@ def extension_arguments() -> dict[str, Any]:
     except ImportError:
         return {}
     cuda = with_cuda()
-    from torch.utils.cpp_extension import CppExtension, CUDAExtension
+    from setuptools import Extension
+    from torch.utils.cpp_extension import CppExtension, CUDAExtension, include_paths
 
-    parts = runpy.run_path(str(PACKAGE / "extension.py"))
-    sources = [path.relative_to(ROOT).as_posix() for path in parts["source_files"](PACKAGE)]
-    sources = [s for s in sources if s.endswith((".cpp", ".cu")) and (cuda or not is_cuda(s))]
-    extension = (CUDAExtension if cuda else CppExtension)(
-        "cqdino_d2._C",
-        sources,
-        define_macros=[("CQDINO_BUILD_TAG", f'"{parts["build_tag"](PACKAGE)}"')],
+    binaries = runpy.run_path(str(PACKAGE / "extension.py"))
+    operators = (CUDAExtension if cuda else CppExtension)(
+        **common_arguments(binaries["OPERATORS"], cuda),
         extra_compile_args={"cxx": CXX_FLAGS.split(), "nvcc": ["-O3"]},
     )
-    return {"ext_modules": [extension], "cmdclass": {"build_ext": make_build_command()}}
+    evaluation = Extension(
+        **common_arguments(binaries["EVALUATION"], cuda),
+        include_dirs=include_paths(),  # for pybind11, which torch ships; it is not linked to torch
+        extra_compile_args=[*CXX_FLAGS.split(), "-std=c++17", "-fvisibility=hidden"],
+        language="c++",
+    )
+    build = {"build_ext": make_build_command()}
+    return {"ext_modules": [operators, evaluation], "cmdclass": build}
+
+
+def common_arguments(binary: Any, cuda: bool) -> dict[str, Any]:
+    """Name, sources and build tag of a ``Binary`` of extension.py."""
+    sources = [path.relative_to(ROOT).as_posix() for path in binary.source_files()]
+    return {
+        "name": f"cqdino_d2.{binary.name}",
+        "sources": [s for s in sources if s.endswith((".cpp", ".cu")) and (cuda or not is_cuda(s))],
+        "define_macros": [("CQDINO_BUILD_TAG", f'"{binary.build_tag()}"')],
+    }
 
 
 setup(

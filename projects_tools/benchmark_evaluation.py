@@ -74,7 +74,8 @@ _OURS = """
 import json, sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from projects_tools.evaluate_results import make_protocol, read_tree
+from projects_tools.evaluate_results import import_parts_alone, make_protocol, read_tree
+import_parts_alone()
 from cqdino_d2.evaluation import load_ground_truth, load_results
 folder, name, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 start = time.perf_counter()

@@ -280,7 +280,7 @@ install_detectron2() {
 }
 
 install_package() {
-    local key sources usable='from cqdino_d2 import extension as e; assert "stale" not in str(e.reason())'
+    local key sources usable='from cqdino_d2.extension import EVALUATION as e, OPERATORS as o; assert "stale" not in f"{e.reason()}{o.reason()}"'
     sources="$(find "$root/cqdino_d2" -path '*/csrc/*' -type f -print0 2>/dev/null | sort -z |
         xargs -0r sha256sum)"
     key="$(hash_of package "$root" "$(cat "$root/setup.py" "$root/cqdino_d2/__init__.py")" \

@@ -1,4 +1,4 @@
-// The Python side of the extension: an empty module, so that importing it runs the operator
+// The Python side of the operators: an empty module, so that importing it runs the operator
 // registrations (TORCH_LIBRARY_FRAGMENT) of all its parts. Its docstring is looked up in the
 // binary before that, see extension.py.
 #include <Python.h>

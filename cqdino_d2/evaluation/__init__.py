@@ -1,8 +1,9 @@
 """What a detector is worth: figures from predictions and annotations.
 
-The Detectron2 evaluators are imported when first asked for: scoring a file does without Detectron2.
+What needs Detectron2 is imported when first asked for: scoring a file does without it and torch.
 """
 
+from importlib import import_module
 from typing import Any
 
 from .annotation_file import ground_truth_from, load_ground_truth
@@ -26,16 +27,17 @@ from .results_file import (
     save_results_parquet,
     to_detections,
 )
-from .tagging import TaggingEvaluator, TaggingProtocol
 from .vocabulary_order import hierarchy_in_order
 
-_EVALUATORS = (
-    "COCOEvaluator",
-    "ColumnEvaluator",
-    "LVISEvaluator",
-    "V3DetEvaluator",
-    "build_evaluator",
-)
+_FILE_OF = {
+    "COCOEvaluator": "evaluators",
+    "ColumnEvaluator": "evaluators",
+    "LVISEvaluator": "evaluators",
+    "TaggingEvaluator": "tagging",
+    "TaggingProtocol": "tagging",
+    "V3DetEvaluator": "evaluators",
+    "build_evaluator": "evaluators",
+}
 
 __all__ = [
     "COCOEvaluator",
@@ -77,8 +79,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EVALUATORS:
+    if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import evaluators
-
-    return getattr(evaluators, name)
+    return getattr(import_module(f".{_FILE_OF[name]}", __name__), name)

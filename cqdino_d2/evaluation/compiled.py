@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+import os
+from types import ModuleType
 
-from .. import extension
+import numpy as np
+
+from ..extension import EVALUATION
 from .problem import Curves, Outcomes, Problem, Rules
 
 
 def is_available() -> bool:
     """Whether the compiled operators can be called."""
-    return extension.is_available()
+    return EVALUATION.is_available()
 
 
 def reason() -> str | None:
     """Why they cannot, or None."""
-    return extension.reason()
+    return EVALUATION.reason()
 
 
-def _tensor(array: np.ndarray | None, dtype: type | None = None) -> torch.Tensor:
-    """The array as a tensor, shared where the type is right already; None is empty."""
-    if array is None:
-        array = np.empty(0)
-    return torch.from_numpy(np.ascontiguousarray(array, dtype))
+def num_threads() -> int:
+    """Threads to work with: OMP_NUM_THREADS, else the cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(int(wanted), 1) if wanted.isdigit() else len(os.sched_getaffinity(0))
 
 
-def _axes(rules: Rules) -> tuple[torch.Tensor, torch.Tensor]:
+def parse_results(text: bytearray) -> tuple[np.ndarray, ...] | None:
+    """Columns of the records of a results file; see `result_json`.
+
+    Args:
+        text: records with commas between them.
+
+    Returns:
+        (N,) image ids, (N,) category ids, (N, 4) boxes and (N,) scores; None for any other text.
+    """
+    return _binary().parse_results(text)
+
+
+def _binary() -> ModuleType:
+    from .. import _evaluation
+
+    return _evaluation
+
+
+def _array(array: np.ndarray | None, dtype: type | None = None) -> np.ndarray:
+    """The array in one piece, itself where it is so already; None is empty."""
+    return np.ascontiguousarray(np.empty(0) if array is None else array, dtype)
+
+
+def _axes(rules: Rules) -> tuple[np.ndarray, np.ndarray]:
     """Area ranges and limits."""
-    return _tensor(rules.area_ranges, np.float64), _tensor(np.array(rules.max_dets), np.int64)
+    return _array(rules.area_ranges, np.float64), _array(np.array(rules.max_dets), np.int64)
 
 
 def match(problem: Problem, *, keep_matches: bool = False) -> Outcomes:
@@ -37,41 +61,42 @@ def match(problem: Problem, *, keep_matches: bool = False) -> Outcomes:
     flags = problem.gt_ignored + 2 * problem.gt_crowd.astype(np.uint8)
     flags = flags + 4 * problem.gt_zero_id.astype(np.uint8)
     above = problem.ancestors
-    *results, matches = torch.ops.cqdino_d2.match_detections(
-        _tensor(columns.images, np.int32),
-        _tensor(columns.categories, np.int32),
-        _tensor(columns.boxes_xywh_abs),
-        _tensor(columns.scores),
-        _tensor(problem.exempt, np.uint8),
-        _tensor(problem.gt_images, np.int32),
-        _tensor(problem.gt_categories, np.int32),
-        _tensor(problem.gt_boxes_xywh_abs, np.float64),
-        _tensor(problem.gt_areas, np.float64),
-        _tensor(flags, np.uint8),
-        _tensor(np.zeros(1) if above is None else above.offsets, np.int64),
-        _tensor(np.zeros(0) if above is None else above.indices, np.int64),
-        _tensor(rules.iou_thresholds, np.float64),
+    *results, matches = _binary().match_detections(
+        _array(columns.images, np.int32),
+        _array(columns.categories, np.int32),
+        _array(columns.boxes_xywh_abs),
+        _array(columns.scores),
+        _array(problem.exempt, np.uint8),
+        _array(problem.gt_images, np.int32),
+        _array(problem.gt_categories, np.int32),
+        _array(problem.gt_boxes_xywh_abs, np.float64),
+        _array(problem.gt_areas, np.float64),
+        _array(flags, np.uint8),
+        _array(np.zeros(1) if above is None else above.offsets, np.int64),
+        _array(np.zeros(0) if above is None else above.indices, np.int64),
+        _array(rules.iou_thresholds, np.float64),
         *_axes(rules),
         problem.num_categories,
+        num_threads(),
         keep_matches,
     )
-    columns = (result.numpy() for result in results)
-    return Outcomes(*columns, matches=matches.numpy() if keep_matches else None)
+    return Outcomes(*results, matches=matches if keep_matches else None)
 
 
 def accumulate(outcomes: Outcomes, rules: Rules, *, keep_all: bool = False) -> Curves:
     """Accumulates in C++; see `core.accumulate`."""
-    precision, recall, scores = torch.ops.cqdino_d2.accumulate_outcomes(
-        _tensor(outcomes.starts, np.int64),
-        _tensor(outcomes.ends, np.int64),
-        _tensor(outcomes.scores, np.float64),
-        _tensor(outcomes.ranks, np.int32),
-        _tensor(outcomes.codes, np.int32),
-        _tensor(outcomes.masks, np.int32),
-        _tensor(outcomes.num_boxes, np.int64),
-        _tensor(rules.iou_thresholds, np.float64),
-        _tensor(rules.recall_thresholds, np.float64),
+    precision, recall, scores = _binary().accumulate_outcomes(
+        _array(outcomes.starts, np.int64),
+        _array(outcomes.ends, np.int64),
+        _array(outcomes.scores, np.float64),
+        _array(outcomes.ranks, np.int32),
+        _array(outcomes.codes, np.int32),
+        _array(outcomes.masks, np.int32),
+        _array(outcomes.num_boxes, np.int64),
+        _array(rules.iou_thresholds, np.float64),
+        _array(rules.recall_thresholds, np.float64),
         *_axes(rules),
+        num_threads(),
         keep_all,
     )
-    return Curves(precision.numpy(), recall.numpy(), scores.numpy() if keep_all else None)
+    return Curves(precision, recall, scores if keep_all else None)

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from .. import extension
+from . import compiled
 from .annotation_file import parse_json, without_garbage_collection
 
 _PIECE = 8 << 20  # bytes
@@ -60,11 +59,9 @@ def parse_records(text: bytearray) -> RawResults:
     Raises:
         _NoRecordsError: this is something else.
     """
-    if extension.is_available():
-        buffer = torch.frombuffer(text, dtype=torch.uint8)
-        whole, *columns = torch.ops.cqdino_d2.parse_results(buffer)
-        if bool(whole):
-            return RawResults(*(column.numpy() for column in columns))
+    columns = compiled.parse_results(text) if compiled.is_available() else None
+    if columns is not None:
+        return RawResults(*columns)
     return _parse_in_python(text)  # what C++ cannot take is told apart here
 
 
@@ -185,7 +182,7 @@ def read_results_json(path: Path, *, threads: int | None = None) -> Iterator[Raw
 
     Args:
         path: the file.
-        threads: that parse; by default as many as torch uses.
+        threads: that parse; by default as many as there are cores.
 
     Yields:
         The records in the file's order.
@@ -196,7 +193,7 @@ def read_results_json(path: Path, *, threads: int | None = None) -> Iterator[Raw
     """
     if not path.is_file():
         raise FileNotFoundError(f"no such results file: {path}")
-    threads = threads or torch.get_num_threads()
+    threads = threads or compiled.num_threads()
     size = path.stat().st_size
     bar = tqdm(
         total=size,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import extension
+from ..extension import OPERATORS
 
 _FORWARD = "cqdino_d2::deformable_attention"
 _BACKWARD = "cqdino_d2::deformable_attention_backward"
@@ -69,7 +69,7 @@ def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
 
 def _register() -> frozenset[str]:
     """Registers what is not in C++; returns the types of devices that there are kernels for."""
-    if not extension.load():
+    if not OPERATORS.is_available():
         return frozenset()
     torch.library.register_fake(_FORWARD, _output_like)
     torch.library.register_fake(_BACKWARD, _gradients_like)

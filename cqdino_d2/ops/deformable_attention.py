@@ -8,7 +8,7 @@ import logging
 import torch
 from torch import Tensor
 
-from .. import extension
+from ..extension import OPERATORS
 from . import compiled
 from .reference import locations_and_weights, multi_scale_deformable_attention_reference
 
@@ -118,7 +118,7 @@ def _use_compiled(value: Tensor) -> bool:
 
 @functools.cache
 def _warn_of_missing_kernels() -> None:
-    problem = extension.reason() or "it was built without its CUDA part"
+    problem = OPERATORS.reason() or "it was built without its CUDA part"
     message = "deformable attention runs on the GPU without its own kernels, slowly: %s"
     logging.getLogger(__name__).warning(message, problem)
 

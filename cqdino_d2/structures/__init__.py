@@ -4,15 +4,35 @@ Shapes throughout the package: B images, T tokens over all levels, L levels, V v
 K selected categories, Q object queries, N denoising queries or boxes, C channels.
 Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1), ``slot_id``
 (0..K-1 among the categories an image selected, -1 = not selected).
+
+What holds tensors is imported when first asked for: scoring a file does without torch.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .atomic_file import CheckpointWriteError, write_atomically
-from .categories import SelectedCategories
-from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
-from .hierarchy import CategoryHierarchy, RaggedIndex, gather_rows
-from .tensor_file import Discarded, read_tensor_file
-from .tokens import ImageTokens
+from .hierarchy import CategoryHierarchy, RaggedIndex
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
+
+if TYPE_CHECKING:
+    from .categories import SelectedCategories
+    from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
+    from .gathering import gather_rows
+    from .tensor_file import Discarded, read_tensor_file
+    from .tokens import ImageTokens
+
+_FILE_OF = {
+    "DecoderOutput": "detections",
+    "DenoisingGroup": "detections",
+    "Discarded": "tensor_file",
+    "ImageTargets": "detections",
+    "ImageTokens": "tokens",
+    "Proposals": "detections",
+    "SelectedCategories": "categories",
+    "gather_rows": "gathering",
+    "read_tensor_file": "tensor_file",
+}
 
 __all__ = [
     "CategoryHierarchy",
@@ -32,3 +52,9 @@ __all__ = [
     "read_tensor_file",
     "write_atomically",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_FILE_OF[name]}", __name__), name)

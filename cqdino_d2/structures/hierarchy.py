@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -50,23 +48,6 @@ class RaggedIndex:
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts)
         return RaggedIndex(offsets, self.indices[places + np.arange(len(places))])
-
-
-def gather_rows(offsets: Tensor, indices: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Entries of many rows of a `RaggedIndex` at once, on any device.
-
-    Args:
-        offsets: (rows + 1,) int64 of the index.
-        indices: (entries,) int64 of the index.
-        rows: (n,) int64 wanted rows, possibly repeated.
-
-    Returns:
-        (m,) the entries of all wanted rows, and (m,) int64 which of the n each belongs to.
-    """
-    start, count = offsets[rows], offsets[rows + 1] - offsets[rows]
-    place = torch.arange(len(rows), device=rows.device).repeat_interleave(count)
-    before = count.cumsum(0) - count
-    return indices[(start - before)[place] + torch.arange(len(place), device=rows.device)], place
 
 
 class CategoryHierarchy:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cqdino_d2 import extension
 from cqdino_d2.evaluation import (
     CocoProtocol,
     LvisFixedProtocol,
     LvisProtocol,
     V3DetProtocol,
     accumulate,
+    compiled,
     match,
 )
 from cqdino_d2.structures import CategoryHierarchy
@@ -22,7 +22,7 @@ from tests.evaluation import sets, v3det_oracle
 BACKENDS = [
     "reference",
     pytest.param(
-        "compiled", marks=pytest.mark.skipif(not extension.is_available(), reason="not built")
+        "compiled", marks=pytest.mark.skipif(not compiled.is_available(), reason="not built")
     ),
 ]
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -172,7 +172,7 @@ def test_v3det_against_a_slow_transcription(content, results, hierarchy, max_det
     assert report.figures["AP"] == pytest.approx(100 * ap if ap > -1 else -1, abs=1e-11)
 
 
-@pytest.mark.skipif(not extension.is_available(), reason="not built")
+@pytest.mark.skipif(not compiled.is_available(), reason="not built")
 @settings(thorough, max_examples=60)
 @given(
     content=sets.annotation_sets(),
@@ -217,18 +217,13 @@ def test_both_backends_agree_on_matches_and_single_precision(content, results, h
             assert brief.scores is None
 
 
-@pytest.mark.skipif(not extension.is_available(), reason="not built")
-def test_the_number_of_threads_changes_nothing():
-    import torch
-
+@pytest.mark.skipif(not compiled.is_available(), reason="not built")
+def test_the_number_of_threads_changes_nothing(monkeypatch):
     content, results = sets.large_set(seed=9)
     problem = CocoProtocol().problem(*sets.columns_of(content, results))
-    before = torch.get_num_threads()
-    try:
-        found = []
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            found.append(measure(problem, "compiled").precision)
-    finally:
-        torch.set_num_threads(before)
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        assert compiled.num_threads() == threads
+        found.append(measure(problem, "compiled").precision)
     assert_same_bits(*found)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cqdino_d2 import extension
 from cqdino_d2.evaluation import (
+    compiled,
     ground_truth_from,
     load_results,
     result_json,
@@ -23,10 +23,10 @@ CONTENT, RESULTS = sets.large_set(detections=800)
 @pytest.fixture(params=["compiled", "python"], autouse=True)
 def parser(request, monkeypatch):
     """Every test once with the C++ parser and once without."""
-    if request.param == "compiled" and not extension.is_available():
+    if request.param == "compiled" and not compiled.is_available():
         pytest.skip("not built")
     if request.param == "python":
-        monkeypatch.setattr(extension, "is_available", lambda: False)
+        monkeypatch.setattr(compiled, "is_available", lambda: False)
     return request.param
 
 

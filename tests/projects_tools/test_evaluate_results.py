@@ -19,6 +19,7 @@ from cqdino_d2.evaluation import (
     save_results_npz,
 )
 from projects_tools import evaluate_results, evaluation_plots, make_synthetic_results
+from tests.runs import run_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,3 +143,16 @@ def test_as_a_program(folder, tmp_path):
     command = [sys.executable, str(tool), *arguments(folder, "lvis", "--output", str(output))]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "APr" in done.stdout and json.loads(output.read_text())["AP"] > 0
+
+
+def test_scoring_a_file_does_without_torch_and_detectron2():
+    code = """
+import sys
+from projects_tools.evaluate_results import import_parts_alone
+import_parts_alone()
+from cqdino_d2 import evaluation, extension
+from cqdino_d2.data import hierarchy_files
+evaluation.choose_backend()
+print({"torch", "detectron2", "torchvision"} & set(sys.modules))
+"""
+    assert run_python(code) == "set()"

@@ -1,6 +1,4 @@
-// torch.ops.cqdino_d2.parse_results: records of a COCO results file, straight into columns.
-#include <ATen/ATen.h>
-#include <torch/library.h>
+#include "results_json.h"
 
 #include <array>
 #include <charconv>
@@ -14,23 +12,10 @@ namespace cqdino_d2::evaluation {
 
 namespace {
 
-using at::Tensor;
-
 constexpr std::array<double, 19> kPowers = {1,    1e1,  1e2,  1e3,  1e4,  1e5,  1e6,
                                              1e7,  1e8,  1e9,  1e10, 1e11, 1e12, 1e13,
                                              1e14, 1e15, 1e16, 1e17, 1e18};
 constexpr int64_t kShortRecord = 80;  // bytes, to guess how many records there are
-
-struct Columns {
-  std::vector<int64_t> image_ids, category_ids;
-  std::vector<double> boxes, scores;
-  void reserve(size_t records) {
-    image_ids.reserve(records);
-    category_ids.reserve(records);
-    boxes.reserve(4 * records);
-    scores.reserve(records);
-  }
-};
 
 // Reads records with commas between them. Every function returns false where the text is not
 // what it reads; the caller then leaves the text to Python, whose parser says what is wrong.
@@ -38,7 +23,7 @@ class Reader {
  public:
   Reader(const char* begin, const char* end) : at_(begin), end_(end) {}
 
-  bool records(Columns& columns) {
+  bool records(ResultColumns& columns) {
     skip_space();
     if (at_ == end_) return true;
     do {
@@ -50,7 +35,7 @@ class Reader {
  private:
   enum Seen : unsigned { kImage = 1, kCategory = 2, kBox = 4, kScore = 8, kAll = 15 };
 
-  bool record(Columns& columns) {
+  bool record(ResultColumns& columns) {
     if (!take('{')) return false;
     unsigned seen = 0;
     double box[4], score = 0;
@@ -204,34 +189,15 @@ class Reader {
   const char* end_;
 };
 
-template <class T>
-Tensor to_tensor(const std::vector<T>& values, at::ScalarType type) {
-  Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, type);
-  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<T>());
-  return tensor;
-}
-
-// (whether all was read, image ids, category ids, boxes (N, 4), scores)
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> parse_results(const Tensor& text) {
-  TORCH_CHECK_VALUE(text.scalar_type() == at::kByte && text.dim() == 1 && text.is_contiguous(),
-                    "text must be a contiguous tensor of bytes, got ", text.scalar_type(), " ",
-                    text.sizes());
-  const char* begin = reinterpret_cast<const char*>(text.const_data_ptr<uint8_t>());
-  Columns columns;
-  columns.reserve(text.numel() / kShortRecord);
-  const bool whole = Reader(begin, begin + text.numel()).records(columns);
-  return {at::scalar_tensor(whole, at::kBool), to_tensor(columns.image_ids, at::kLong),
-          to_tensor(columns.category_ids, at::kLong),
-          to_tensor(columns.boxes, at::kDouble).view({-1, 4}),
-          to_tensor(columns.scores, at::kDouble)};
-}
-
 }  // namespace
 
-TORCH_LIBRARY_FRAGMENT(cqdino_d2, m) {
-  m.def("parse_results(Tensor text) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+bool read_records(const char* begin, const char* end, ResultColumns& columns) {
+  const size_t records = (end - begin) / kShortRecord;
+  columns.image_ids.reserve(records);
+  columns.category_ids.reserve(records);
+  columns.boxes.reserve(4 * records);
+  columns.scores.reserve(records);
+  return Reader(begin, end).records(columns);
 }
-
-TORCH_LIBRARY_IMPL(cqdino_d2, CPU, m) { m.impl("parse_results", parse_results); }
 
 }  // namespace cqdino_d2::evaluation
