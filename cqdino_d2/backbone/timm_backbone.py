@@ -11,6 +11,8 @@ from detectron2.modeling import Backbone, ShapeSpec
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
+from ..layers import use_fast_linear
+
 
 class _PadThenShiftBlock(SwinTransformerBlock):
     """A Swin block that pads to whole windows before the cyclic shift, not after it.
@@ -68,6 +70,7 @@ class TimmBackbone(Backbone):
             raise ValueError(f"timm cannot make the backbone {name!r}: {error}") from error
         self.channels_last_maps = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self._follow_detector_padding()
+        self.body.apply(use_fast_linear)
         channels, strides = self.body.feature_info.channels(), self.body.feature_info.reduction()
         self._out_features = [f"p{index}" for index in out_indices]
         self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))

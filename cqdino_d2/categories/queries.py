@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import ParameterMemo
+from ..layers import Linear, ParameterMemo
 from ..structures import Vocabulary
 
 
@@ -35,7 +35,7 @@ class CategoryQueries(nn.Module):
         super().__init__()
         width = embedding_dim or dim
         self.embeddings = nn.Parameter(torch.randn(len(vocabulary), width) * width**-0.5)
-        self.projection = nn.Linear(width, dim)
+        self.projection = Linear(width, dim)
         self.relation = relation
         self._memo = ParameterMemo()
 

@@ -10,7 +10,7 @@ from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..layers import CrossAttention, FeedForward, ParameterMemo
+from ..layers import CrossAttention, FeedForward, Linear, ParameterMemo
 from ..structures import ImageTargets, SelectedCategories
 
 
@@ -92,7 +92,7 @@ class ImageGuidedSelection(nn.Module):
             raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}")
         self.chunk_size, self.recompute = chunk_size, recompute
         self.num_selected, self.force_targets, self.ranking = num_selected, force_targets, ranking
-        self.image_projection = nn.Linear(map_channels, image_dim)
+        self.image_projection = Linear(map_channels, image_dim)
         self.layers = nn.ModuleList(
             ImageGuidedLayer(
                 dim=dim,
@@ -103,8 +103,8 @@ class ImageGuidedSelection(nn.Module):
             )
             for _ in range(num_layers)
         )
-        self.score = nn.Linear(dim, 1)
-        self.output_projection = nn.Linear(dim, output_dim)
+        self.score = Linear(dim, 1)
+        self.output_projection = Linear(dim, output_dim)
         self._memo = ParameterMemo()
 
     def forward(

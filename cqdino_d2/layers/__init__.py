@@ -4,6 +4,7 @@ from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
+from .linear import Linear, use_fast_linear
 from .memo import ParameterMemo
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
 
@@ -11,6 +12,7 @@ __all__ = [
     "MLP",
     "CrossAttention",
     "FeedForward",
+    "Linear",
     "MultiScaleDeformableAttention",
     "ParameterMemo",
     "box_sine_encoding",
@@ -21,5 +23,6 @@ __all__ = [
     "paired_generalized_iou",
     "sine_encoding",
     "split_heads",
+    "use_fast_linear",
     "xyxy_to_cxcywh",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import Linear
+
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, S, H * C_h) -> (B, H, S, C_h)."""
@@ -24,10 +26,10 @@ class CrossAttention(nn.Module):
         if dim % num_heads:
             raise ValueError(f"dim ({dim}) must be a multiple of num_heads ({num_heads})")
         self.num_heads, self.dropout = num_heads, dropout
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(context_dim, dim)
-        self.value = nn.Linear(context_dim, dim)
-        self.output = nn.Linear(dim, dim)
+        self.query = Linear(dim, dim)
+        self.key = Linear(context_dim, dim)
+        self.value = Linear(context_dim, dim)
+        self.output = Linear(dim, dim)
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """(B, S', context_dim) -> two of (B, heads, S', C_h)."""

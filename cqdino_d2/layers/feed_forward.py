@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from .linear import Linear
+
 
 class MLP(nn.Sequential):
     """Linear layers with ReLU between them: (..., sizes[0]) -> (..., sizes[-1])."""
@@ -13,7 +15,7 @@ class MLP(nn.Sequential):
     def __init__(self, *sizes: int) -> None:
         layers: list[nn.Module] = []
         for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
-            layers += [nn.Linear(fan_in, fan_out), nn.ReLU(inplace=True)]
+            layers += [Linear(fan_in, fan_out), nn.ReLU(inplace=True)]
         super().__init__(*layers[:-1])
 
 
@@ -30,9 +32,9 @@ class FeedForward(nn.Module):
         norm_eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.expand = nn.Linear(dim, hidden_dim)
+        self.expand = Linear(dim, hidden_dim)
         self.activation = activation()
-        self.contract = nn.Linear(hidden_dim, dim)
+        self.contract = Linear(hidden_dim, dim)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..layers import Linear
 from ..structures import ImageTokens, Proposals, SelectedCategories
 from .heads import BoxHead, ContrastiveHead
 
@@ -21,7 +22,7 @@ class QuerySelection(nn.Module):
     def __init__(self, *, dim: int, num_queries: int) -> None:
         super().__init__()
         self.num_queries = num_queries
-        self.projection = nn.Linear(dim, dim)
+        self.projection = Linear(dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.norm = nn.LayerNorm(dim)

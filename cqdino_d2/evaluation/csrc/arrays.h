@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <numeric>
 #include <sstream>
 #include <vector>
 
@@ -55,18 +57,24 @@ class In {
   const T* data_ = nullptr;
 };
 
-// A new array.
+// A new array, not filled. The memory is C++'s: NumPy asks the system for huge pages, which it may
+// take a second to find for the curves of a large vocabulary.
 template <class T>
 class Out {
  public:
-  explicit Out(const Sizes& sizes) : array_(sizes), data_(array_.mutable_data()) {}
+  explicit Out(const Sizes& sizes)
+      : size_(std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>())),
+        data_(new T[size_]),
+        array_(sizes, data_, py::capsule(data_, [](void* data) { delete[] static_cast<T*>(data); })) {
+  }
   T* data() { return data_; }
   const py::array_t<T>& array() const { return array_; }
-  void fill(T value) { std::fill(data_, data_ + array_.size(), value); }
+  void fill(T value) { std::fill_n(data_, size_, value); }
 
  private:
+  int64_t size_;
+  T* data_;
   py::array_t<T> array_;
-  T* data_;  // asked for once: array_ may only be touched with Python's lock held
 };
 
 template <class T>

@@ -237,19 +237,21 @@ py::tuple accumulate_outcomes(const py::array& starts, const py::array& ends,
   const int64_t kept = keep_all ? m : 1;
   Out<double> precision({k, a, kept, t, r}), recall({k, a, m, t});
   Out<double> reached({keep_all ? k : 0, a, m, t, r});
-  precision.fill(-1.0);
-  recall.fill(-1.0);
-  reached.fill(-1.0);
   const auto* table = reinterpret_cast<const Masks*>(mask.data());
   {
     const py::gil_scoped_release others_may_run;
     for_each_category(k, num_threads, [&] {
       return [&, accumulator = Accumulator(rules)](int64_t category) mutable {
-        const int64_t at = start.data()[category], curve = a * kept * t * r * category;
+        const int64_t at = start.data()[category], values = a * kept * t * r;
+        const Curves curves{precision.data() + values * category,
+                            recall.data() + a * m * t * category,
+                            keep_all ? reached.data() + values * category : nullptr};
+        std::fill_n(curves.precision, values, -1.0);
+        std::fill_n(curves.recall, a * m * t, -1.0);
+        if (keep_all) std::fill_n(curves.scores, values, -1.0);
         accumulator.run({end.data()[category] - at, score.data() + at, rank.data() + at,
                          code.data() + at, table, boxes.data() + a * category},
-                        {precision.data() + curve, recall.data() + a * m * t * category,
-                         keep_all ? reached.data() + curve : nullptr});
+                        curves);
       };
     });
   }
