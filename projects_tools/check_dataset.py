@@ -206,7 +206,7 @@ def check_mapper(cfg: DictConfig, count: int, output: Path, findings: Findings) 
         f"{len(samples)} training samples mapped: {boxes} boxes, {dropped} lost to augmentation, "
         f"sizes {shapes.min(axis=0)[::-1].tolist()} to {shapes.max(axis=0)[::-1].tolist()}"
     )
-    draw_contact_sheet(samples, vocabulary.names, output / "contact_sheet.png")
+    draw_contact_sheet(samples, vocabulary, output / "contact_sheet.png")
     findings.say(f"{output / 'contact_sheet.png'}")
 
 

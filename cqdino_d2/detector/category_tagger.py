@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
+from ..structures import CategoryOffer
 from .from_cfg import modules_from_cfg
 from .image_model import ImageModel
 
@@ -58,32 +59,35 @@ class CategoryTagger(ImageModel):
         return modules_from_cfg(cfg)
 
     def forward(
-        self, batched_inputs: Sequence[Mapping[str, Any]]
+        self, batched_inputs: Sequence[Mapping[str, Any]], offer: CategoryOffer | None = None
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Tags, or in training computes the loss.
 
         Args:
             batched_inputs: Detectron2's dicts as `CQDINO` takes them.
+            offer: tags among these categories only; not in training.
 
         Returns:
             In training ``loss_category``. Else per image "instances" without boxes:
             ``pred_classes``, the up to K categories that it selects, best first, and ``scores`` in
-            0..1; and "selected_vocab_ids", the same categories.
+            0..1; "selected_vocab_ids" and "selected_scores", the same.
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
         with self.autocast():
             last_map = list(self.backbone(images.tensor).values())[-1]
-        selected = self.selection(last_map.float(), self.categories(), targets)
+        selected = self.selection(last_map.float(), self.categories(), targets, offer)
         if self.training:
             return {"loss_category": self.category_loss(selected.logits, targets)}
-        scores = selected.logits.gather(1, selected.vocab_ids).sigmoid()
-        return [
-            {
-                "instances": Instances(size, pred_classes=ids[valid], scores=score[valid]),
-                "selected_vocab_ids": ids[valid],
-            }
-            for size, ids, score, valid in zip(
-                images.image_sizes, selected.vocab_ids, scores, selected.valid, strict=True
+        results = []
+        for image, size in enumerate(images.image_sizes):
+            vocab_ids = selected.vocab_ids[image][selected.valid[image]]
+            scores = selected.selection_scores(image)
+            results.append(
+                {
+                    "instances": Instances(size, pred_classes=vocab_ids, scores=scores),
+                    "selected_vocab_ids": vocab_ids,
+                    "selected_scores": scores,
+                }
             )
-        ]
+        return results

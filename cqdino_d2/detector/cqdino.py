@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor, nn
 
+from ..structures import CategoryOffer
 from .from_cfg import modules_from_cfg
 from .image_model import ImageModel
 
@@ -71,7 +72,7 @@ class CQDINO(ImageModel):
         return modules_from_cfg(cfg)
 
     def forward(
-        self, batched_inputs: Sequence[Mapping[str, Any]]
+        self, batched_inputs: Sequence[Mapping[str, Any]], offer: CategoryOffer | None = None
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Detects, or in training computes the losses.
 
@@ -79,17 +80,19 @@ class CQDINO(ImageModel):
             batched_inputs: Detectron2's dicts with "image" (3, H, W) RGB in 0..255, in training
                 "instances" with ``gt_boxes`` and ``gt_classes`` (vocab_ids), else optionally
                 "height" and "width" of the wanted output.
+            offer: detects among these categories only; not in training.
 
         Returns:
             In training the weighted losses by name. Else per image "instances" (``pred_boxes``,
-            ``scores``, ``pred_classes`` as vocab_ids) and "selected_vocab_ids" (up to K,).
+            ``scores``, ``pred_classes`` as vocab_ids), "selected_vocab_ids" (up to K,) and their
+            "selected_scores" in 0..1.
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
 
         maps, levels = self.extract_maps(images)
         tokens = self.tokenizer(levels, images.image_sizes, images.tensor.shape[-2:])
-        categories = self.selection(maps[-1], self.categories(), targets)
+        categories = self.selection(maps[-1], self.categories(), targets, offer)
         tokens, categories = self.encoder(tokens, categories)
         proposals = self.query_selection(tokens, categories)
         denoising = (

@@ -32,7 +32,7 @@ class PostProcessor(nn.Module):
         image_sizes: Sequence[tuple[int, int]],
         batched_inputs: Sequence[Mapping[str, Any]],
     ) -> list[dict[str, Any]]:
-        """Per image: "instances" in the wanted output size, and "selected_vocab_ids"."""
+        """Per image: "instances" in the wanted output size, and what it selected (best first)."""
         results = []
         for image, size in enumerate(image_sizes):
             valid = categories.valid[image]
@@ -44,7 +44,13 @@ class PostProcessor(nn.Module):
                 size,
                 _output_size(batched_inputs[image], size),
             )
-            results.append({"instances": instances, "selected_vocab_ids": vocab_ids})
+            results.append(
+                {
+                    "instances": instances,
+                    "selected_vocab_ids": vocab_ids,
+                    "selected_scores": categories.selection_scores(image),
+                }
+            )
         return results
 
     def _detect(

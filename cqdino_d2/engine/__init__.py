@@ -1,6 +1,7 @@
 """Training, checkpoints and the config for Detectron2's predictor."""
 
 from ..structures import CheckpointWriteError, write_atomically
+from .category_predictor import CategoryPredictor
 from .checkpointer import AtomicCheckpointer, WeightsReport
 from .config import load_config, share_vocabulary
 from .ema import ExponentialMovingAverage
@@ -15,6 +16,7 @@ from .training import Training
 
 __all__ = [
     "AtomicCheckpointer",
+    "CategoryPredictor",
     "CheckpointWriteError",
     "Evaluation",
     "ExponentialMovingAverage",

@@ -62,13 +62,14 @@ def get_predictor_cfg(
     short, longest = _test_size(lazy)
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = model["_target_"].rsplit(".", 1)[-1]
-    cfg.MODEL.CQDINO = CfgNode({"LAZY_CONFIG": yaml.safe_dump(model, sort_keys=False)})
+    nodes = {"LAZY_CONFIG": model, "VOCABULARY": plain_container(lazy.vocabulary)}
+    cfg.MODEL.CQDINO = CfgNode({k: yaml.safe_dump(v, sort_keys=False) for k, v in nodes.items()})
     cfg.MODEL.WEIGHTS = str(weights)
     cfg.MODEL.DEVICE = str(choose_device(device or "auto"))
     cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.MIN_SIZE_TEST = short
     cfg.INPUT.MAX_SIZE_TEST = longest
-    cfg.DATASETS.TEST = (_register_metadata(instantiate(lazy.vocabulary)),)
+    cfg.DATASETS.TEST = (register_metadata(instantiate(lazy.vocabulary)),)
     return cfg
 
 
@@ -95,7 +96,7 @@ def _test_size(lazy: DictConfig) -> tuple[int, int]:
     return 0, 0
 
 
-def _register_metadata(vocabulary: Vocabulary) -> str:
+def register_metadata(vocabulary: Vocabulary) -> str:
     """Registers names and ids under a name that follows from the vocabulary's content."""
     content = repr((vocabulary.names, vocabulary.dataset_ids)).encode()
     name = f"cqdino_vocabulary_{hashlib.sha256(content).hexdigest()[:16]}"

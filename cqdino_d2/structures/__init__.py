@@ -16,13 +16,14 @@ from .hierarchy import CategoryHierarchy, RaggedIndex
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
-    from .categories import SelectedCategories
+    from .categories import CategoryOffer, SelectedCategories
     from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
     from .gathering import gather_rows
     from .tensor_file import Discarded, read_tensor_file
     from .tokens import ImageTokens
 
 _FILE_OF = {
+    "CategoryOffer": "categories",
     "DecoderOutput": "detections",
     "DenoisingGroup": "detections",
     "Discarded": "tensor_file",
@@ -36,6 +37,7 @@ _FILE_OF = {
 
 __all__ = [
     "CategoryHierarchy",
+    "CategoryOffer",
     "CheckpointWriteError",
     "DecoderOutput",
     "DenoisingGroup",

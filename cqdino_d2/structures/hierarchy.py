@@ -108,6 +108,39 @@ class CategoryHierarchy:
         """N: categories and virtual nodes."""
         return len(self.parents)
 
+    def extended(self, parents: Sequence[Sequence[int]]) -> CategoryHierarchy:
+        """The hierarchy with n more categories behind the V; virtual nodes keep their place in it.
+
+        Args:
+            parents: the parents of each new category as vocab_ids, 0..V+n-1.
+
+        Raises:
+            ValueError: a parent that is no category, or a cycle.
+        """
+        old, new = self.num_categories, len(parents)
+        for row in parents:
+            if wrong := [parent for parent in row if not 0 <= parent < old + new]:
+                raise ValueError(f"parents must be categories 0..{old + new - 1}, got {wrong}")
+        rows: list[Sequence[int]] = [
+            [node if node < old else node + new for node in self.parents[child].tolist()]
+            for child in range(self.num_nodes)
+        ]
+        rows[old:old] = parents
+        levels = np.insert(self.levels, [old] * new, 1)
+        for node in CategoryHierarchy(old + new, rows)._parents_first:
+            if old <= node < old + new and rows[node]:
+                levels[node] = 1 + levels[list(rows[node])].max()
+        return CategoryHierarchy(old + new, rows, levels.tolist())
+
+    def branch(self, vocab_id: int) -> list[int]:
+        """A category and all categories below it, ascending."""
+        found, waiting = {vocab_id}, [vocab_id]
+        while waiting:
+            below = self.category_children[waiting.pop()].tolist()
+            waiting += [child for child in below if child not in found]
+            found.update(below)
+        return sorted(found)
+
     def _topological_order(self, node_names: Sequence[str] | None) -> np.ndarray:
         """All nodes, every parent before its children."""
         waiting = np.diff(self.parents.offsets).copy()

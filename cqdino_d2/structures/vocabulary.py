@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -71,8 +72,65 @@ class Vocabulary:
                 f"({len(differing)} such names). Give a category the same id in all files"
             )
 
-    def save(self, path: str | Path) -> None:
-        """Writes the vocabulary as JSON, whole or not at all."""
+    @cached_property
+    def _places(self) -> Mapping[str, tuple[int, ...]]:
+        places: dict[str, tuple[int, ...]] = {}
+        for vocab_id, name in enumerate(self.names):
+            key = _spoken(name)
+            places[key] = (*places.get(key, ()), vocab_id)
+        return places
+
+    def find(self, category: str | int) -> tuple[int, ...]:
+        """The vocab_ids of a name (all that bear it) or of a data-set id.
+
+        Case does not matter in names, nor whether words are joined by spaces or underscores.
+
+        Raises:
+            ValueError: no such category; names that come close are named.
+        """
+        if not isinstance(category, str):
+            if category not in self.vocab_id_of:
+                raise ValueError(f"there is no category with the id {category}")
+            return (self.vocab_id_of[category],)
+        key = _spoken(category)
+        if key not in self._places:
+            near = difflib.get_close_matches(key, self._places, n=3)
+            near += [name for name in self._places if key and key in name and name not in near][:3]
+            hint = (
+                f"did you mean {' or '.join(map(repr, near))}?" if near else "nothing comes close"
+            )
+            raise ValueError(f"there is no category {category!r}: {hint}")
+        return self._places[key]
+
+    def extended(
+        self,
+        names: Sequence[str],
+        parents: Sequence[Sequence[int]] | None = None,
+        dataset_ids: Sequence[int] | None = None,
+    ) -> Vocabulary:
+        """The vocabulary with n more categories behind its V.
+
+        Args:
+            names: of the new categories.
+            parents: of each, as vocab_ids 0..V+n-1; None makes roots.
+            dataset_ids: by default those after the highest.
+
+        Raises:
+            ValueError: other lengths than n, an id that is taken, a parent that is no category.
+        """
+        first = max(self.dataset_ids, default=0) + 1
+        ids = range(first, first + len(names)) if dataset_ids is None else dataset_ids
+        rows = [()] * len(names) if parents is None else parents
+        if not len(names) == len(ids) == len(rows):
+            raise ValueError(
+                f"got {len(names)} new names, {len(ids)} ids and parents of {len(rows)}: "
+                "expected as many of each"
+            )
+        hierarchy = self.hierarchy.extended(rows)
+        return Vocabulary((*self.names, *names), (*self.dataset_ids, *ids), hierarchy)
+
+    def as_json(self) -> str:
+        """What `save` writes."""
         hierarchy = self.hierarchy
         content = {
             "format": _FORMAT,
@@ -81,8 +139,16 @@ class Vocabulary:
             "parents": [hierarchy.parents[node].tolist() for node in range(hierarchy.num_nodes)],
             "levels": hierarchy.levels.tolist(),
         }
-        text = json.dumps(content, ensure_ascii=False)
+        return json.dumps(content, ensure_ascii=False)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the vocabulary as JSON, whole or not at all."""
+        text = self.as_json()
         write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def _spoken(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 def load_vocabulary(path: str | Path) -> Vocabulary:
