@@ -14,7 +14,8 @@ depends on it alone is a constant in the file. Names, ids and limits stand in a 
 The file is run on pictures of two sizes and compared with the model before it is written. ONNX
 needs pip install onnx onnxruntime onnxscript; deformable attention becomes GridSample there.
 torch.export uses this package's operator (import cqdino_d2.ops before loading the file), or with
---reference-ops operators of torch alone.
+--reference-ops operators of torch alone. Backbones with windows (Swin) need --static: with dynamic
+sizes tracing them takes longer than was waited for.
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ SMALLER = {
     ],
     "projects_tools/check_dataset.py": ["dataloader.train.total_batch_size=2"],
 }
-NOT_YET = {"projects_tools/demo.py", "projects_tools/web_demo.py"}
 ALL_BLOCKS = [block for page in docs.PAGES for block in docs.blocks(page, "bash")]
 
 
@@ -38,8 +37,6 @@ def test_commands_are_accepted_by_their_tools(block):
     commands = docs.commands(block.text)
     assert commands, f"no command in\n{block.text}"
     for command in commands:
-        if len(command) > 1 and command[1] in NOT_YET and not (ROOT / command[1]).is_file():
-            pytest.xfail(f"{command[1]} is not there yet")
         docs.check(command, written_files(block.page))
 
 
@@ -64,7 +61,7 @@ def test_links_and_named_files_are_there(page):
     written = written_files(page)
     pattern = r"`((?:cqdino_d2|configs|projects_tools|tests|docs)/[\w/]+\.(?:py|sh|md))`"
     for name in re.findall(pattern, text):
-        assert (ROOT / name).is_file() or name in written | NOT_YET, f"{page.name}: {name}"
+        assert (ROOT / name).is_file() or name in written, f"{page.name}: {name}"
 
 
 @pytest.mark.parametrize(
@@ -176,8 +173,6 @@ def test_own_data_from_start_to_end(checkout):
     said = {}
     for block in docs.blocks(OWN_DATA, "bash"):
         for command in docs.commands(block.text):
-            if command[1] in NOT_YET and not (ROOT / command[1]).is_file():
-                continue
             said[command[1]] = run(checkout, command)
     output = checkout / "output"
     assert "0 problems" in said["projects_tools/check_dataset.py"]
@@ -188,8 +183,7 @@ def test_own_data_from_start_to_end(checkout):
     assert (output / "shapes/model_inference.pth").is_file()
     page = (output / "shapes/report/index.html").read_text()
     assert "6 images" in page and "square" in page
-    if "projects_tools/demo.py" in said:
-        assert len(list((output / "shapes/demo").glob("*.jpg"))) == 6
+    assert len(list((output / "shapes/demo").glob("*.jpg"))) == 6
 
 
 @pytest.mark.slow
