@@ -139,10 +139,11 @@ def check(command: list[str], written: set[str] = frozenset()) -> None:
 
 def _check_config(given: argparse.Namespace, written: set[str]) -> None:
     config = getattr(given, "config_file", None) or getattr(given, "config", None)
-    if config is None or str(config) in written:
-        return
-    name = ANY_CONFIG if str(config) in PLACEHOLDERS else str(config)
-    load_config(ROOT / name, getattr(given, "overrides", None) or [])
+    for one in config if isinstance(config, list) else [config]:
+        if one is None or str(one) in written:
+            continue
+        name = ANY_CONFIG if str(one) in PLACEHOLDERS else str(one)
+        load_config(ROOT / name, getattr(given, "overrides", None) or [])
 
 
 def _check_setup(arguments: list[str]) -> None:
