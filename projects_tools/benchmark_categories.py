@@ -2,17 +2,20 @@
 
 Example:
     python projects_tools/benchmark_categories.py --vocabulary 13204 --json categories.json
+    python projects_tools/benchmark_categories.py --modes inference --cascade 256
 
 Both sides have the same weights and run in turns in one process: inference on one image of 800x1333
 and a training step on two. Prints medians, their ratio, and how near inference comes to this
 machine's own matrix product on the operations that are left per image. Memory is the peak above the
-start of the call, each measured in a process of its own.
+start of the call, each measured in a process of its own. --cascade adds the selection that takes
+only so many categories through its second layer: another model, which selects other categories.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import operator
 import statistics
 import subprocess
 import sys
@@ -20,45 +23,58 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
+from cqdino_d2.layers import Linear
 from cqdino_d2.structures import random_vocabulary, write_atomically
-from projects_tools.profile_model import PeakMemory
+from projects_tools.profile_model import FLOPS
+from projects_tools.stage_clock import CLOCKS, PeakMemory
 from tests.categories.plain_formulation import select
 
-DIM, IMAGE_DIM, HIDDEN, LAYERS = 768, 512, 3072, 2
+DIM, IMAGE_DIM, HIDDEN = 768, 512, 3072
 MAP = (1024, 25, 42)  # last backbone map of an 800x1333 image
-SIDES = ("plain", "ours")
+SIDES = ("plain", "ours", "cascade")
 
 
 class CategoryPart:
-    """Both formulations over the same weights."""
+    """Both formulations over the same weights; a cascade has its auxiliary score besides."""
 
-    def __init__(self, categories: int, recompute: bool) -> None:
+    def __init__(self, categories: int, recompute: bool, cascade: int | None = None) -> None:
         torch.manual_seed(0)
         vocabulary = random_vocabulary(categories)
         relation = TreeAggregation(vocabulary=vocabulary, dim=DIM)
         self.categories = CategoryQueries(vocabulary=vocabulary, dim=DIM, relation=relation)
-        self.selection = ImageGuidedSelection(
+        settings = dict(
             dim=DIM,
             map_channels=MAP[0],
             image_dim=IMAGE_DIM,
             output_dim=256,
+            hidden_dim=HIDDEN,
             num_selected=100,
             recompute=recompute,
         )
+        self.selection = ImageGuidedSelection(**settings)
+        self.cascade = ImageGuidedSelection(**settings, cascade=cascade)
+        self.cascade.load_state_dict(self.selection.state_dict(), strict=cascade is None)
+        for name, parameter in self.selection.named_parameters():  # one memory for both
+            owner, _, leaf = name.rpartition(".")
+            setattr(self.cascade.get_submodule(owner), leaf, parameter)
 
     def forward(self, side: str, image_map: Tensor) -> tuple[Tensor, Tensor]:
         """(B, V) logits and (B, K, 256) features."""
         if side == "plain":
-            logits, _, features = select(self.categories, self.selection, image_map)
+            with mock.patch.object(Linear, "forward", nn.Linear.forward):
+                logits, _, features = select(self.categories, self.selection, image_map)
             return logits, features
-        selected = self.selection(image_map, self.categories())
+        selection = self.cascade if side == "cascade" else self.selection
+        selected = selection(image_map, self.categories())
         return selected.logits, selected.features
 
     def run(self, side: str, training: bool) -> None:
@@ -66,46 +82,52 @@ class CategoryPart:
         if self.categories.training != training:  # switching forgets what inference keeps
             self.categories.train(training)
         self.selection.train(training)
+        self.cascade.train(training)
         image_map = torch.randn(2 if training else 1, *MAP)
         if not training:
             with torch.no_grad():
                 self.forward(side, image_map)
             return
-        for module in (self.categories, self.selection):
+        for module in (self.categories, self.selection, self.cascade):
             module.zero_grad(set_to_none=True)
         logits, features = self.forward(side, image_map)
         (logits.sigmoid().sum() + features.sum()).backward()
 
 
-def operations(categories: int) -> float:
+def operations(part: CategoryPart, side: str) -> int:
     """Floating-point operations per image that depend on it, two per multiply-add."""
-    tokens = MAP[1] * MAP[2] + 1
-    feed_forward, output = 2 * DIM * HIDDEN, DIM * DIM
-    attention, second_query = 2 * tokens * DIM, DIM * DIM
-    per_category = LAYERS * (feed_forward + output + attention) + (LAYERS - 1) * second_query
-    return 2.0 * (categories * per_category + LAYERS * 2 * tokens * IMAGE_DIM * DIM)
+    for module in (part.categories, part.selection, part.cascade):
+        module.requires_grad_(False)  # the counter trips over what could have a gradient
+    with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
+        part.run(side, training=False)
+    for module in (part.categories, part.selection, part.cascade):
+        module.requires_grad_(True)
+    return counter.get_total_flops()
 
 
-def matrix_product_rate() -> float:
-    """Operations per second of a matrix product of the feed-forward block's shape."""
-    a, b = torch.randn(1024, DIM), torch.randn(DIM, HIDDEN)
-    seconds = seconds_of(lambda: a @ b, 20)
-    return 2 * a.numel() * HIDDEN / statistics.median(seconds)
+def matrix_product_rate(read: Callable[[], float] = time.perf_counter) -> float:
+    """Operations per second of the feed-forward block's product, by the faster of the libraries."""
+    a, layer = torch.randn(1024, DIM), Linear(DIM, HIDDEN, bias=False).requires_grad_(False)
+    weight = layer.weight.T.contiguous()
+    times = [seconds_of(product, 10, read) for product in (lambda: a @ weight, lambda: layer(a))]
+    return 2 * a.numel() * HIDDEN / min(statistics.median(seconds) for seconds in times)
 
 
-def seconds_of(call: Callable[[], Any], repeats: int) -> list[float]:
-    """Times of single calls."""
+def seconds_of(
+    call: Callable[[], Any], repeats: int, read: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Times of single calls by the clock that is read."""
     times = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        begun = read()
         call()
-        times.append(time.perf_counter() - begun)
+        times.append(read() - begun)
     return times
 
 
-def extra_memory(side: str, categories: int, training: bool, recompute: bool) -> float:
+def extra_memory(args: argparse.Namespace, side: str, training: bool) -> float:
     """Peak MiB above the start of the second call, in this process."""
-    part = CategoryPart(categories, recompute)
+    part = CategoryPart(args.vocabulary, args.recompute, args.cascade)
     part.run(side, training)
     memory = PeakMemory(torch.device("cpu"))
     memory.reset()
@@ -121,33 +143,56 @@ def memory_in_a_process(args: argparse.Namespace, side: str, training: bool) -> 
     command = [sys.executable, "-W", "ignore", __file__, "--vocabulary", str(args.vocabulary)]
     command += ["--memory-of", side, *(["--training"] if training else [])]
     command += ["--recompute"] if args.recompute else []
+    command += ["--cascade", str(args.cascade)] if args.cascade else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
 def measure(args: argparse.Namespace, training: bool) -> dict[str, Any]:
     """Times and memory of both sides in turns."""
-    part = CategoryPart(args.vocabulary, args.recompute)
-    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    part = CategoryPart(args.vocabulary, args.recompute, args.cascade)
+    sides, read = SIDES if args.cascade else SIDES[:2], CLOCKS[args.clock]
+    times: dict[str, list[float]] = {side: [] for side in sides}
     rates = []
     for repeat in range(args.repeats + 1):
-        rates.append(matrix_product_rate())
-        for side in SIDES:
-            [seconds] = seconds_of(lambda s=side: part.run(s, training), 1)
+        rates.append(matrix_product_rate(read))
+        for side in sides:
+            [seconds] = seconds_of(lambda s=side: part.run(s, training), 1, read)
             if repeat:  # the first one warms up
                 times[side].append(seconds)
-    medians = {side: statistics.median(times[side]) for side in SIDES}
-    pairs = zip(times["plain"], times["ours"], strict=True)
+    medians = {side: statistics.median(times[side]) for side in sides}
     result = {
         "mode": "training, 2 images" if training else "inference, 1 image",
         "seconds": medians,
-        "ratio": statistics.median(plain / ours for plain, ours in pairs),
-        "extra_mib": {side: memory_in_a_process(args, side, training) for side in SIDES},
+        "ratio": {
+            side: statistics.median(map(operator.truediv, times["plain"], times[side]))
+            for side in sides[1:]
+        },
+        "extra_mib": {
+            side: memory_in_a_process(args, side, training) for side in sides if not args.no_memory
+        },
     }
     if not training:
-        reached = operations(args.vocabulary) / medians["ours"]
+        result["flops"] = {side: operations(part, side) for side in sides[1:]}
+        reached = result["flops"]["ours"] / medians["ours"]
         result["share_of_matrix_product"] = reached / statistics.median(rates)
     return result
+
+
+def print_result(result: dict[str, Any], categories: int) -> None:
+    """A mode's figures for people."""
+    print(f"{result['mode']}, {categories:,} categories")
+    for side, seconds in result["seconds"].items():
+        flops = result.get("flops", {}).get(side)
+        count = f"{flops / 1e9:8.1f} GFLOP" if flops else ""
+        extra = result["extra_mib"].get(side)
+        memory = "" if extra is None else f"{extra:8.0f} MiB extra"
+        print(f"  {side:8s}{seconds:8.2f} s {memory}{count}")
+    for side, ratio in result["ratio"].items():
+        print(f"  {side} is {ratio:.2f} times as fast as plain")
+    share = result.get("share_of_matrix_product")
+    if share:
+        print(f"  ours is at {100 * share:.0f}% of the matrix product's rate", flush=True)
 
 
 def main() -> None:
@@ -160,26 +205,23 @@ def main() -> None:
     add("--repeats", type=int, default=5)
     add("--recompute", action="store_true", help="ours trains with model.selection.recompute=true")
     add("--modes", default="inference,training")
+    add("--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads")
+    add("--no-memory", action="store_true", help="times alone")
+    add("--cascade", type=int, metavar="M", help="also model.selection.cascade=M")
     add("--json", type=Path, metavar="OUT")
     add("--memory-of", choices=SIDES, help=argparse.SUPPRESS)
     add("--training", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.memory_of:
-        print(extra_memory(args.memory_of, args.vocabulary, args.training, args.recompute))
+        print(extra_memory(args, args.memory_of, args.training))
         return
     results = []
     for mode in args.modes.split(","):
-        result = measure(args, mode == "training")
-        results.append(result)
-        seconds, extra = result["seconds"], result["extra_mib"]
-        print(f"{result['mode']}, {args.vocabulary:,} categories")
-        for side in SIDES:
-            print(f"  {side:6s}{seconds[side]:8.2f} s {extra[side]:8.0f} MiB extra")
-        print(f"  ours is {result['ratio']:.2f} times as fast", end="")
-        share = result.get("share_of_matrix_product")
-        print(f", at {100 * share:.0f}% of the matrix product's rate" if share else "", flush=True)
+        results.append(measure(args, mode == "training"))
+        print_result(results[-1], args.vocabulary)
     if args.json:
-        text = json.dumps({"arguments": {"vocabulary": args.vocabulary}, "results": results})
+        about = {"vocabulary": args.vocabulary, "cascade": args.cascade}
+        text = json.dumps({"arguments": about, "results": results})
         write_atomically(args.json, lambda file: file.write(text.encode()))
 
 

@@ -5,8 +5,8 @@ Example:
         --vocabulary 1000,13204,50000,130000 --size 800 1216 --device cpu --output output/profile
 
 For each vocabulary size (made-up categories in a tree) and each of inference and training it prints
-per stage the parameters, the floating-point operations (two per multiplication and addition of
-matrix products, convolutions and attention;
+per stage the parameters, what is kept from image to image besides, the floating-point operations
+(two per multiplication and addition of matrix products, convolutions and attention;
 sampling in deformable attention is not counted), the time and the peak of extra memory, and writes
 profile.json and profile.png. Times are medians; the first pass warms up and is left out.
 """
@@ -15,13 +15,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import statistics
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +35,7 @@ from tqdm import tqdm
 from cqdino_d2.engine import load_config
 from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
 from cqdino_d2.structures import random_vocabulary, write_atomically
-
-PAGE = 4096
-SAMPLE_SECONDS = 0.002
+from projects_tools.stage_clock import CLOCKS, StageClock
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -52,90 +48,16 @@ def _attention_backward_flops(
     return sdpa_backward_flop_count(gradient, query, key, value)
 
 
-# fused attention on the CPU, which the counter does not know yet; it is given the shapes
-ATTENTION_FLOPS = {
+def _linear_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(x) * weight[0]
+
+
+# operators of the CPU that the counter does not know yet; it is given the shapes
+FLOPS = {
+    torch.ops.mkldnn._linear_pointwise: _linear_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
-
-
-class PeakMemory:
-    """Peak of the memory in use, in bytes: allocated on CUDA, else resident in the process."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
-        self._peak, self._stop = 0, threading.Event()
-        if not self._cuda:
-            self._thread = threading.Thread(target=self._sample, daemon=True)
-            self._thread.start()
-
-    def now(self) -> int:
-        """Bytes in use."""
-        if self._cuda:
-            return torch.cuda.memory_allocated()
-        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-
-    def _sample(self) -> None:
-        while not self._stop.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, self.now())
-
-    def reset(self) -> None:
-        """Starts a new measurement."""
-        if self._cuda:
-            torch.cuda.reset_peak_memory_stats()
-        self._peak = self.now()
-
-    def peak(self) -> int:
-        """The peak since `reset`."""
-        if self._cuda:
-            return torch.cuda.max_memory_allocated()
-        return max(self._peak, self.now())
-
-    def close(self) -> None:
-        """Ends the sampling."""
-        self._stop.set()
-
-
-class StageClock:
-    """Time and extra memory of the direct children of a model in its forward pass."""
-
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
-        self.seconds: dict[str, list[float]] = {}
-        self.extra_bytes: dict[str, int] = {}
-        self._device, self._memory = device, PeakMemory(device)
-        self._begun: dict[str, tuple[float, int]] = {}
-        self._handles = []
-        for name, child in model.named_children():
-            self._handles.append(child.register_forward_pre_hook(lambda *_, n=name: self._start(n)))
-            self._handles.append(child.register_forward_hook(lambda *_, n=name: self._end(n)))
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def _start(self, name: str) -> None:
-        self._memory.reset()
-        self._begun[name] = (self._now(), self._memory.now())
-
-    def _end(self, name: str) -> None:
-        begun, before = self._begun[name]
-        self.seconds.setdefault(name, []).append(self._now() - begun)
-        extra = self._memory.peak() - before
-        self.extra_bytes[name] = max(self.extra_bytes.get(name, 0), extra)
-
-    @contextmanager
-    def whole(self, name: str) -> Iterator[None]:
-        """Measures a block as a stage of its own."""
-        self._start(name)
-        yield
-        self._end(name)
-
-    def close(self) -> None:
-        """Takes the hooks off."""
-        self._memory.close()
-        for handle in self._handles:
-            handle.remove()
 
 
 def make_batch(size: tuple[int, int], images: int, categories: int) -> list[dict[str, Any]]:
@@ -170,7 +92,7 @@ def step(model: nn.Module, batch: list[dict[str, Any]], clock: StageClock | None
 def count_flops(model: nn.Module, batch: list[dict[str, Any]]) -> dict[str, int]:
     """Operations per stage, in training with those of its backward pass."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    counter = FlopCounterMode(display=False, depth=None, custom_mapping=ATTENTION_FLOPS)
+    counter = FlopCounterMode(display=False, depth=None, custom_mapping=FLOPS)
     # at inference the counter trips over parameters that could have a gradient
     model.requires_grad_(model.training)
     with counter:
@@ -178,32 +100,51 @@ def count_flops(model: nn.Module, batch: list[dict[str, Any]]) -> dict[str, int]
     model.requires_grad_(False)
     for parameter in trained:
         parameter.requires_grad_()
+    return stage_flops(model, counter)
+
+
+def stage_flops(model: nn.Module, counter: FlopCounterMode) -> dict[str, int]:
+    """What was counted, per direct child of the model and in total."""
     root = type(model).__name__
     counts = {name: sum(by_op.values()) for name, by_op in counter.get_flop_counts().items()}
     stages = {name: counts.get(f"{root}.{name}", 0) for name, _ in model.named_children()}
     return stages | {"total": counts.get("Global", 0)}
 
 
+def kept_bytes(module: nn.Module) -> int:
+    """What a module keeps from image to image besides its parameters."""
+    memos = [child._memo for child in module.modules() if hasattr(child, "_memo")]
+    values = [memo._value for memo in memos if memo._value is not None]
+    return sum(value.numel() * value.element_size() for value in values)
+
+
 def profile(
-    model: nn.Module, batch: list[dict[str, Any]], device: torch.device, repeats: int
+    model: nn.Module,
+    batch: list[dict[str, Any]],
+    device: torch.device,
+    repeats: int,
+    read: Callable[[], float],
 ) -> list[dict[str, Any]]:
     """One row per stage."""
     step(model, batch)  # warms up; what needs no image is kept from now on
     flops = count_flops(model, batch)
-    clock = StageClock(model, device)
+    clock = StageClock(model, device, read)
     for _ in range(repeats):
-        begun = clock._now()
+        begun = clock.now()
         step(model, batch, clock)
-        clock.seconds.setdefault("total", []).append(clock._now() - begun)
+        clock.seconds.setdefault("total", []).append(clock.now() - begun)
     clock.close()
     parameters = {n: sum(p.numel() for p in m.parameters()) for n, m in model.named_children()}
     parameters["total"] = sum(p.numel() for p in model.parameters())
+    kept = {name: kept_bytes(child) for name, child in model.named_children()}
+    kept["total"] = kept_bytes(model)
     return [
         {
             "stage": name,
             "parameters": parameters.get(name, 0),
             "flops": flops.get(name, 0),
             "seconds": statistics.median(seconds),
+            "kept_bytes": kept.get(name, 0),
             "extra_bytes": clock.extra_bytes.get(name),
         }
         for name, seconds in clock.seconds.items()
@@ -213,13 +154,36 @@ def profile(
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     """The rows for people."""
     print(f"\n{title}")
-    print(f"{'stage':18s} {'parameters':>12s} {'GFLOP':>10s} {'ms':>10s} {'extra MiB':>10s}")
+    print(
+        f"{'stage':18s} {'parameters':>12s} {'GFLOP':>10s} {'ms':>10s} {'kept MiB':>10s} "
+        f"{'extra MiB':>10s}"
+    )
     for row in rows:
         extra = "" if row["extra_bytes"] is None else f"{row['extra_bytes'] / 2**20:.0f}"
         print(
             f"{row['stage']:18s} {row['parameters']:12,d} {row['flops'] / 1e9:10.1f} "
-            f"{row['seconds'] * 1e3:10.1f} {extra:>10s}"
+            f"{row['seconds'] * 1e3:10.1f} {row['kept_bytes'] / 2**20:10.0f} {extra:>10s}"
         )
+
+
+def print_cost_of_a_category(results: list[dict[str, Any]], mode: str) -> None:
+    """What a further category takes, from the smallest and the largest vocabulary."""
+    chosen = sorted((r for r in results if r["mode"] == mode), key=lambda r: r["vocabulary"])
+    if len(chosen) < 2:
+        return
+    added = chosen[-1]["vocabulary"] - chosen[0]["vocabulary"]
+    few, many = ({row["stage"]: row for row in r["stages"]} for r in (chosen[0], chosen[-1]))
+
+    def per_category(key: str, stages: list[str]) -> float:
+        return max((many[s][key] or 0) - (few[s][key] or 0) for s in stages) / added
+
+    stages = [name for name in many if name != "total"]
+    print(
+        f"\na further category, {mode}: {per_category('parameters', ['total']):.0f} parameters, "
+        f"{per_category('kept_bytes', ['total']):.0f} bytes kept, "
+        f"{per_category('extra_bytes', stages):.0f} bytes at the peak of the dearest stage, "
+        f"{1e6 * per_category('seconds', ['total']):.1f} us"
+    )
 
 
 def plot(results: list[dict[str, Any]], path: Path) -> None:
@@ -262,6 +226,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--modes", default="inference,training", help="which (default inference,training)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--repeats", type=int, default=3, help="timed passes (default 3)")
+    add("--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads")
     add("--output", type=Path, default=Path("output/profile"), help="folder for json and png")
     add("overrides", nargs="*", metavar="KEY=VALUE", help="override the config")
     return parser.parse_intermixed_args(arguments)
@@ -282,9 +247,12 @@ def main(arguments: list[str] | None = None) -> None:
         model = instantiate(cfg.model).to(device)
         batch = make_batch(tuple(args.size), args.batch, categories)
         for mode in args.modes.split(","):
-            rows = profile(model.train(mode == "training"), batch, device, args.repeats)
+            read = CLOCKS[args.clock]
+            rows = profile(model.train(mode == "training"), batch, device, args.repeats, read)
             print_table(f"{categories:,} categories, {mode}, {args.batch} x {args.size}", rows)
             results.append({"vocabulary": categories, "mode": mode, "stages": rows})
+    for mode in args.modes.split(","):
+        print_cost_of_a_category(results, mode)
     args.output.mkdir(parents=True, exist_ok=True)
     about = {
         "config": str(args.config_file),

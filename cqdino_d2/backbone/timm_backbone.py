@@ -12,20 +12,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from ..layers import use_fast_linear
-
-
-class _PadThenShiftBlock(SwinTransformerBlock):
-    """A Swin block that pads to whole windows before the cyclic shift, not after it.
-
-    The detectors this project follows pad first, and weights trained that way expect it. timm
-    pads last; once the map is a multiple of the window its own padding has nothing left to do.
-    """
-
-    def _attn(self, x: Tensor) -> Tensor:
-        height, width = x.shape[1:3]
-        pad_h, pad_w = -height % self.window_size[0], -width % self.window_size[1]
-        padded = nn.functional.pad(x, (0, 0, 0, pad_w, 0, pad_h))
-        return super()._attn(padded)[:, :height, :width]
+from .windowed_block import WindowedBlock
 
 
 class TimmBackbone(Backbone):
@@ -89,7 +76,7 @@ class TimmBackbone(Backbone):
         """Sizes that patches or windows do not divide are padded at the bottom and right."""
         for module in self.body.modules():
             if type(module) is SwinTransformerBlock:
-                module.__class__ = _PadThenShiftBlock
+                module.__class__ = WindowedBlock
             elif hasattr(module, "dynamic_img_pad"):
                 module.dynamic_img_pad = True
 

@@ -91,7 +91,10 @@ class SetCriterion(nn.Module):
         num_boxes = self._num_boxes
         if num_boxes is None:
             num_boxes = mean_over_processes(sum(len(t) for t in targets), output.logits.device)
-        losses = {"loss_category": self.category_loss(categories.logits, targets)}
+        losses = {
+            f"loss_category{suffix}": self.category_loss(logits, targets)
+            for suffix, logits in categories.trained_logits().items()
+        }
         if denoising is not None:
             noised, output = output.split(denoising.content.shape[1])
             normaliser = max(1.0, num_boxes * denoising.num_groups)

@@ -68,9 +68,10 @@ class CategoryTagger(ImageModel):
             offer: tags among these categories only; not in training.
 
         Returns:
-            In training ``loss_category``. Else per image "instances" without boxes:
-            ``pred_classes``, the up to K categories that it selects, best first, and ``scores`` in
-            0..1; "selected_vocab_ids" and "selected_scores", the same.
+            In training ``loss_category`` (and with a cascade ``loss_category_auxiliary``). Else per
+            image "instances" without boxes: ``pred_classes``, the up to K categories that it
+            selects, best first, and ``scores`` in 0..1; "selected_vocab_ids" and
+            "selected_scores", the same.
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
@@ -78,7 +79,10 @@ class CategoryTagger(ImageModel):
             last_map = list(self.backbone(images.tensor).values())[-1]
         selected = self.selection(last_map.float(), self.categories(), targets, offer)
         if self.training:
-            return {"loss_category": self.category_loss(selected.logits, targets)}
+            return {
+                f"loss_category{suffix}": self.category_loss(logits, targets)
+                for suffix, logits in selected.trained_logits().items()
+            }
         results = []
         for image, size in enumerate(images.image_sizes):
             vocab_ids = selected.vocab_ids[image][selected.valid[image]]

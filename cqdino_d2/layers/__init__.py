@@ -2,9 +2,10 @@
 
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
+from .chunks import in_chunks
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
-from .linear import Linear, use_fast_linear
+from .linear import Linear, batched_linear, use_fast_linear
 from .memo import ParameterMemo
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
 
@@ -15,8 +16,10 @@ __all__ = [
     "Linear",
     "MultiScaleDeformableAttention",
     "ParameterMemo",
+    "batched_linear",
     "box_sine_encoding",
     "cxcywh_to_xyxy",
+    "in_chunks",
     "inverse_sigmoid",
     "map_sine_encoding",
     "merge_heads",

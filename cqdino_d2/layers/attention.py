@@ -1,11 +1,13 @@
-"""Attention from one sequence to another of a different width, through fused kernels."""
+"""Attention from one sequence to another of a different width."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .linear import Linear
+from .chunks import in_chunks
+from .linear import Linear, is_for_onednn, linear
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
@@ -16,6 +18,36 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 def merge_heads(x: Tensor) -> Tensor:
     """(B, H, S, C_h) -> (B, S, H * C_h)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def attention(query: Tensor, keys: Tensor, values: Tensor, dropout: float = 0.0) -> Tensor:
+    """Scaled dot-product attention through fused kernels.
+
+    Without gradients, where oneDNN's products are faster than those of the fused kernel, it is made
+    of these, head by head and some queries at a time.
+
+    Args:
+        query: (B, heads, S, C_h).
+        keys, values: (B, heads, S', C_h).
+        dropout: share of the weights that are dropped.
+
+    Returns:
+        (B, heads, S, C_h).
+    """
+    if dropout or torch.is_grad_enabled() or not is_for_onednn(query[:1, :1], keys[0, 0]):
+        return F.scaled_dot_product_attention(query, keys, values, dropout_p=dropout)
+    keys = keys * query.shape[-1] ** -0.5
+    values = values.transpose(-1, -2).contiguous()
+    out = torch.empty_like(query)
+    for image in range(len(query)):
+        for head in range(query.shape[1]):
+            k, v = keys[image, head], values[image, head]
+            out[image, head] = in_chunks(
+                lambda rows, k=k, v=v: linear(linear(rows, k).softmax(dim=-1), v),
+                query[image, head],
+                len(k),
+            )
+    return out
 
 
 class CrossAttention(nn.Module):
@@ -40,11 +72,11 @@ class CrossAttention(nn.Module):
 
     def attend(self, projected: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """(B, S, dim) queries after their projection, `keys_values` -> (B, S, dim)."""
-        attended = F.scaled_dot_product_attention(
+        attended = attention(
             split_heads(projected, self.num_heads),
             keys,
             values,
-            dropout_p=self.dropout if self.training else 0.0,
+            self.dropout if self.training else 0.0,
         )
         return self.output(merge_heads(attended))
 

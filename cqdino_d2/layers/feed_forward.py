@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from .chunks import in_chunks
 from .linear import Linear
 
 
@@ -40,4 +41,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., C)."""
+        return in_chunks(self._apply_to_rows, x, self.expand.out_features)
+
+    def _apply_to_rows(self, x: Tensor) -> Tensor:
         return self.norm(x + self.dropout(self.contract(self.activation(self.expand(x)))))

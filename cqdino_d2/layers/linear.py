@@ -21,10 +21,25 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        if not _is_for_onednn(x, self.weight):
-            return F.linear(x, self.weight, self.bias)
-        product = _Product.apply if torch.is_grad_enabled() else _product
-        return product(x.flatten(0, -2), self.weight, self.bias).unflatten(0, x.shape[:-1])
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.linear`, as `Linear` does it."""
+    if not is_for_onednn(x, weight):
+        return F.linear(x, weight, bias)
+    product = _Product.apply if torch.is_grad_enabled() else _product
+    return product(x.flatten(0, -2), weight, bias).unflatten(0, x.shape[:-1])
+
+
+def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A linear layer per image: (B, N, in), (B, out, in), (B, out) -> (B, N, out)."""
+    if len(x) and is_for_onednn(x[0], weight[0]):
+        biases = [None] * len(x) if bias is None else bias
+        products = [linear(*image) for image in zip(x, weight, biases, strict=True)]
+        return products[0][None] if len(x) == 1 else torch.stack(products)
+    product = x @ weight.transpose(1, 2)
+    return product if bias is None else product + bias[:, None]
 
 
 def use_fast_linear(module: nn.Module) -> None:
@@ -33,7 +48,8 @@ def use_fast_linear(module: nn.Module) -> None:
         module.__class__ = Linear
 
 
-def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN does the product (..., in), (out, in) faster."""
     return (
         not torch.compiler.is_compiling()  # first: sizes may be symbols there
         and x.device.type == "cpu"

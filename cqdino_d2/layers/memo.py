@@ -42,7 +42,10 @@ class ParameterMemo:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return compute()
         key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
-        key += (torch.is_autocast_enabled(), source)
+        kind = parameters[0].device.type
+        known = torch.amp.is_autocast_available(kind)  # not of the meta device
+        autocast = known and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
+        key += (autocast, source)
         if self._key is None or not _same(key, self._key):
             self._value = compute()
             self._key = key

@@ -49,16 +49,23 @@ class SelectedCategories:
         valid: (B, K) bool, False where the vocabulary had fewer than K categories.
         logits: (B, V) the image's score for every category of the vocabulary; -inf for what was
             not offered.
+        auxiliary_logits: (B, V) scores of a first layer that has its own, None without.
     """
 
     features: Tensor
     vocab_ids: Tensor
     valid: Tensor
     logits: Tensor
+    auxiliary_logits: Tensor | None = None
 
     def with_features(self, features: Tensor) -> SelectedCategories:
         """The same selection with other features (B, K, C)."""
         return replace(self, features=features)
+
+    def trained_logits(self) -> dict[str, Tensor]:
+        """Every (B, V) that the category loss applies to, by the suffix of the loss's name."""
+        auxiliary = self.auxiliary_logits
+        return {"": self.logits} | ({} if auxiliary is None else {"_auxiliary": auxiliary})
 
     def among(self, offered: Tensor, num_categories: int) -> SelectedCategories:
         """A selection from a part of the vocabulary, in terms of the whole.
@@ -69,7 +76,8 @@ class SelectedCategories:
         """
         logits = self.logits.new_full((len(self.logits), num_categories), -torch.inf)
         logits = logits.index_copy(1, offered, self.logits)
-        return replace(self, vocab_ids=offered[self.vocab_ids], logits=logits)
+        vocab_ids = offered[self.vocab_ids]
+        return replace(self, vocab_ids=vocab_ids, logits=logits, auxiliary_logits=None)
 
     def selection_scores(self, image: int) -> Tensor:
         """(valid,) how probable the image finds its selected categories, 0..1, falling."""

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
@@ -5,6 +7,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from cqdino_d2.backbone import ChannelMapper, SmallResNet, TimmBackbone
 from cqdino_d2.checkpoint import convert_released_weights
 from tests.golden_files import golden_tensors
+from tests.plain_model import pad_and_attend
 
 TINY_SWIN = dict(
     name="swin_tiny_patch4_window7_224",
@@ -44,18 +47,44 @@ def test_maps_are_as_announced(make, size):
     assert strides == sorted(strides)
 
 
-def test_swin_pads_to_whole_windows_before_the_shift():
-    """A shifted block on a 7 x 7 map is the block without padding on the map padded to 8 x 8."""
+@pytest.mark.parametrize("size", [(7, 7), (8, 8), (3, 10), (9, 4)])
+def test_swin_pads_to_whole_windows_before_the_shift(size):
+    """A block on a map is timm's block on the map padded to whole windows."""
     torch.manual_seed(0)
     backbone = TimmBackbone(**TINY_SWIN).eval()
-    block = next(m for m in backbone.modules() if getattr(m, "shift_size", (0, 0)) != (0, 0))
-    plain = type(block).__mro__[1]
-    assert plain is SwinTransformerBlock
+    blocks = [m for m in backbone.modules() if isinstance(m, SwinTransformerBlock)]
+    assert {any(block.shift_size) for block in blocks} == {False, True}
+    for block in blocks:
+        torch.nn.init.normal_(block.attn.qkv.bias)
+        torch.nn.init.normal_(block.attn.relative_position_bias_table)
+        x = torch.randn(2, *size, block.dim, requires_grad=True)
+        results = []
+        for attend in (block._attn, partial(pad_and_attend, block)):
+            block.zero_grad()
+            y = attend(x)
+            (gradient,) = torch.autograd.grad(y.square().sum(), x, retain_graph=True)
+            y.square().sum().backward(inputs=list(block.attn.parameters()))
+            results.append([y, gradient, *(p.grad.clone() for p in block.attn.parameters())])
+        for found, expected in zip(*results, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_before_the_shift_is_not_what_timm_does():
+    torch.manual_seed(0)
+    backbone = TimmBackbone(**TINY_SWIN).eval()
+    block = next(m for m in backbone.modules() if any(getattr(m, "shift_size", ())))
     x = torch.randn(1, 7, 7, block.dim)
-    padded = torch.nn.functional.pad(x, (0, 0, 0, 1, 0, 1))
+    assert not torch.allclose(block._attn(x), SwinTransformerBlock._attn(block, x))
+
+
+def test_a_shifted_block_is_one_graph_for_a_compiler():
+    backbone = TimmBackbone(**TINY_SWIN).eval()
+    block = next(m for m in backbone.modules() if any(getattr(m, "shift_size", ())))
+    x = torch.randn(1, 7, 9, block.dim)
     with torch.no_grad():
-        torch.testing.assert_close(block._attn(x), plain._attn(block, padded)[:, :7, :7])
-        assert not torch.allclose(block._attn(x), plain._attn(block, x)), "timm shifts first"
+        expected = block(x)
+        found = torch.compile(block, backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_an_unknown_model_is_named():

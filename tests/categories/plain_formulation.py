@@ -46,9 +46,14 @@ def attend(attention, queries, image, dropout=0.0):
 
 def select(categories, selection, image_map):
     """The K best of all categories: logits (B, V), ids (B, K), features (B, K, C)."""
+    related = relate(categories, categories.relation, len(image_map))
+    return select_among(selection, related, image_map)
+
+
+def select_among(selection, refined, image_map):
+    """The same from (B, V, H) queries."""
     image = image_map.flatten(2).transpose(1, 2)
     image = selection.image_projection(torch.cat([image.mean(1, keepdim=True), image], dim=1))
-    refined = relate(categories, categories.relation, len(image))
     for layer in selection.layers:
         dropout = layer.attention.dropout if layer.training else 0.0
         attended = attend(layer.attention, refined, image, dropout)

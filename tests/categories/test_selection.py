@@ -144,6 +144,11 @@ def test_the_part_without_image_is_computed_once_until_a_weight_changes():
         selection.layers[0].attention.query.bias.add_(1)
     changed = select()
     assert calls == ["query"] and not torch.equal(changed, first)
+    with torch.autocast("cpu", torch.bfloat16):
+        select()
+    assert calls == ["categories", "query"], "another type"
+    select()
+    assert calls == ["categories", "query"], "back again"
     twin = copy.deepcopy(selection)
     assert twin._memo._value is None
     with torch.inference_mode():

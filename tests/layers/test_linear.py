@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from cqdino_d2.layers import Linear, use_fast_linear
+from cqdino_d2.layers import Linear, batched_linear, use_fast_linear
 from cqdino_d2.layers import linear as module
 
 ONEDNN = torch.backends.mkldnn.is_available()
@@ -100,3 +100,21 @@ def test_a_librarys_layers_become_fast_ones():
     assert type(model[0]) is Linear and type(model[1][0]) is Linear
     assert list(model.state_dict()) == names
     assert model(torch.zeros(2, 3)).shape == (2, 5)
+
+
+@pytest.mark.parametrize("width", [4, 64])  # too narrow for oneDNN, and not
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_layer_per_image(width, batch, bias, counted):
+    torch.manual_seed(0)
+    x, weight = torch.randn(batch, 600, width), torch.randn(batch, 80, width)
+    given = [x, weight, *([torch.randn(batch, 80)] if bias else [])]
+
+    def plain(x, weight, bias=None):
+        product = torch.einsum("bni,boi->bno", x, weight)
+        return product if bias is None else product + bias[:, None]
+
+    wanted = gradients(plain, *(t.double() for t in given))
+    for found, expected in zip(gradients(batched_linear, *given), wanted, strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    assert bool(counted) == (ONEDNN and width == 64)

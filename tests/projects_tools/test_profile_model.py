@@ -44,3 +44,17 @@ def test_the_counts_are_those_of_the_model(profiled):
     assert large - small == pytest.approx(360 * per_category, rel=0.02)
     parameters = [stage(results, v, "training", "categories")["parameters"] for v in (40, 400)]
     assert parameters[1] - parameters[0] == 360 * dim
+
+
+def test_what_is_kept_between_images_is_counted(profiled):
+    _, results = profiled
+    queries = 400 * 32 * 4  # float32
+    assert stage(results, 400, "inference", "categories")["kept_bytes"] == queries
+    assert stage(results, 400, "inference", "selection")["kept_bytes"] == queries  # projected
+    assert stage(results, 400, "inference", "total")["kept_bytes"] == 2 * queries
+    assert stage(results, 400, "training", "total")["kept_bytes"] == 0
+
+
+def test_the_cost_of_a_category_is_printed(profiled, capsys):
+    profile_model.print_cost_of_a_category(profiled[1], "inference")
+    assert "32 parameters, 256 bytes kept" in capsys.readouterr().out

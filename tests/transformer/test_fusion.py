@@ -1,25 +1,7 @@
 import torch
 
 from cqdino_d2.transformer.fusion import BiAttention
-
-
-def plain_fusion(module, image, categories, padding_mask):
-    """The formula of the released code, one matrix of similarities for both directions."""
-    image, categories = module.image_norm(image), module.category_norm(categories)
-
-    def heads(x):
-        return x.unflatten(-1, (module.num_heads, -1)).transpose(1, 2)
-
-    queries, keys = heads(module.image_query(image)), heads(module.category_query(categories))
-    similarity = queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5
-    to_image = similarity.softmax(dim=-1) @ heads(module.category_value(categories))
-    turned = similarity.transpose(-1, -2)
-    turned = (turned - turned.amax(dim=-1, keepdim=True)).clamp(-50000, 50000)
-    turned = turned.masked_fill(padding_mask[:, None, None], float("-inf")).softmax(dim=-1)
-    to_categories = turned @ heads(module.image_value(image))
-    image = image + module.image_scale * module.image_output(to_image.transpose(1, 2).flatten(2))
-    added = module.category_output(to_categories.transpose(1, 2).flatten(2))
-    return image, categories + module.category_scale * added
+from tests.transformer.plain_fusion import plain_fusion
 
 
 def test_agrees_with_the_plain_formula():

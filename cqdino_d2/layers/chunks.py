@@ -1,0 +1,28 @@
+"""Large row-wise computations in pieces that stay in the caches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# 16 MiB in float32. The C library hands blocks over 32 MiB back to the system when they are freed;
+# each new one is then slow to touch for the first time.
+_CHUNK_ELEMENTS = 1 << 22
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Tensor:
+    """``function(x)``, on the CPU without gradients some rows at a time.
+
+    Args:
+        function: (..., C) -> (..., C'), each row for itself.
+        x: (..., C).
+        width: elements per row of the widest tensor that ``function`` makes.
+    """
+    rows = max(1, _CHUNK_ELEMENTS // width)
+    whole = x.numel() <= rows * x.shape[-1]
+    if whole or x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return function(x)
+    chunks = [function(part) for part in x.flatten(0, -2).split(rows)]
+    return torch.cat(chunks).unflatten(0, x.shape[:-1])

@@ -1,0 +1,108 @@
+"""Time and memory of the stages of a model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+PAGE = 4096
+SAMPLE_SECONDS = 0.002
+
+
+class PeakMemory:
+    """Peak of the memory in use, in bytes: allocated on CUDA, else resident in the process."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._peak, self._stop = 0, threading.Event()
+        if not self._cuda:
+            self._thread = threading.Thread(target=self._sample, daemon=True)
+            self._thread.start()
+
+    def now(self) -> int:
+        """Bytes in use."""
+        if self._cuda:
+            return torch.cuda.memory_allocated()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLE_SECONDS):
+            self._peak = max(self._peak, self.now())
+
+    def reset(self) -> None:
+        """Starts a new measurement."""
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+        self._peak = self.now()
+
+    def peak(self) -> int:
+        """The peak since `reset`."""
+        if self._cuda:
+            return torch.cuda.max_memory_allocated()
+        return max(self._peak, self.now())
+
+    def close(self) -> None:
+        """Ends the sampling."""
+        self._stop.set()
+
+
+class StageClock:
+    """Time and extra memory of the direct children of a model in its forward pass.
+
+    Args:
+        model: hooks are put on its children.
+        device: where it runs.
+        read: gives the seconds; `time.process_time` where others keep the processor busy.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        read: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._read = read
+        self.seconds: dict[str, list[float]] = {}
+        self.extra_bytes: dict[str, int] = {}
+        self._device, self._memory = device, PeakMemory(device)
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._handles = []
+        for name, child in model.named_children():
+            self._handles.append(child.register_forward_pre_hook(lambda *_, n=name: self._start(n)))
+            self._handles.append(child.register_forward_hook(lambda *_, n=name: self._end(n)))
+
+    def now(self) -> float:
+        """Seconds, when all that was begun is done."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        return self._read()
+
+    def _start(self, name: str) -> None:
+        self._memory.reset()
+        self._begun[name] = (self.now(), self._memory.now())
+
+    def _end(self, name: str) -> None:
+        begun, before = self._begun[name]
+        self.seconds.setdefault(name, []).append(self.now() - begun)
+        extra = self._memory.peak() - before
+        self.extra_bytes[name] = max(self.extra_bytes.get(name, 0), extra)
+
+    @contextmanager
+    def whole(self, name: str) -> Iterator[None]:
+        """Measures a block as a stage of its own."""
+        self._start(name)
+        yield
+        self._end(name)
+
+    def close(self) -> None:
+        """Takes the hooks off."""
+        self._memory.close()
+        for handle in self._handles:
+            handle.remove()

@@ -1,0 +1,163 @@
+import pytest
+import torch
+
+from cqdino_d2.categories.cascade import Cascade
+from cqdino_d2.structures import CategoryOffer, ImageTargets
+from tests.categories.test_selection import inputs, make
+from tests.tiny import make_input, tiny_model
+
+CASCADE = "model.selection.cascade="
+
+
+def twins(cascade, **changes):
+    """A selection without and one with a cascade, with the same weights."""
+    whole, other = make(dropout=0.0, **changes), make(dropout=0.0, cascade=cascade, **changes)
+    left_over = other.load_state_dict(whole.state_dict(), strict=False)
+    assert left_over.missing_keys == ["cascade.score.weight", "cascade.score.bias"]
+    assert not left_over.unexpected_keys
+    return whole, other
+
+
+def gradients(model, *loss_of):
+    selected = model(*inputs())
+    sum(loss_of(selected) for loss_of in loss_of).backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def uses_all(selected):
+    return selected.features.sum() + selected.logits.square().sum()
+
+
+@pytest.mark.parametrize("keep", [9, 20])
+def test_keeping_all_categories_is_the_selection_without_a_cascade(keep):
+    whole, cascade = (model.train() for model in twins(keep))
+    expected, found = whole(*inputs()), cascade(*inputs())
+    with torch.no_grad():
+        inferred = cascade.eval()(*inputs())
+    for selected in (found, inferred):
+        assert torch.equal(selected.vocab_ids, expected.vocab_ids)
+        torch.testing.assert_close(selected.logits, expected.logits)
+        torch.testing.assert_close(selected.features, expected.features)
+    wanted = gradients(whole, uses_all)
+    for name, gradient in gradients(cascade.train(), uses_all).items():
+        torch.testing.assert_close(gradient, wanted[name])
+
+
+def test_only_the_best_after_the_first_layer_go_on():
+    whole, cascade = (model.eval() for model in twins(5))
+    seen = []
+    cascade.layers[1].register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    with torch.no_grad():
+        selected, expected = cascade(*inputs()), whole(*inputs())
+    assert seen == [5]
+    kept = selected.auxiliary_logits.topk(5, dim=1).indices
+    among_kept = torch.full_like(expected.logits, -torch.inf)
+    among_kept = among_kept.scatter(1, kept, expected.logits.gather(1, kept))
+    assert torch.equal(selected.vocab_ids, among_kept.topk(4, dim=1).indices)
+    torch.testing.assert_close(selected.logits.gather(1, kept), expected.logits.gather(1, kept))
+    for logits, auxiliary, ids in zip(
+        selected.logits, selected.auxiliary_logits, kept, strict=True
+    ):
+        rest = torch.ones(9, dtype=torch.bool).index_fill(0, ids, False)
+        assert logits[rest].max() <= logits[ids].min()
+        assert torch.equal(logits[rest].argsort(), auxiliary[rest].argsort())
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, None])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_chunks_and_recomputing_change_nothing(chunk_size, recompute):
+    torch.manual_seed(0)
+    plain = make(cascade=5, chunk_size=None, dropout=0.0).train()
+    other = make(cascade=5, chunk_size=chunk_size, recompute=recompute, dropout=0.0).train()
+    other.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        expected, found = plain.eval()(*inputs()), other.eval()(*inputs())
+    assert torch.equal(found.vocab_ids, expected.vocab_ids)
+    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.features, expected.features)
+
+    def supervised(selected):
+        return uses_all(selected) + selected.auxiliary_logits.square().sum()
+
+    wanted = gradients(plain.train(), supervised)
+    found = gradients(other.train(), supervised)
+    assert wanted.keys() == found.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, wanted[name])
+
+
+def test_who_is_left_out_learns_from_the_auxiliary_logits_alone():
+    _, model = twins(5)
+    model.train()
+    image_map, queries = inputs()
+    queries = queries.requires_grad_()
+    selected = model(image_map, queries)
+    out = selected.auxiliary_logits[0].argmin()
+    (gradient,) = torch.autograd.grad(selected.logits[0, out], queries, retain_graph=True)
+    assert not gradient.any()
+    (gradient,) = torch.autograd.grad(selected.auxiliary_logits[0, out], queries)
+    assert gradient.any(dim=1).nonzero().tolist() == [[out.item()]]
+
+
+def test_targets_can_be_forced_through():
+    _, model = twins(4, force_targets=True)
+    image_map, queries = inputs()
+    worst = model.eval()(image_map, queries).auxiliary_logits.argmin(dim=1)
+    targets = [ImageTargets(torch.zeros(1, 4), worst[i : i + 1], (9, 9)) for i in range(2)]
+    assert (model.train()(image_map, queries, targets).vocab_ids == worst[:, None]).any(1).all()
+    assert not (model.eval()(image_map, queries, targets).vocab_ids == worst[:, None]).any()
+
+
+def test_a_random_ranking_selects_any_category():
+    model = make(cascade=5, ranking="random").eval()
+    torch.manual_seed(0)
+    chosen = {v for _ in range(40) for v in model(*inputs()).vocab_ids.flatten().tolist()}
+    assert chosen == set(range(9))
+
+
+def test_a_small_vocabulary_leaves_empty_slots():
+    selected = make(cascade=6).eval()(*inputs(categories=3))
+    assert selected.valid.tolist() == [[True, True, True, False]] * 2
+
+
+def test_impossible_cascades_are_refused():
+    with pytest.raises(ValueError, match="at least num_selected = 4 .* got cascade = 3"):
+        make(cascade=3)
+    with pytest.raises(ValueError, match="2 layers.* num_layers = 1"):
+        make(cascade=5, num_layers=1)
+    with pytest.raises(ValueError, match="at least 1 category, got 0"):
+        Cascade(dim=4, keep=0)
+
+
+def test_without_a_cascade_nothing_is_added():
+    assert not [name for name, _ in make().named_parameters() if "cascade" in name]
+    assert make().eval()(*inputs()).auxiliary_logits is None
+
+
+def test_a_detector_trains_every_part_of_it():
+    model = tiny_model(overrides=[CASCADE + "12"]).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    batch = [make_input(), make_input(seed=1, classes=[7, 30])]
+    first = None
+    for _ in range(12):
+        losses = model(batch)
+        assert {"loss_category", "loss_category_auxiliary"} <= set(losses)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        assert all(p.grad is not None for p in model.parameters())
+        optimizer.step()
+        first = first or losses["loss_category_auxiliary"].item()
+    assert losses["loss_category_auxiliary"].item() < first
+    with torch.no_grad():
+        found = model.eval()(batch)
+    assert all(len(item["selected_vocab_ids"]) == 8 for item in found)
+
+
+def test_it_selects_among_the_categories_on_offer():
+    model = make(cascade=4).eval()
+    offer = CategoryOffer(torch.tensor([7, 1, 4, 8, 2]), num_selected=5)
+    with torch.no_grad():
+        selected = model(*inputs(), offer=offer)
+    assert all(sorted(ids) == [1, 2, 4, 7, 8] for ids in selected.vocab_ids.tolist())
+    assert torch.equal(selected.logits.topk(5, dim=1).indices, selected.vocab_ids)
+    assert selected.logits.isinf().sum(dim=1).tolist() == [4, 4]
