@@ -17,7 +17,7 @@ class _Constant(nn.Module):
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
-        self.register_buffer("value", value.detach().clone())
+        self.value = nn.Parameter(value.detach().clone(), requires_grad=False)
 
     def forward(self, *_: Tensor) -> Tensor:
         return self.value
