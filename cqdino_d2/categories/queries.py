@@ -9,7 +9,38 @@ from ..layers import Linear, ParameterMemo
 from ..structures import Vocabulary
 
 
-class CategoryQueries(nn.Module):
+class CategoryEmbeddings(nn.Module):
+    """One learnable vector per category, as it is: the label embeddings of a DINO.
+
+    Args:
+        vocabulary: its size is V.
+        dim: width H.
+    """
+
+    def __init__(self, *, vocabulary: Vocabulary, dim: int) -> None:
+        super().__init__()
+        self.embeddings = nn.Parameter(torch.randn(len(vocabulary), dim) * dim**-0.5)
+
+    @torch.no_grad()
+    def load_embeddings(self, embeddings: Tensor) -> None:
+        """Starts from given text features (V, H).
+
+        Raises:
+            ValueError: another shape.
+        """
+        if embeddings.shape != self.embeddings.shape:
+            raise ValueError(
+                f"category embeddings must be {tuple(self.embeddings.shape)}, "
+                f"got {tuple(embeddings.shape)}"
+            )
+        self.embeddings.copy_(embeddings)
+
+    def forward(self) -> Tensor:
+        """(V, H)."""
+        return self.embeddings
+
+
+class CategoryQueries(CategoryEmbeddings):
     """Learnable embeddings, projected and related to each other.
 
     They do not depend on the image, so at inference they are computed once and kept until a weight
@@ -32,26 +63,11 @@ class CategoryQueries(nn.Module):
         relation: nn.Module,
         embedding_dim: int | None = None,
     ) -> None:
-        super().__init__()
         width = embedding_dim or dim
-        self.embeddings = nn.Parameter(torch.randn(len(vocabulary), width) * width**-0.5)
+        super().__init__(vocabulary=vocabulary, dim=width)
         self.projection = Linear(width, dim)
         self.relation = relation
         self._memo = ParameterMemo()
-
-    @torch.no_grad()
-    def load_embeddings(self, embeddings: Tensor) -> None:
-        """Starts from given text features (V, E).
-
-        Raises:
-            ValueError: another shape.
-        """
-        if embeddings.shape != self.embeddings.shape:
-            raise ValueError(
-                f"category embeddings must be {tuple(self.embeddings.shape)}, "
-                f"got {tuple(embeddings.shape)}"
-            )
-        self.embeddings.copy_(embeddings)
 
     def forward(self) -> Tensor:
         """(V, H) category queries."""

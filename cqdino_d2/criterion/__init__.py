@@ -1,6 +1,7 @@
 """What is minimised."""
 
 from .category_loss import CategoryLoss
+from .gradient_balance import GradientBalance, sigmoid_focal_gradient
 from .losses import AsymmetricLoss, BinaryCrossEntropy, sigmoid_focal_loss
 from .matcher import HungarianMatcher
 from .set_criterion import SetCriterion
@@ -9,7 +10,9 @@ __all__ = [
     "AsymmetricLoss",
     "BinaryCrossEntropy",
     "CategoryLoss",
+    "GradientBalance",
     "HungarianMatcher",
     "SetCriterion",
+    "sigmoid_focal_gradient",
     "sigmoid_focal_loss",
 ]

@@ -18,7 +18,9 @@ class HungarianMatcher:
 
     Args:
         class_weight, l1_weight, giou_weight: weights of the costs.
-        alpha, gamma: of the focal-type class cost, which sums over all K slots.
+        alpha, gamma: of the focal-type class cost.
+        all_slots: whether the class cost sums over all K slots, as Grounding DINO's and CQ-DINO's;
+            DINO's looks at the box's own category alone.
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class HungarianMatcher:
         giou_weight: float = 2.0,
         alpha: float = 0.25,
         gamma: float = 2.0,
+        all_slots: bool = True,
     ) -> None:
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
-        self.alpha, self.gamma = alpha, gamma
+        self.alpha, self.gamma, self.all_slots = alpha, gamma, all_slots
 
     @torch.no_grad()
     def __call__(
@@ -80,4 +83,6 @@ class HungarianMatcher:
         p = logits.sigmoid()
         positive = -(p + eps).log() * self.alpha * (1 - p).pow(self.gamma)
         negative = -(1 - p + eps).log() * (1 - self.alpha) * p.pow(self.gamma)
+        if not self.all_slots:
+            return (positive - negative) @ target_classes.T
         return positive @ target_classes.T + negative @ (1 - target_classes).T

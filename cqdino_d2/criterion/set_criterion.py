@@ -42,7 +42,9 @@ class SetCriterion(nn.Module):
 
     Args:
         matcher: one-to-one matching.
-        category_loss: the loss of the selection, e.g. `CategoryLoss`.
+        category_loss: the loss of the selection, e.g. `CategoryLoss`; None where nothing selects.
+        balance: sees the class logits of the last layer's object queries with their targets, e.g.
+            `GradientBalance`, which logs figures about them.
         class_weight, l1_weight, giou_weight: weights of the losses.
     """
 
@@ -50,13 +52,14 @@ class SetCriterion(nn.Module):
         self,
         *,
         matcher: HungarianMatcher,
-        category_loss: nn.Module,
+        category_loss: nn.Module | None,
+        balance: nn.Module | None = None,
         class_weight: float = 1.0,
         l1_weight: float = 5.0,
         giou_weight: float = 2.0,
     ) -> None:
         super().__init__()
-        self.matcher, self.category_loss = matcher, category_loss
+        self.matcher, self.category_loss, self.balance = matcher, category_loss, balance
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
         self._num_boxes: float | None = None
 
@@ -91,10 +94,12 @@ class SetCriterion(nn.Module):
         num_boxes = self._num_boxes
         if num_boxes is None:
             num_boxes = mean_over_processes(sum(len(t) for t in targets), output.logits.device)
-        losses = {
-            f"loss_category{suffix}": self.category_loss(logits, targets)
-            for suffix, logits in categories.trained_logits().items()
-        }
+        losses = {}
+        if self.category_loss is not None:
+            losses = {
+                f"loss_category{suffix}": self.category_loss(logits, targets)
+                for suffix, logits in categories.trained_logits().items()
+            }
         if denoising is not None:
             noised, output = output.split(denoising.content.shape[1])
             normaliser = max(1.0, num_boxes * denoising.num_groups)
@@ -149,6 +154,8 @@ class SetCriterion(nn.Module):
         class_targets[assigned.images, assigned.query_ids] = torch.cat(list(classes))[flat_ids].to(
             logits.dtype
         )
+        if self.balance is not None and not suffix:
+            self.balance(logits, class_targets)
         predicted = boxes[assigned.images, assigned.query_ids]
         wanted = torch.cat([t.boxes_cxcywh_norm for t in targets])[flat_ids]
         giou = paired_generalized_iou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(wanted))

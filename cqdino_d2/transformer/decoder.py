@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ from .heads import BoxHead, ContrastiveHead
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, attention to the categories, deformable attention, feed-forward."""
+    """Self-attention, attention to the categories if asked for, to the image, feed-forward."""
 
     def __init__(
         self,
@@ -34,12 +36,17 @@ class DecoderLayer(nn.Module):
         num_points: int,
         hidden_dim: int,
         dropout: float,
+        category_attention: bool = True,
     ) -> None:
         super().__init__()
         self.self_attention = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
         self.self_norm = nn.LayerNorm(dim)
-        self.category_attention = nn.MultiheadAttention(dim, num_heads, dropout, batch_first=True)
-        self.category_norm = nn.LayerNorm(dim)
+        self.category_attention = self.category_norm = None
+        if category_attention:
+            self.category_attention = nn.MultiheadAttention(
+                dim, num_heads, dropout, batch_first=True
+            )
+            self.category_norm = nn.LayerNorm(dim)
         self.image_attention = MultiScaleDeformableAttention(
             dim=dim, num_heads=num_heads, num_levels=num_levels, num_points=num_points
         )
@@ -74,21 +81,28 @@ class DecoderLayer(nn.Module):
             placed, placed, queries, attn_mask=attention_mask, need_weights=False
         )
         queries = self.self_norm(queries + attended)
-        attended, _ = self.category_attention(
-            queries + position,
-            categories.features,
-            categories.features,
-            key_padding_mask=~categories.valid,
-            need_weights=False,
-        )
-        queries = self.category_norm(queries + attended)
+        if self.category_attention is not None:
+            attended, _ = self.category_attention(
+                queries + position,
+                categories.features,
+                categories.features,
+                key_padding_mask=~categories.valid,
+                need_weights=False,
+            )
+            queries = self.category_norm(queries + attended)
         attended = self.image_attention(queries + position, references, tokens)
         queries = self.image_norm(queries + self.dropout(attended))
         return self.feed_forward(queries)
 
 
 class Decoder(nn.Module):
-    """Refines the proposals layer by layer and predicts after each (look forward twice)."""
+    """Refines the proposals layer by layer and predicts after each (look forward twice).
+
+    Args:
+        category_attention: whether queries look at the categories; DINO's do not.
+        class_head: queries and categories -> logits; by default a `ContrastiveHead`. Every layer
+            gets a copy of its own.
+    """
 
     def __init__(
         self,
@@ -100,6 +114,8 @@ class Decoder(nn.Module):
         num_points: int = 4,
         hidden_dim: int = 2048,
         dropout: float = 0.0,
+        category_attention: bool = True,
+        class_head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
@@ -110,12 +126,14 @@ class Decoder(nn.Module):
                 num_points=num_points,
                 hidden_dim=hidden_dim,
                 dropout=dropout,
+                category_attention=category_attention,
             )
             for _ in range(num_layers)
         )
         self.position_mlp = MLP(2 * dim, dim, dim)
         self.norm = nn.LayerNorm(dim)
-        self.contrastive_heads = nn.ModuleList(ContrastiveHead() for _ in range(num_layers))
+        head = class_head or ContrastiveHead()
+        self.contrastive_heads = nn.ModuleList(copy.deepcopy(head) for _ in range(num_layers))
         self.box_heads = nn.ModuleList(BoxHead(dim=dim) for _ in range(num_layers))
 
     def forward(

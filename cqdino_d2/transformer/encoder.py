@@ -1,6 +1,8 @@
-"""The fusion encoder."""
+"""The encoder: image tokens look at each other and, fused, at the categories."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +40,8 @@ class DeformableEncoderLayer(nn.Module):
         return self.feed_forward(self.norm(features + self.dropout(attended)))
 
 
-class FusionEncoder(nn.Module):
-    """Per layer: image and categories exchange features, then the image attends to itself.
+class ImageEncoder(nn.Module):
+    """DINO's encoder: in every layer the image attends to itself.
 
     Args:
         first_level: finer levels pass by the encoder unchanged (0 in the paper: none does).
@@ -54,10 +56,6 @@ class FusionEncoder(nn.Module):
         num_heads: int = 8,
         num_points: int = 4,
         hidden_dim: int = 2048,
-        fusion_dim: int = 1024,
-        fusion_heads: int = 4,
-        fusion_dropout: float = 0.1,
-        fusion_initial_scale: float = 1e-4,
         dropout: float = 0.0,
         first_level: int = 0,
     ) -> None:
@@ -65,16 +63,6 @@ class FusionEncoder(nn.Module):
         if not 0 <= first_level < num_levels:
             raise ValueError(f"first_level must be in 0..{num_levels - 1}, got {first_level}")
         self.first_level = first_level
-        self.fusion_layers = nn.ModuleList(
-            BiAttention(
-                dim=dim,
-                attention_dim=fusion_dim,
-                num_heads=fusion_heads,
-                dropout=fusion_dropout,
-                initial_scale=fusion_initial_scale,
-            )
-            for _ in range(num_layers)
-        )
         self.image_layers = nn.ModuleList(
             DeformableEncoderLayer(
                 dim=dim,
@@ -93,13 +81,57 @@ class FusionEncoder(nn.Module):
         """Both with new features of the same shapes."""
         fine, coarse = tokens.split_at_level(self.first_level)
         references = encoder_references(coarse)
-        for fuse, attend in zip(self.fusion_layers, self.image_layers, strict=True):
-            image, text = fuse(
-                coarse.features, categories.features, coarse.padding_mask, categories.valid
-            )
-            coarse, categories = coarse.with_features(image), categories.with_features(text)
+        for layer, attend in enumerate(self.image_layers):
+            coarse, categories = self.exchange(layer, coarse, categories)
             coarse = coarse.with_features(attend(coarse, references))
         return tokens.with_features(torch.cat([fine, coarse.features], dim=1)), categories
+
+    def exchange(
+        self, layer: int, tokens: ImageTokens, categories: SelectedCategories
+    ) -> tuple[ImageTokens, SelectedCategories]:
+        """What image and categories learn of each other before a layer: nothing."""
+        return tokens, categories
+
+
+class FusionEncoder(ImageEncoder):
+    """Per layer: image and categories exchange features, then the image attends to itself.
+
+    Args:
+        fusion_dim, fusion_heads, fusion_dropout, fusion_initial_scale: see `BiAttention`.
+        image_layers: see `ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int = 256,
+        num_layers: int = 6,
+        fusion_dim: int = 1024,
+        fusion_heads: int = 4,
+        fusion_dropout: float = 0.1,
+        fusion_initial_scale: float = 1e-4,
+        **image_layers: Any,
+    ) -> None:
+        super().__init__(dim=dim, num_layers=num_layers, **image_layers)
+        self.fusion_layers = nn.ModuleList(
+            BiAttention(
+                dim=dim,
+                attention_dim=fusion_dim,
+                num_heads=fusion_heads,
+                dropout=fusion_dropout,
+                initial_scale=fusion_initial_scale,
+            )
+            for _ in range(num_layers)
+        )
+
+    def exchange(
+        self, layer: int, tokens: ImageTokens, categories: SelectedCategories
+    ) -> tuple[ImageTokens, SelectedCategories]:
+        """Bi-directional attention."""
+        image, text = self.fusion_layers[layer](
+            tokens.features, categories.features, tokens.padding_mask, categories.valid
+        )
+        return tokens.with_features(image), categories.with_features(text)
 
 
 def encoder_references(tokens: ImageTokens) -> Tensor:

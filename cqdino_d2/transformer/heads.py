@@ -1,4 +1,4 @@
-"""Prediction heads: similarity to the selected categories, and boxes."""
+"""Prediction heads: similarity to the selected categories, a fixed classifier, and boxes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..layers import MLP
-from ..structures import SelectedCategories
+from ..layers import MLP, Linear
+from ..structures import SelectedCategories, Vocabulary
 
 MASKED_LOGIT = -1e4
 
@@ -25,6 +25,37 @@ class ContrastiveHead(nn.Module):
         scale = queries.shape[-1] ** -0.5
         logits = queries @ categories.features.transpose(1, 2) * scale + self.bias
         return logits.masked_fill(~categories.valid[:, None], MASKED_LOGIT)
+
+
+class ClassificationHead(Linear):
+    """A fixed classifier: one weight vector and one bias for every category of the vocabulary.
+
+    DINO's class head (arXiv 2203.03605), for detectors in which every image has all categories as
+    slots (`AllCategories`). The categories' features are not looked at.
+
+    Args:
+        dim: width C of the queries.
+        vocabulary: its size is V.
+        prior: the probability that every category starts with.
+    """
+
+    def __init__(self, *, dim: int, vocabulary: Vocabulary, prior: float = 0.01) -> None:
+        super().__init__(dim, len(vocabulary))
+        nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
+
+    def forward(self, queries: Tensor, categories: SelectedCategories) -> Tensor:
+        """(B, Q, C) -> (B, Q, V); masked slots get a logit whose sigmoid is 0.
+
+        Raises:
+            ValueError: the slots are not all V categories.
+        """
+        num_slots = categories.vocab_ids.shape[1]
+        if num_slots != self.out_features:
+            raise ValueError(
+                f"a classification head of {self.out_features} categories needs them all as slots "
+                f"(AllCategories), got {num_slots} slots"
+            )
+        return super().forward(queries).masked_fill(~categories.valid[:, None], MASKED_LOGIT)
 
 
 class BoxHead(MLP):

@@ -17,16 +17,21 @@ class QuerySelection(nn.Module):
     """Scores a box at every token and takes the Q best (DINO's mixed query selection).
 
     Positions come from the tokens, contents are learnt.
+
+    Args:
+        dim: width C of the tokens.
+        num_queries: Q.
+        class_head: queries and categories -> logits; by default a `ContrastiveHead`.
     """
 
-    def __init__(self, *, dim: int, num_queries: int) -> None:
+    def __init__(self, *, dim: int, num_queries: int, class_head: nn.Module | None = None) -> None:
         super().__init__()
         self.num_queries = num_queries
         self.projection = Linear(dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.norm = nn.LayerNorm(dim)
-        self.contrastive_head = ContrastiveHead()
+        self.contrastive_head = class_head or ContrastiveHead()  # named as in checkpoints
         self.box_head = BoxHead(dim=dim)
         self.content = nn.Embedding(num_queries, dim)
 

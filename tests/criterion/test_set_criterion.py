@@ -68,6 +68,16 @@ def test_matcher_finds_the_cheapest_assignment():
     assert tuple(query_ids[target_ids.argsort()].tolist()) == best
 
 
+def test_dinos_class_cost_looks_at_the_boxes_own_category_alone():
+    """Query 0 is sure of another category: a cost where all slots count, none for DINO."""
+    logits = torch.tensor([[[2.0, 4.0], [1.9, -4.0]]])
+    boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2]]])
+    wanted = ([torch.tensor([[1.0, 0.0]])], [boxes[0, :1]])
+    [(over_all, _)] = HungarianMatcher()(logits, boxes, *wanted)
+    [(own, _)] = HungarianMatcher(all_slots=False)(logits, boxes, *wanted)
+    assert over_all.tolist() == [1] and own.tolist() == [0]
+
+
 def test_what_is_not_finite_is_matched_last_and_shows_in_the_loss():
     logits, boxes = torch.zeros(1, 3, 3), torch.rand(1, 3, 4)
     logits[0, 1] = torch.nan

@@ -1,0 +1,14 @@
+"""CQ-DINO without selection and relation: all V categories are fused and compared.
+
+Nothing scores the categories against the image, so that there is no category loss.
+"""
+
+from detectron2.config import LazyCall as L
+
+from cqdino_d2.categories import AllCategories
+
+from .selection import dataloader, lr_multiplier, model, optimizer, train, vocabulary
+
+train.output_dir = "output/claim/no_selection"
+model.selection = L(AllCategories)(dim="${model.categories.dim}", output_dim="${model.neck.dim}")
+model.criterion.category_loss = None

@@ -1,0 +1,28 @@
+"""A detector's DINO: a fixed V-way classifier in place of the category queries."""
+
+from detectron2.config import LazyCall as L
+from omegaconf import DictConfig
+
+from cqdino_d2.categories import AllCategories, CategoryEmbeddings
+from cqdino_d2.transformer import ClassificationHead, ImageEncoder
+
+_FUSION = ("fusion_dim", "fusion_heads", "fusion_dropout", "fusion_initial_scale")
+
+
+def use_classification_head(model: DictConfig) -> None:
+    """Turns the config of a `CQDINO` into that of a DINO, in place.
+
+    Every image has all V categories as slots; their features are the label embeddings of the
+    denoising group and nothing else. Encoder and decoder do not look at them.
+    """
+    model.categories = L(CategoryEmbeddings)(vocabulary="${vocabulary}", dim="${model.neck.dim}")
+    model.selection = L(AllCategories)(dim="${model.categories.dim}")
+    model.encoder["_target_"] = ImageEncoder
+    for key in _FUSION:
+        del model.encoder[key]
+    head = L(ClassificationHead)(dim="${model.neck.dim}", vocabulary="${vocabulary}")
+    model.query_selection.class_head = head
+    model.decoder.class_head = head
+    model.decoder.category_attention = False
+    model.criterion.category_loss = None
+    model.criterion.matcher.all_slots = False
