@@ -191,6 +191,8 @@ setup(
     extras_require={
         "text": ["open_clip_torch", "transformers"],  # category embeddings
         "parquet": ["pyarrow"],  # columnar results files
+        "report": ["jinja2", "matplotlib"],  # pages and pictures of results
+        "onnx": ["onnx", "onnxruntime", "onnxscript"],  # export
         "demo": ["gradio>=6.31,<7"],  # the web page
     },
     **extension_arguments(),

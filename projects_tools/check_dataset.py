@@ -259,6 +259,10 @@ def check_set(name: str, vocabulary: Vocabulary, findings: Findings) -> np.ndarr
     unknown = [i for i in own.dataset_ids if i not in vocabulary.vocab_id_of]
     if unknown:
         findings.fail(f"{len(unknown)} category ids are unknown in training: {unknown[:SHOWN]}")
+    try:
+        vocabulary.check_numbering(dict(zip(own.dataset_ids, own.names, strict=True)), name)
+    except ValueError as error:
+        findings.fail(str(error))
     for dataset_id, count in zip(own.dataset_ids, counts.tolist(), strict=True):
         if dataset_id in vocabulary.vocab_id_of:
             images[vocabulary.vocab_id_of[dataset_id]] = count

@@ -61,8 +61,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--category-tree",
         type=Path,
-        metavar="TREE.json",
-        help="needed for v3det; else for AP by depth and the plot of the branches",
+        metavar="TREE",
+        help="V3Det's JSON, the released table (.csv) or 'parent child' per line; needed for "
+        "v3det, else for AP by depth and (JSON) the plot of the branches",
     )
     parser.add_argument(
         "--max-dets",
@@ -100,12 +101,25 @@ def make_protocol(name: str, max_dets: int | None, hierarchy: CategoryHierarchy 
 
 
 def read_tree(path: Path | None, truth: GroundTruth) -> CategoryHierarchy | None:
-    """The category tree over the annotations' categories."""
+    """The category tree over the annotations' categories; an edge list may name or number them."""
     if path is None:
         return None
-    from cqdino_d2.data.hierarchy_files import hierarchy_from_v3det_tree
+    from cqdino_d2.data.vocabularies import hierarchy_from_file
 
-    return hierarchy_from_v3det_tree(path, truth.category_ids.tolist())
+    ids = truth.category_ids.tolist()
+    if path.suffix.lower() in (".json", ".csv"):
+        return hierarchy_from_file(path, ids)
+    try:
+        return hierarchy_from_file(path, ids)
+    except ValueError as by_id:
+        if "names none of the" not in str(by_id):
+            raise
+        return hierarchy_from_file(path, ids, category_nodes=truth.names)
+
+
+def v3det_tree(path: Path | None) -> Path | None:
+    """The tree file, if it is one with V3Det's tables."""
+    return path if path is not None and path.suffix.lower() == ".json" else None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -184,7 +198,7 @@ def run(given: argparse.Namespace, started: float) -> None:
         errors = break_down_errors(protocol, truth, detections)
         metrics |= {f"errors_{kind}": count for kind, count in errors.counts.items()}
         metrics |= {f"AP50_gain_{kind}": gain for kind, gain in errors.ap50_gain.items()}
-        for path in draw_all(report, errors, given.category_tree, given.plots):
+        for path in draw_all(report, errors, v3det_tree(given.category_tree), given.plots):
             print(f"  {path}")
     if given.per_category is not None:
         write_text(given.per_category, category_table(report))

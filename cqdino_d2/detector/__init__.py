@@ -2,6 +2,7 @@
 
 from .category_tagger import CategoryTagger
 from .cqdino import CQDINO
+from .exportable import ExportableDetector
 from .post_processing import PostProcessor
 
-__all__ = ["CQDINO", "CategoryTagger", "PostProcessor"]
+__all__ = ["CQDINO", "CategoryTagger", "ExportableDetector", "PostProcessor"]

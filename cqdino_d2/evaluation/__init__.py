@@ -10,7 +10,13 @@ from .annotation_file import ground_truth_from, load_ground_truth
 from .category_recall import category_recall
 from .columns import Detections, GroundTruth
 from .core import accumulate, choose_backend, match
-from .error_breakdown import ErrorBreakdown, break_down_errors
+from .error_breakdown import (
+    ErrorBreakdown,
+    JudgedDetections,
+    break_down_errors,
+    judge_detections,
+    summarize_errors,
+)
 from .figures import Report
 from .problem import Curves, Outcomes, Problem, Rules
 from .protocols import CocoProtocol, LvisFixedProtocol, LvisProtocol, V3DetProtocol
@@ -41,6 +47,7 @@ __all__ = [
     "Detections",
     "ErrorBreakdown",
     "GroundTruth",
+    "JudgedDetections",
     "LVISEvaluator",
     "LvisFixedProtocol",
     "LvisProtocol",
@@ -59,12 +66,14 @@ __all__ = [
     "choose_backend",
     "ground_truth_from",
     "hierarchy_in_order",
+    "judge_detections",
     "load_ground_truth",
     "load_results",
     "match",
     "save_results_json",
     "save_results_npz",
     "save_results_parquet",
+    "summarize_errors",
     "to_detections",
 ]
 

@@ -121,6 +121,12 @@ def _columns(content: Mapping[str, Any], source: str) -> GroundTruth:
     area = boxes[:, 2] * boxes[:, 3]
     given = [row.get("area") for row in annotations]
     areas = [w if a is None else a for a, w in zip(given, area.tolist(), strict=True)]
+    if 0 in ids:
+        _LOGGER.warning(
+            "%s: the annotation with the id 0 can never be found, as in pycocotools; number the "
+            "annotations from 1",
+            source,
+        )
     rows = _rows_to_keep(ids, of_image, of_category, source)
     truth = GroundTruth(
         image_ids=image_ids,

@@ -7,7 +7,7 @@ told apart by the category tree.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -30,7 +30,7 @@ KINDS = (
     "missed",
 )
 _PAIRS_AT_ONCE = 4_000_000
-_MISS, _SKIP, _HIT = 0, 1, 2
+MISS, EXCUSED, HIT = 0, 1, 2
 _MASKS = np.array([[[0, 0]], [[0, 1]], [[1, 0]]], np.int32)
 
 
@@ -52,14 +52,77 @@ class ErrorBreakdown:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """Detections by their columns: category, score, what they are and the box they belong to."""
+class JudgedDetections:
+    """The n detections that count, by their columns, at IoU 0.5.
 
+    Attributes:
+        problem: what was matched; its ``gt_ignored`` boxes need not be found.
+        images: (n,) int32.
+        categories: (n,) int32.
+        boxes_xywh_abs: (n, 4).
+        scores: (n,).
+        status: (n,) `HIT`, `MISS` (a false positive) or `EXCUSED` (neither).
+        kinds: (n,) place in `KINDS` of a false positive, else -1.
+        boxes: (n,) row of the problem's box that was hit or that the error is about, else -1.
+    """
+
+    problem: Problem
+    images: np.ndarray
     categories: np.ndarray
+    boxes_xywh_abs: np.ndarray
     scores: np.ndarray
     status: np.ndarray
-    kinds: np.ndarray  # number in KINDS, -1 for what is no error
-    boxes: np.ndarray  # row of the box that an error is about, -1 if it is about none
+    kinds: np.ndarray
+    boxes: np.ndarray
+
+    def take(self, rows: np.ndarray) -> JudgedDetections:
+        """Some of the detections: row numbers or a mask. What they are stays as it was.
+
+        Matching goes by descending score, so all above a score are what they would be alone.
+        """
+        names = [field.name for field in fields(self) if field.name != "problem"]
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
+    def hit_boxes(self) -> np.ndarray:
+        """(G,) bool: boxes of the problem that a detection hits."""
+        return self._marked(self.boxes[self.status == HIT])
+
+    def missed_boxes(self) -> np.ndarray:
+        """(M,) rows of boxes to find that no detection hits and no error is about."""
+        explained = self._marked(self.boxes[self.boxes >= 0])
+        return np.flatnonzero(~self.problem.gt_ignored & ~explained)
+
+    def _marked(self, rows: np.ndarray) -> np.ndarray:
+        marks = np.zeros(len(self.problem.gt_images), bool)
+        marks[rows] = True
+        return marks
+
+
+def judge_detections(
+    protocol: EvaluationProtocol,
+    truth: GroundTruth,
+    detections: Detections,
+    *,
+    backend: str | None = None,
+) -> JudgedDetections:
+    """Says of each detection that counts whether it hits a box, and if not, why not.
+
+    Args:
+        protocol: decides which detections count.
+        truth: the annotations.
+        detections: what to judge.
+        backend: of the matching core; None chooses.
+    """
+    problem = protocol.problem(truth, detections)
+    rules = Rules(
+        problem.rules.max_dets[-1:],
+        iou_thresholds=np.array([FOREGROUND]),
+        area_ranges=problem.rules.area_ranges[:1],
+    )
+    ignored = problem.gt_ignored | outside_ranges(problem.gt_areas, rules)[0]
+    problem = replace(problem, rules=rules, gt_ignored=ignored)
+    matches = match(problem, keep_matches=True, backend=backend).matches
+    return _judge(problem, matches, protocol.hierarchy)
 
 
 def break_down_errors(
@@ -77,28 +140,21 @@ def break_down_errors(
         detections: what to judge.
         backend: of the matching core; None chooses.
     """
-    problem = protocol.problem(truth, detections)
-    rules = Rules(
-        problem.rules.max_dets[-1:],
-        iou_thresholds=np.array([FOREGROUND]),
-        area_ranges=problem.rules.area_ranges[:1],
+    return summarize_errors(
+        judge_detections(protocol, truth, detections, backend=backend), backend=backend
     )
-    ignored = problem.gt_ignored | outside_ranges(problem.gt_areas, rules)[0]
-    problem = replace(problem, rules=rules, gt_ignored=ignored)
-    matches = match(problem, keep_matches=True, backend=backend).matches
-    judged = _judge(problem, matches, protocol.hierarchy)
-    wanted = np.flatnonzero(~problem.gt_ignored)
+
+
+def summarize_errors(judged: JudgedDetections, *, backend: str | None = None) -> ErrorBreakdown:
+    """What the errors of judged detections cost; see `break_down_errors`."""
+    problem, rules = judged.problem, judged.problem.rules
+    wanted = ~problem.gt_ignored
     num_boxes = np.bincount(problem.gt_categories[wanted], minlength=problem.num_categories)
     ap50 = _ap50(judged, num_boxes, rules, backend)
-    hit = np.zeros(len(problem.gt_images), bool)
-    hit[matches[matches >= 0]] = True
-    explained = hit.copy()
-    about = judged.boxes[judged.boxes >= 0]
-    explained[about] = True
-    missed = wanted[~explained[wanted]]
+    hit, missed = judged.hit_boxes(), judged.missed_boxes()
     gains = {}
     for kind, name in enumerate(KINDS[:-1]):
-        gains[name] = _ap50(_without(judged, kind, hit, problem), num_boxes, rules, backend) - ap50
+        gains[name] = _ap50(_without(judged, kind, hit), num_boxes, rules, backend) - ap50
     found = num_boxes - np.bincount(problem.gt_categories[missed], minlength=len(num_boxes))
     gains[KINDS[-1]] = _ap50(judged, found, rules, backend) - ap50
     counts = np.bincount(judged.kinds[judged.kinds >= 0], minlength=len(KINDS))
@@ -110,7 +166,9 @@ def break_down_errors(
     )
 
 
-def _judge(problem: Problem, matches: np.ndarray, hierarchy: CategoryHierarchy | None) -> _Judged:
+def _judge(
+    problem: Problem, matches: np.ndarray, hierarchy: CategoryHierarchy | None
+) -> JudgedDetections:
     """What each detection that counts is."""
     columns = problem.detections
     order = np.lexsort((-columns.scores, columns.images))  # among equal scores the order counts
@@ -119,13 +177,22 @@ def _judge(problem: Problem, matches: np.ndarray, hierarchy: CategoryHierarchy |
     matched = matches[counted]
     outside = outside_ranges(columns.areas(), problem.rules)[0]
     matched[outside & (matched == UNMATCHED)] = IGNORED
-    status = np.where(matched >= 0, _HIT, np.where(matched == IGNORED, _SKIP, _MISS))
-    kinds, boxes = np.full(len(counted), -1), np.full(len(counted), -1)
+    status = np.where(matched >= 0, HIT, np.where(matched == IGNORED, EXCUSED, MISS))
+    kinds, boxes = np.full(len(counted), -1), np.where(matched >= 0, matched, -1)
     wrong = np.flatnonzero(matched == UNMATCHED)
     relation = _Relation(hierarchy, problem.num_categories)
     for rows, best in _best_boxes(problem, columns, wrong):
         kinds[rows], boxes[rows] = _kind(best, columns.categories[rows], relation, problem)
-    return _Judged(columns.categories, columns.scores, status, kinds, boxes)
+    return JudgedDetections(
+        problem=problem,
+        images=columns.images,
+        categories=columns.categories,
+        boxes_xywh_abs=columns.boxes_xywh_abs,
+        scores=columns.scores,
+        status=status,
+        kinds=kinds,
+        boxes=boxes,
+    )
 
 
 @dataclass(frozen=True)
@@ -230,21 +297,23 @@ def _kind(
     return kinds, boxes
 
 
-def _without(judged: _Judged, kind: int, hit: np.ndarray, problem: Problem) -> _Judged:
+def _without(judged: JudgedDetections, kind: int, hit: np.ndarray) -> JudgedDetections:
     """The detections with the errors of one kind set right or removed."""
     status, categories = judged.status.copy(), judged.categories.copy()
     rows = np.flatnonzero(judged.kinds == kind)
-    status[rows] = _SKIP
+    status[rows] = EXCUSED
     fixable = rows[~np.append(hit, True)[judged.boxes[rows]]]  # -1: about no box
     fixable = fixable[np.argsort(-judged.scores[fixable], kind="stable")]
     _, first = np.unique(judged.boxes[fixable], return_index=True)  # the best one of each box
     chosen = fixable[first]
-    status[chosen] = _HIT
-    categories[chosen] = problem.gt_categories[judged.boxes[chosen]]
+    status[chosen] = HIT
+    categories[chosen] = judged.problem.gt_categories[judged.boxes[chosen]]
     return replace(judged, status=status, categories=categories)
 
 
-def _ap50(judged: _Judged, num_boxes: np.ndarray, rules: Rules, backend: str | None) -> float:
+def _ap50(
+    judged: JudgedDetections, num_boxes: np.ndarray, rules: Rules, backend: str | None
+) -> float:
     """0..100 over categories with boxes, -1 without any."""
     order = np.argsort(judged.categories, kind="stable")
     edges = np.searchsorted(judged.categories[order], np.arange(len(num_boxes) + 1))

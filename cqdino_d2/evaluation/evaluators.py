@@ -57,7 +57,7 @@ class ColumnEvaluator(DatasetEvaluator):
             categories from its metadata. Categories with boxes that it lacks are an error.
 
     Raises:
-        ValueError: the metadata lacks an entry.
+        ValueError: the metadata lacks an entry, or names its categories by other ids.
     """
 
     def __init__(
@@ -72,6 +72,10 @@ class ColumnEvaluator(DatasetEvaluator):
         for entry in ("json_file",) if vocabulary else ("json_file", _ID_MAP):
             if not hasattr(metadata, entry):
                 raise ValueError(f"the metadata of data set {dataset_name!r} has no {entry}")
+        names, ids = metadata.get("thing_classes"), metadata.get(_ID_MAP)
+        if vocabulary is not None and names and ids:
+            names_of = {one: names[vocab_id] for one, vocab_id in ids.items()}
+            vocabulary.check_numbering(names_of, metadata.json_file)
         self._dataset_name = dataset_name
         self._json_file: str = metadata.json_file
         self._vocab_id_of: Mapping[int, int] = (

@@ -20,9 +20,10 @@ def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, width: int) -> Te
         x: (..., C).
         width: elements per row of the widest tensor that ``function`` makes.
     """
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or torch.is_grad_enabled():
+        return function(x)  # asked first: sizes may be symbols there
     rows = max(1, _CHUNK_ELEMENTS // width)
-    whole = x.numel() <= rows * x.shape[-1]
-    if whole or x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if x.numel() <= rows * x.shape[-1]:
         return function(x)
     chunks = [function(part) for part in x.flatten(0, -2).split(rows)]
     return torch.cat(chunks).unflatten(0, x.shape[:-1])

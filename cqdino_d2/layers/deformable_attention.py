@@ -69,5 +69,6 @@ class MultiScaleDeformableAttention(nn.Module):
             references,
             self.sampling_offsets(query).view(*grid, 2),
             self.attention_weights(query).view(grid),
+            tokens.level_sizes,
         )
         return self.output_proj(attended)

@@ -51,12 +51,12 @@ def use_fast_linear(module: nn.Module) -> None:
 def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN does the product (..., in), (out, in) faster."""
     return (
-        x.device.type == "cpu"
+        not torch.compiler.is_compiling()  # first: sizes may be symbols there
+        and x.device.type == "cpu"
         and x.dim() > 1
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= _LEAST_WORK
         and min(weight.shape) >= _LEAST_WIDTH
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
         and torch.backends.mkldnn.is_available()

@@ -4,6 +4,12 @@ from .deformable_attention import (
     backend,
     deformable_attention_from_offsets,
     multi_scale_deformable_attention,
+    reference_only,
 )
 
-__all__ = ["backend", "deformable_attention_from_offsets", "multi_scale_deformable_attention"]
+__all__ = [
+    "backend",
+    "deformable_attention_from_offsets",
+    "multi_scale_deformable_attention",
+    "reference_only",
+]

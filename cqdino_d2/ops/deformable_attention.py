@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -12,12 +15,26 @@ from ..extension import OPERATORS
 from . import compiled
 from .reference import locations_and_weights, multi_scale_deformable_attention_reference
 
+_reference_only: ContextVar[bool] = ContextVar("reference_only", default=False)
+
+
+@contextmanager
+def reference_only(wanted: bool = True) -> Iterator[None]:
+    """Within this, plain PyTorch is used on every device, for formats that lack our operators."""
+    token = _reference_only.set(wanted)
+    try:
+        yield
+    finally:
+        _reference_only.reset(token)
+
 
 def backend(device: torch.device | str = "cpu") -> str:
     """Names the implementation that is used for tensors on ``device``.
 
     ``"compiled"``: the C++ or CUDA kernels; ``"reference"``: plain PyTorch on any device.
     """
+    if _reference_only.get():
+        return "reference"
     return "compiled" if torch.device(device).type in compiled.DEVICES else "reference"
 
 
@@ -27,6 +44,7 @@ def multi_scale_deformable_attention(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    level_sizes: Sequence[tuple[int, int]] | None = None,
 ) -> Tensor:
     """Multi-scale deformable attention (Deformable DETR, arXiv 2010.04159, equation 3).
 
@@ -40,6 +58,8 @@ def multi_scale_deformable_attention(
         sampling_locations: (B, Q, H, L, P, 2) in (x, y), [0, 1] over each level's map
             (align_corners=False); samples outside are zero.
         attention_weights: (B, Q, H, L, P), meant to sum to 1 over levels and points.
+        level_sizes: ``spatial_shapes`` as numbers, where they are known: the reference can be
+            traced with them.
 
     Returns:
         (B, Q, H * C_h).
@@ -51,7 +71,12 @@ def multi_scale_deformable_attention(
     _check_shapes(value, spatial_shapes, sampling_locations, attention_weights)
     if not _use_compiled(value):
         return multi_scale_deformable_attention_reference(
-            value, spatial_shapes, level_start_index, sampling_locations, attention_weights
+            value,
+            spatial_shapes,
+            level_start_index,
+            sampling_locations,
+            attention_weights,
+            level_sizes,
         ).to(_result_type(value))
     return torch.ops.cqdino_d2.deformable_attention(
         value,
@@ -69,6 +94,7 @@ def deformable_attention_from_offsets(
     references: Tensor,
     sampling_offsets: Tensor,
     attention_logits: Tensor,
+    level_sizes: Sequence[tuple[int, int]] | None = None,
 ) -> Tensor:
     """The same with the softmax and the arithmetic of the locations inside.
 
@@ -81,6 +107,7 @@ def deformable_attention_from_offsets(
             the box's size over the number of points.
         sampling_offsets: (B, Q, H, L, P, 2) in (x, y).
         attention_logits: (B, Q, H, L, P), the softmax is over levels and points.
+        level_sizes: as above.
 
     Returns:
         (B, Q, H * C_h).
@@ -96,7 +123,7 @@ def deformable_attention_from_offsets(
             spatial_shapes, references, sampling_offsets, attention_logits
         )
         return multi_scale_deformable_attention(
-            value, spatial_shapes, level_start_index, locations, weights
+            value, spatial_shapes, level_start_index, locations, weights, level_sizes
         )
     return torch.ops.cqdino_d2.deformable_attention(
         value,
@@ -109,6 +136,8 @@ def deformable_attention_from_offsets(
 
 
 def _use_compiled(value: Tensor) -> bool:
+    if _reference_only.get():
+        return False
     if value.device.type in compiled.DEVICES:
         return True
     if value.is_cuda:

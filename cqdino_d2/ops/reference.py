@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +15,7 @@ def multi_scale_deformable_attention_reference(
     level_start_index: Tensor,
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    level_sizes: Sequence[tuple[int, int]] | None = None,
 ) -> Tensor:
     """Samples every level bilinearly and sums the samples with their weights.
 
@@ -23,16 +26,20 @@ def multi_scale_deformable_attention_reference(
     queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
     exact = value.to(torch.promote_types(value.dtype, torch.float32))
     grid = 2 * sampling_locations.to(exact.dtype) - 1
+    if level_sizes is None:
+        level_sizes, starts = spatial_shapes.tolist(), level_start_index.tolist()
+    else:
+        areas = [height * width for height, width in level_sizes]
+        starts = [sum(areas[:level]) for level in range(len(areas))]
     sampled = []
-    for level, (height, width) in enumerate(spatial_shapes.tolist()):
-        start = int(level_start_index[level])
+    for level, ((height, width), start) in enumerate(zip(level_sizes, starts, strict=True)):
         level_map = exact[:, start : start + height * width].permute(0, 2, 3, 1)
         level_map = level_map.reshape(batch * heads, channels, height, width)
         level_grid = grid[:, :, :, level].transpose(1, 2).flatten(0, 1)
         sampled.append(F.grid_sample(level_map, level_grid, align_corners=False))
     samples = torch.stack(sampled, dim=-2).flatten(-2)  # (B * H, C_h, Q, L * P)
     weights = attention_weights.transpose(1, 2).reshape(
-        batch * heads, 1, queries, len(spatial_shapes) * points
+        batch * heads, 1, queries, len(level_sizes) * points
     )
     output = (samples * weights.to(exact.dtype)).sum(dim=-1)
     return output.view(batch, heads * channels, queries).transpose(1, 2).to(value.dtype)

@@ -62,7 +62,7 @@ class CategoryHierarchy:
         levels: the depth of each node, 1 for a root. By default the longest path from a root, so
             that every child lies deeper than all of its parents. Sources that fix their own
             levels (the released V3Det table) pass them here.
-        node_names: what to call the N nodes in errors, by default their indices.
+        node_names: what the source calls the N nodes, or None; errors then name their indices.
 
     Raises:
         ValueError: a parent outside 0..N-1, fewer nodes than categories, a wrong number of
@@ -88,6 +88,7 @@ class CategoryHierarchy:
                         f"node {node} has parent {parent}, expected 0..{len(parents) - 1}"
                     )
         self.num_categories = num_categories
+        self.node_names = None if node_names is None else tuple(node_names)
         self.parents = RaggedIndex.from_rows([sorted(set(row)) for row in parents])
         order = self._topological_order(node_names)
         if levels is None:

@@ -19,6 +19,8 @@ class ImageTokens:
         spatial_shapes: (L, 2) int64, height and width of each level.
         level_start_index: (L,) int64, index of each level's first token.
         valid_ratios: (B, L, 2) share of each level's width and height that is not padding, (w, h).
+        level_sizes: height and width of each level, what ``spatial_shapes`` says too. Numbers need
+            no look into a tensor, which would wait for a GPU and cannot be traced.
     """
 
     features: Tensor
@@ -27,6 +29,7 @@ class ImageTokens:
     spatial_shapes: Tensor
     level_start_index: Tensor
     valid_ratios: Tensor
+    level_sizes: tuple[tuple[int, int], ...]
 
     def with_features(self, features: Tensor) -> ImageTokens:
         """The same tokens with other features (B, T, C)."""
@@ -36,7 +39,7 @@ class ImageTokens:
         """The features (B, T', C) of the levels before ``level``, and the tokens from it on."""
         if level == 0:
             return self.features[:, :0], self
-        start = int(self.level_start_index[level])
+        start = sum(height * width for height, width in self.level_sizes[:level])
         coarse = ImageTokens(
             features=self.features[:, start:],
             position=self.position[:, start:],
@@ -44,13 +47,14 @@ class ImageTokens:
             spatial_shapes=self.spatial_shapes[level:],
             level_start_index=self.level_start_index[level:] - start,
             valid_ratios=self.valid_ratios[:, level:],
+            level_sizes=self.level_sizes[level:],
         )
         return self.features[:, :start], coarse
 
     def grid_centres(self) -> Tensor:
         """Token centres (T, 2) in (x, y), each level's padded map being the unit square."""
         centres = []
-        for height, width in self.spatial_shapes.tolist():
+        for height, width in self.level_sizes:
             y = (torch.arange(height, device=self.features.device) + 0.5) / height
             x = (torch.arange(width, device=self.features.device) + 0.5) / width
             grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
@@ -59,6 +63,9 @@ class ImageTokens:
 
     def level_index(self) -> Tensor:
         """(T,) int64, the level of each token."""
-        areas = self.spatial_shapes.prod(dim=1)
-        levels = torch.arange(len(areas), device=areas.device)
-        return torch.repeat_interleave(levels, areas, output_size=self.features.shape[1])
+        device = self.features.device
+        levels = [
+            torch.full((height * width,), level, device=device)
+            for level, (height, width) in enumerate(self.level_sizes)
+        ]
+        return torch.cat(levels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,31 @@ class Vocabulary:
     def vocab_id_of(self) -> Mapping[int, int]:
         """dataset_id -> vocab_id."""
         return {dataset_id: index for index, dataset_id in enumerate(self.dataset_ids)}
+
+    def check_numbering(self, names_of: Mapping[int, str], source: str) -> None:
+        """Compares the ids of equal names, as some tools number every file's categories anew.
+
+        Names that are spelt differently, or that several categories share, say nothing.
+
+        Args:
+            names_of: dataset_id -> name in another file.
+            source: what to call that file.
+
+        Raises:
+            ValueError: a name has another id there; names some.
+        """
+        here, there = Counter(self.names), Counter(names_of.values())
+        id_here = {n: i for n, i in zip(self.names, self.dataset_ids, strict=True) if here[n] == 1}
+        differing = [
+            f"{name!r} is {id_here[name]} here and {one} there"
+            for one, name in names_of.items()
+            if there[name] == 1 and id_here.get(name, one) != one
+        ]
+        if differing:
+            raise ValueError(
+                f"{source} numbers its categories differently: {', '.join(differing[:3])} "
+                f"({len(differing)} such names). Give a category the same id in all files"
+            )
 
     @cached_property
     def _places(self) -> Mapping[str, tuple[int, ...]]:

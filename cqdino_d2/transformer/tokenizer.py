@@ -46,7 +46,8 @@ class ImageTokenizer(nn.Module):
             positions.append(encoding.flatten(1, 2) + embedding)
             masks.append(mask.flatten(1))
             ratios.append(_valid_ratio(mask))
-        shapes = torch.tensor([level_map.shape[-2:] for level_map in maps], device=device)
+        sizes = tuple((level_map.shape[-2], level_map.shape[-1]) for level_map in maps)
+        shapes = torch.tensor(sizes, device=device)
         areas = shapes.prod(dim=1)
         return ImageTokens(
             features=torch.cat(features, dim=1),
@@ -55,6 +56,7 @@ class ImageTokenizer(nn.Module):
             spatial_shapes=shapes,
             level_start_index=areas.cumsum(0) - areas,
             valid_ratios=torch.stack(ratios, dim=1),
+            level_sizes=sizes,
         )
 
 

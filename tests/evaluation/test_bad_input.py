@@ -222,3 +222,12 @@ def test_what_does_not_fit_into_memory_is_said_beforehand(tmp_path, truth, monke
         protocol.report(truth, matched)
     monkeypatch.setattr(memory, "available_memory", lambda: None)
     assert protocol.report(truth, matched).figures["AP"] == pytest.approx(50)
+
+
+def test_the_annotation_id_0_is_warned_about(caplog):
+    content = copy.deepcopy(CONTENT)
+    ground_truth_from(content, "annotations")
+    assert "can never be found" not in caplog.text
+    content["annotations"][0]["id"] = 0
+    assert ground_truth_from(content, "annotations").zero_id.sum() == 1
+    assert "annotation with the id 0 can never be found" in caplog.text

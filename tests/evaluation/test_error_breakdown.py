@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from cqdino_d2.evaluation import CocoProtocol, V3DetProtocol, break_down_errors
+from cqdino_d2.evaluation import (
+    CocoProtocol,
+    V3DetProtocol,
+    break_down_errors,
+    judge_detections,
+)
+from cqdino_d2.evaluation.error_breakdown import HIT
 from cqdino_d2.structures import CategoryHierarchy
 from tests.evaluation import sets
 
@@ -99,3 +105,18 @@ def test_nothing_to_find_or_nothing_found():
     errors = break_down(content((2, HERE)), [])
     assert errors.counts["missed"] == 1 and errors.ap50 == 0
     assert np.isfinite(list(errors.ap50_gain.values())).all()
+
+
+def test_detections_above_a_score_are_judged_as_if_they_were_alone():
+    truth, detections = sets.columns_of(*sets.large_set(seed=5, detections=1500))
+    protocol = V3DetProtocol(hierarchy=None)
+    judged = judge_detections(protocol, truth, detections)
+    alone = judge_detections(protocol, truth, detections.take(detections.scores >= 0.5))
+    kept = judged.take(judged.scores >= 0.5)
+    assert 0 < len(kept.scores) < len(judged.scores)
+    for name in ("images", "categories", "scores", "status", "kinds", "boxes", "boxes_xywh_abs"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(alone, name))
+    hits = kept.status == HIT
+    same = kept.problem.gt_categories[kept.boxes[hits]] == kept.categories[hits]
+    assert hits.any() and same.all() and (kept.kinds[hits] == -1).all()
+    assert len(kept.missed_boxes()) > len(judged.missed_boxes())

@@ -260,3 +260,11 @@ def test_one_evaluator_serves_several_protocols_in_detectron2s_form(tmp_path):
     evaluator.reset()
     again = evaluate(evaluator, outputs)
     assert again["bbox"]["AP"] == results["bbox"]["AP"]
+
+
+def test_a_set_that_numbers_its_categories_differently_is_refused(tmp_path):
+    name = register(tmp_path, [], [1], thing_classes=["b", "a", "c"])
+    with pytest.raises(ValueError, match=r"annotations.json numbers its categories differently"):
+        build_evaluator(dataset_name=name, vocabulary=VOCABULARY)
+    same = register(tmp_path, [], [1], thing_classes=["a", "bee", "c"])
+    build_evaluator(dataset_name=same, vocabulary=VOCABULARY)

@@ -160,3 +160,12 @@ def test_compile_and_export():
     exported = torch.export.export(Module(), inputs, dynamic_shapes=dynamic).module()
     fewer = (*inputs[:3], *(x[:, :4] for x in inputs[3:]))
     torch.testing.assert_close(exported(*fewer), Module()(*fewer))
+
+
+def test_the_reference_alone_can_be_asked_for():
+    before = ops.backend("cpu")
+    with ops.reference_only():
+        assert ops.backend("cpu") == "reference"
+        with ops.reference_only(False):
+            assert ops.backend("cpu") == before
+    assert ops.backend("cpu") == before

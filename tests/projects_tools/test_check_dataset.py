@@ -134,3 +134,13 @@ def test_a_list_of_images_without_categories(root, capsys):
     edit(root, "val", strip)
     assert check(root) == 0
     assert "NOTE: the file lists no categories" in capsys.readouterr().out
+
+
+def test_a_test_set_with_other_numbers(root, capsys):
+    def swap(content):
+        first, second = content["categories"][:2]
+        first["name"], second["name"] = second["name"], first["name"]
+
+    edit(root, "val", swap)
+    assert check(root) == 1
+    assert "PROBLEM: emojidet_val numbers its categories differently" in capsys.readouterr().out

@@ -1,0 +1,153 @@
+"""Exported files compute what the model does, on sizes they were not traced at."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cqdino_d2 import ops
+from cqdino_d2.detector import ExportableDetector
+from cqdino_d2.structures import random_vocabulary
+from projects_tools import export, export_check
+from tests.tiny import tiny_model
+
+CONFIG = "configs/emojidet/tiny_tree.py"
+SMALL = [
+    *("model.backbone.channels=[8,16]", "model.backbone.strides=[4,2]", "model.neck.num_levels=2"),
+    *("model.neck.in_channels=[8,16]", "model.selection.map_channels=16"),
+    *("model.selection.num_layers=1", "model.encoder.num_layers=1", "model.decoder.num_layers=1"),
+]
+SIZES = ["--height", "96", "--width", "128"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(overrides=SMALL).eval()
+
+
+@pytest.fixture(scope="module")
+def weights(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save({"model": model.state_dict()}, folder / "model.pth")
+    random_vocabulary(40).save(folder / "vocabulary.json")
+    return folder / "model.pth"
+
+
+def arguments(weights, output, kind, *more):
+    start = ["--config-file", CONFIG, "--weights", str(weights), "--format", kind]
+    return [*start, "--output", str(output), *SIZES, *more, *SMALL]
+
+
+def agrees(model, run, size, seed=5):
+    image = export_check.make_picture(size, seed)
+    difference, share = export_check.compare(
+        export_check.reference_detections(model, image), run(image)
+    )
+    return difference < 1e-5 and share == 1
+
+
+@pytest.mark.slow
+def test_torch_export(model, weights, tmp_path, capsys):
+    output = tmp_path / "new" / "detector.pt2"
+    assert export.main(arguments(weights, output, "torch.export")) == 0
+    assert capsys.readouterr().out.count("100.0% of the detections agree") == 2
+    run = export_check.torch_runner(output.read_bytes())
+    for size in ((70, 75), (150, 99)):
+        assert agrees(model, run, size)
+    facts = json.loads(output.with_suffix(".json").read_text())
+    assert facts["names"][3] == "category 3" and facts["dataset_ids"][3] == 4
+    assert facts["outputs"]["boxes"][0] == len(run(torch.zeros(3, 80, 80))[1])
+    assert facts["needs"] == ("import cqdino_d2.ops" if ops.backend() == "compiled" else None)
+
+
+@pytest.mark.slow
+def test_onnx(model, weights, tmp_path):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    import onnx
+
+    output = tmp_path / "detector.onnx"
+    assert export.main(arguments(weights, output, "onnx")) == 0
+    run = export_check.onnx_runner(output.read_bytes())
+    for size in ((70, 75), (150, 99)):
+        assert agrees(model, run, size)
+    made = onnx.load(output)
+    operators = {node.op_type for node in made.graph.node}
+    assert "GridSample" in operators and {node.domain for node in made.graph.node} == {""}
+    (image,) = made.graph.input
+    sides = image.type.tensor_type.shape.dim
+    assert sides[0].dim_value == 3 and sides[1].dim_param and sides[2].dim_param
+    shapes = [list(tensor.dims) for tensor in made.graph.initializer]
+    assert [40, 32] in shapes  # the category queries
+
+
+@pytest.mark.slow
+def test_a_fixed_size(model, weights, tmp_path):
+    output = tmp_path / "detector.pt2"
+    assert (
+        export.main(arguments(weights, output, "torch.export", "--static", "--reference-ops")) == 0
+    )
+    run = export_check.torch_runner(output.read_bytes())
+    assert agrees(model, run, (96, 128))
+    nodes = torch.export.load(output).graph.nodes
+    assert not any("cqdino_d2" in str(node.target) for node in nodes)
+    facts = json.loads(output.with_suffix(".json").read_text())
+    assert facts["needs"] is None and facts["input"]["shape"] == [3, 96, 128]
+    with pytest.raises((RuntimeError, AssertionError)):
+        run(torch.zeros(3, 90, 128))
+
+
+class Stubborn(nn.Module):
+    """Looks at values to decide what to do."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, maps):
+        if maps[-1].abs().max().item() > 1e9:
+            maps = [x / 2 for x in maps]
+        return self.inner(maps)
+
+
+def test_what_cannot_be_traced_is_named(model):
+    detector = ExportableDetector(model)
+    detector.model.neck = Stubborn(detector.model.neck)
+    sizes = export_check.Sizes((96, 128), (130, 100), 33, 500)
+    with pytest.raises(export_check.ExportError, match=r"its part neck \(Stubborn\) cannot be"):
+        export.trace(detector, sizes, static=False, reference_ops=True)
+
+
+def test_differences_are_found(model):
+    image = export_check.make_picture((96, 128), 0)
+    boxes, scores, ids = export_check.reference_detections(model, image)
+    order = np.arange(len(scores))[::-1]
+    assert export_check.compare((boxes, scores, ids), (boxes, scores, ids)) == (0, 1)
+    shuffled = boxes[order], np.full_like(scores, scores[0]), ids[order]
+    same = boxes, np.full_like(scores, scores[0]), ids
+    assert export_check.compare(same, shuffled) == (0, 1)  # equal scores in any order
+    assert export_check.compare((boxes, scores, ids), (boxes + 1, scores, ids)) == (0, 0)
+    sizes = export_check.Sizes((96, 128), (96, 128), 33, 500)
+    with pytest.raises(export_check.ExportError, match="does not compute what the model does"):
+        export_check.check(model, lambda _: (boxes, scores * 0.9, ids), sizes)
+
+
+def test_bad_input(weights, tmp_path, capsys):
+    given = arguments(weights, tmp_path / "x.pt2", "torch.export", "--height", "20")
+    assert export.main(given) == 2
+    assert "20 x 128 pixels are too small" in capsys.readouterr().err
+    given = arguments(tmp_path / "none.pth", tmp_path / "x.pt2", "torch.export")
+    assert export.main(given) == 2
+    assert "there is no checkpoint" in capsys.readouterr().err
+    random = [*arguments(weights, tmp_path / "x.pt2", "onnx"), "model.selection.ranking=random"]
+    assert export.main(random) == 2
+    assert "cannot be exported" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(export_check.ExportError, match="pip install onnx onnxruntime onnxscript"):
+        export.to_onnx(None)

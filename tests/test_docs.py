@@ -1,0 +1,207 @@
+"""Every command of the documentation works: run at toy size, or at least accepted by its tool."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from tests import doc_commands as docs
+
+ROOT = docs.ROOT
+OWN_DATA = ROOT / "docs/own_data.md"
+# What makes a command of a page small enough for a test: documented overrides and options.
+SMALLER = {
+    "train_net.py": [
+        *("train.max_iter=2", "train.log_period=1", "train.device=cpu"),
+        *("dataloader.train.total_batch_size=2", "dataloader.train.num_workers=0"),
+        *("dataloader.test.num_workers=0", "lr_multiplier.warmup_iter=1"),
+    ],
+    "projects_tools/check_dataset.py": ["dataloader.train.total_batch_size=2"],
+}
+ALL_BLOCKS = [block for page in docs.PAGES for block in docs.blocks(page, "bash")]
+
+
+def written_files(page):
+    return {block.file() for block in docs.blocks(page, "python") if block.file()}
+
+
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=str)
+def test_commands_are_accepted_by_their_tools(block):
+    commands = docs.commands(block.text)
+    assert commands, f"no command in\n{block.text}"
+    for command in commands:
+        docs.check(command, written_files(block.page))
+
+
+@pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
+def test_python_is_python(page):
+    for block in docs.blocks(page, "python"):
+        compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
+def test_links_and_named_files_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        file, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = (page.parent / file) if file else page
+        assert target.is_file(), f"{page.name}: {link}"
+        if not anchor:
+            continue
+        titles = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+        anchors = {re.sub(r"[^\w\- ]", "", t.lower()).replace(" ", "-") for t in titles}
+        assert anchor in anchors, f"{page.name}: {link}"
+    written = written_files(page)
+    pattern = r"`((?:cqdino_d2|configs|projects_tools|tests|docs)/[\w/]+\.(?:py|sh|md))`"
+    for name in re.findall(pattern, text):
+        assert (ROOT / name).is_file() or name in written, f"{page.name}: {name}"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("python train_net.py --config-file configs/emojidet/quickstart.py --no-such", "no-such"),
+        ("python train_net.py", "config-file"),
+        ("python train_net.py --config-file configs/none.py", "there is no config file"),
+        ("python train_net.py --config-file C train.no_such=1", "no_such"),
+        ("python projects_tools/none.py", "there is no"),
+        ("python projects_tools/evaluate_results.py --protocol voc --annotations a", "invalid"),
+        ("bash projects_tools/none.sh", "there is no"),
+        ("bash projects_tools/quickstart.sh --larger", "does not know"),
+        ("python setup.py --fast build_ext", "fast"),
+        ("pip install no_such_package", "pinned nowhere"),
+        ("frobnicate --now", "what is"),
+    ],
+)
+def test_wrong_commands_are_found(line, problem):
+    (command,) = docs.commands(line)
+    with pytest.raises((ValueError, OSError), match=problem):
+        docs.check(command)
+
+
+def test_commands_are_taken_apart():
+    text = "# a comment\nA=1 B=2 python x.py \\\n    --flag 'a b'  # said\ncd y && bash z.sh\n"
+    assert docs.commands(text) == [
+        ["python", "x.py", "--flag", "a b"],
+        ["cd", "y"],
+        ["bash", "z.sh"],
+    ]
+
+
+# ---- docs/own_data.md from start to end
+
+
+def make_shapes(folder, seed):
+    """A set in COCO's form with oddities of other tools: ids from 0, unsorted, no area or crowd."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    names = {5: "square", 0: "disc", 3: "bar"}
+    images, annotations = [], []
+    for image in range(6):
+        picture = Image.new("RGB", (140, 110), tuple(rng.integers(0, 99, 3).tolist()))
+        pen = ImageDraw.Draw(picture)
+        for category in rng.choice(list(names), 2, replace=False).tolist():
+            x, y = rng.integers(5, 60, 2).tolist()
+            width, height = (70, 20) if category == 3 else (40, 40)
+            corners = (x, y, x + width, y + height)
+            (pen.ellipse if category == 0 else pen.rectangle)(corners, fill="orange")
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": image,
+                    "category_id": category,
+                    "bbox": [x, y, width, height],
+                }
+            )
+        picture.save(folder / f"{image}.jpg")
+        images.append({"id": image, "file_name": f"{image}.jpg", "width": 140, "height": 110})
+    categories = [{"id": key, "name": name} for key, name in names.items()]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    folder.with_suffix(".json").write_text(json.dumps(content))
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A checkout of this code whose data, configs and outputs are its own."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("cqdino_d2", "projects_tools", "train_net.py"):
+        (folder / name).symlink_to(ROOT / name)
+    ignored = shutil.ignore_patterns("own", "__pycache__")
+    shutil.copytree(ROOT / "configs", folder / "configs", ignore=ignored)
+    return folder
+
+
+def run(checkout, command):
+    """Runs a command of the documentation in the checkout, made small."""
+    program, script, *rest = command
+    assert program == "python", command
+    path = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, script, *rest, *SMALLER.get(script, [])],
+        cwd=checkout,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
+
+
+def write_files(checkout, page):
+    """What the page tells the reader to write."""
+    for block in docs.blocks(page, "python"):
+        assert block.file(), block
+        (checkout / block.file()).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / block.file()).write_text(block.text)
+    return docs.blocks(page, "python")
+
+
+@pytest.mark.slow
+def test_own_data_from_start_to_end(checkout):
+    make_shapes(checkout / "datasets/shapes/train", seed=0)
+    make_shapes(checkout / "datasets/shapes/val", seed=1)
+    (config,) = write_files(checkout, OWN_DATA)
+    assert len(config.text.splitlines()) <= 20
+    said = {}
+    for block in docs.blocks(OWN_DATA, "bash"):
+        for command in docs.commands(block.text):
+            said[command[1]] = run(checkout, command)
+    output = checkout / "output"
+    assert "0 problems" in said["projects_tools/check_dataset.py"]
+    assert (output / "shapes_check/contact_sheet.png").is_file()
+    vocabulary = json.loads((output / "shapes/vocabulary.json").read_text())
+    assert vocabulary["names"] == ["disc", "bar", "square"]  # by id, as the columns are
+    assert "id 0 can never be found" in said["train_net.py"]
+    assert (output / "shapes/model_inference.pth").is_file()
+    page = (output / "shapes/report/index.html").read_text()
+    assert "6 images" in page and "square" in page
+    assert len(list((output / "shapes/demo").glob("*.jpg"))) == 6
+
+
+@pytest.mark.slow
+def test_extending_from_start_to_end(checkout):
+    if not (checkout / "datasets/shapes/train").is_dir():
+        make_shapes(checkout / "datasets/shapes/train", seed=0)
+        make_shapes(checkout / "datasets/shapes/val", seed=1)
+        write_files(checkout, OWN_DATA)
+    write_files(checkout, ROOT / "docs/extending.md")
+    (block,) = docs.blocks(ROOT / "docs/extending.md", "bash")
+    for command in docs.commands(block.text):
+        run(checkout, command)
+    metrics = (checkout / "output/variant/metrics.json").read_text().splitlines()
+    assert all(np.isfinite(json.loads(line).get("total_loss", 0)) for line in metrics)
+    from cqdino_d2.engine.checkpointer import read_tensor_file
+
+    weights = read_tensor_file(str(checkout / "output/variant/model_inference.pth"))["model"]
+    names = {"categories.relation.share", "decoder.contrastive_heads.0.scale"}
+    assert names <= weights.keys() and "backbone.coarse.0.weight" in weights
+    assert weights["categories.relation.share"].abs().sum() > 0  # it was trained
