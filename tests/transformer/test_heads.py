@@ -28,6 +28,7 @@ def tokens(batch=2, dim=8, side=4):
         spatial_shapes=torch.tensor([[side, side]]),
         level_start_index=torch.tensor([0]),
         valid_ratios=torch.ones(batch, 1, 2),
+        level_sizes=((side, side),),
     )
 
 
