@@ -237,7 +237,7 @@ def commands_of(runs: Runs) -> str:
         f"python projects_tools/run_claim.py --output OUTPUT --device {one['device']} \\\n"
         f"    --steps {one['steps']} --train-images {one['train_images']} "
         f"--val-images {one['val_images']} \\\n    --categories {names} --seeds {seeds} "
-        f"--variants {' '.join(variants_of(runs))} --budget MINUTES\n"
+        f"--variants {' '.join(variants_of(runs))} --budget 240\n"
         "python projects_tools/run_claim.py --output OUTPUT --no-runs --all-at-test \\\n"
         "    --report docs/claim.md\n"
     )
