@@ -65,6 +65,8 @@ def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The product that torch.compile uses for frozen models; (N, in), (out, in), (out,)."""
+    if not (weight.is_contiguous() or weight.t().is_contiguous()):
+        weight = weight.contiguous()  # for other strides oneDNN has nothing but a slow loop
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 

@@ -118,3 +118,10 @@ def test_a_linear_layer_per_image(width, batch, bias, counted):
     for found, expected in zip(gradients(batched_linear, *given), wanted, strict=True):
         torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
     assert bool(counted) == (ONEDNN and width == 64)
+
+
+def test_weights_with_strides_between_their_elements():
+    torch.manual_seed(0)
+    x, wide = torch.randn(600, 64), torch.randn(80, 3, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(module.linear(x, wide[:, 1]), F.linear(x, wide[:, 1]))
