@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cqdino_d2.evaluation.annotation_file import parse_json, without_garbage_collection
 from cqdino_d2.structures import write_atomically
+from projects_tools.drawing import load_font, short
 
 PANEL = 420  # pixels, the longer side of each of the two panels
 _LARGEST_ZOOM = 4.0
@@ -81,21 +80,8 @@ def image_files(annotations: Path, folder: Path) -> dict[int, ImageFile]:
     return found
 
 
-@cache
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(
-        str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), _TEXT_SIZE
-    )
-
-
-def shorten(text: str) -> str:
-    """One line of a bounded length."""
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
-
-
 def _panel(image: Image.Image, zoom: float, boxes: Sequence[DrawnBox]) -> Image.Image:
-    panel = image.copy()
+    panel, font = image.copy(), load_font(_TEXT_SIZE)
     pen = ImageDraw.Draw(panel)
     for box in sorted(boxes, key=lambda one: one.thick):
         left, top, width, height = (zoom * value for value in box.box_xywh_abs)
@@ -104,13 +90,13 @@ def _panel(image: Image.Image, zoom: float, boxes: Sequence[DrawnBox]) -> Image.
         pen.rectangle((left, top, right, bottom), outline=colour, width=4 if box.thick else 2)
         if not box.label:
             continue
-        label = shorten(box.label)
-        text_width, text_height = pen.textlength(label, _font()) + 4, _TEXT_SIZE + 4
+        label = short(" ".join(box.label.split()), _LONGEST_LABEL)
+        text_width, text_height = pen.textlength(label, font) + 4, _TEXT_SIZE + 4
         x = min(max(left, 0), max(panel.width - text_width, 0))
         y = top - text_height if top >= text_height else max(top, 0)
         y = min(y, panel.height - text_height)
         pen.rectangle((x, y, x + text_width, y + text_height), fill=colour)
-        pen.text((x + 2, y + 1), label, fill="white", font=_font())
+        pen.text((x + 2, y + 1), label, fill="white", font=font)
     return panel
 
 
