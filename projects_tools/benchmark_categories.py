@@ -2,13 +2,14 @@
 
 Example:
     python projects_tools/benchmark_categories.py --vocabulary 13204 --json categories.json
-    python projects_tools/benchmark_categories.py --modes inference --cascade 256
+    python projects_tools/benchmark_categories.py --bfloat16 --modes inference --cascade 256
 
 Both sides have the same weights and run in turns in one process: inference on one image of 800x1333
-and a training step on two. Prints medians, their ratio, and how near inference comes to this
-machine's own matrix product on the operations that are left per image. Memory is the peak above the
-start of the call, each measured in a process of its own. --cascade adds the selection that takes
-only so many categories through its second layer: another model, which selects other categories.
+and a training step on two. Prints medians, their ratio, how many of the plain side's K categories
+are selected again, and how near inference comes to this machine's own matrix product on the
+operations that are left per image. Memory is the peak above the start of the call, each measured in
+a process of its own. --bfloat16 adds ours under autocast. --cascade adds the selection that at
+inference takes only so many categories through its second layer and may select others.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
-from cqdino_d2.layers import Linear
+from cqdino_d2.layers import Dropout, Linear
+from cqdino_d2.layers.recompute import RECOMPUTATIONS
 from cqdino_d2.structures import random_vocabulary, write_atomically
 from projects_tools.profile_model import FLOPS
 from projects_tools.stage_clock import CLOCKS, PeakMemory
@@ -40,13 +42,14 @@ from tests.categories.plain_formulation import select
 
 DIM, IMAGE_DIM, HIDDEN = 768, 512, 3072
 MAP = (1024, 25, 42)  # last backbone map of an 800x1333 image
-SIDES = ("plain", "ours", "cascade")
+SIDES = ("plain", "ours", "bfloat16", "cascade")
+NUM_SELECTED = 100
 
 
 class CategoryPart:
     """Both formulations over the same weights; a cascade has its auxiliary score besides."""
 
-    def __init__(self, categories: int, recompute: bool, cascade: int | None = None) -> None:
+    def __init__(self, categories: int, recompute: str | None, cascade: int | None = None) -> None:
         torch.manual_seed(0)
         vocabulary = random_vocabulary(categories)
         relation = TreeAggregation(vocabulary=vocabulary, dim=DIM)
@@ -57,7 +60,7 @@ class CategoryPart:
             image_dim=IMAGE_DIM,
             output_dim=256,
             hidden_dim=HIDDEN,
-            num_selected=100,
+            num_selected=NUM_SELECTED,
             recompute=recompute,
         )
         self.selection = ImageGuidedSelection(**settings)
@@ -70,34 +73,51 @@ class CategoryPart:
     def forward(self, side: str, image_map: Tensor) -> tuple[Tensor, Tensor]:
         """(B, V) logits and (B, K, 256) features."""
         if side == "plain":
-            with mock.patch.object(Linear, "forward", nn.Linear.forward):
+            with (
+                mock.patch.object(Linear, "forward", nn.Linear.forward),
+                mock.patch.object(Dropout, "forward", nn.Dropout.forward),
+            ):
                 logits, _, features = select(self.categories, self.selection, image_map)
             return logits, features
         selection = self.cascade if side == "cascade" else self.selection
-        selected = selection(image_map, self.categories())
+        with torch.autocast("cpu", torch.bfloat16, enabled=side == "bfloat16"):
+            selected = selection(image_map, self.categories())
         return selected.logits, selected.features
 
     def run(self, side: str, training: bool) -> None:
         """One image at inference, or a training step with two."""
-        if self.categories.training != training:  # switching forgets what inference keeps
-            self.categories.train(training)
-        self.selection.train(training)
-        self.cascade.train(training)
+        modules = (self.categories, self.selection, self.cascade)
+        for module in modules:
+            if module.training != training:  # train() and eval() forget what inference keeps
+                module.train(training)
         image_map = torch.randn(2 if training else 1, *MAP)
         if not training:
             with torch.no_grad():
                 self.forward(side, image_map)
             return
-        for module in (self.categories, self.selection, self.cascade):
+        for module in modules:
             module.zero_grad(set_to_none=True)
         logits, features = self.forward(side, image_map)
         (logits.sigmoid().sum() + features.sum()).backward()
+
+
+def selected_again(part: CategoryPart, sides: list[str]) -> dict[str, float]:
+    """Share of the plain side's K categories that the others select for the same image."""
+    part.run("ours", training=False)  # leaves all parts ready for inference
+    image_map = torch.randn(1, *MAP)
+    with torch.no_grad():
+        ids = [part.forward(side, image_map)[0].topk(NUM_SELECTED).indices for side in sides]
+    return {
+        side: torch.isin(ids[0], found).float().mean().item()
+        for side, found in zip(sides, ids, strict=True)
+    }
 
 
 def operations(part: CategoryPart, side: str) -> int:
     """Floating-point operations per image that depend on it, two per multiply-add."""
     for module in (part.categories, part.selection, part.cascade):
         module.requires_grad_(False)  # the counter trips over what could have a gradient
+    part.run(side, training=False)  # what needs no image is kept from now on
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
         part.run(side, training=False)
     for module in (part.categories, part.selection, part.cascade):
@@ -142,7 +162,7 @@ def memory_in_a_process(args: argparse.Namespace, side: str, training: bool) -> 
     """`extra_memory` in a fresh process, where freed memory of other calls does not hide it."""
     command = [sys.executable, "-W", "ignore", __file__, "--vocabulary", str(args.vocabulary)]
     command += ["--memory-of", side, *(["--training"] if training else [])]
-    command += ["--recompute"] if args.recompute else []
+    command += ["--recompute", args.recompute] if args.recompute else []
     command += ["--cascade", str(args.cascade)] if args.cascade else []
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
@@ -151,12 +171,15 @@ def memory_in_a_process(args: argparse.Namespace, side: str, training: bool) -> 
 def measure(args: argparse.Namespace, training: bool) -> dict[str, Any]:
     """Times and memory of both sides in turns."""
     part = CategoryPart(args.vocabulary, args.recompute, args.cascade)
-    sides, read = SIDES if args.cascade else SIDES[:2], CLOCKS[args.clock]
+    absent = {None if args.bfloat16 else "bfloat16", None if args.cascade else "cascade"}
+    sides, read = [side for side in SIDES if side not in absent], CLOCKS[args.clock]
     times: dict[str, list[float]] = {side: [] for side in sides}
     rates = []
     for repeat in range(args.repeats + 1):
         rates.append(matrix_product_rate(read))
         for side in sides:
+            if not (training or side == "plain"):
+                part.run(side, training)  # another type throws away what needs no image
             [seconds] = seconds_of(lambda s=side: part.run(s, training), 1, read)
             if repeat:  # the first one warms up
                 times[side].append(seconds)
@@ -173,6 +196,7 @@ def measure(args: argparse.Namespace, training: bool) -> dict[str, Any]:
         },
     }
     if not training:
+        result["selected_again"] = selected_again(part, sides)
         result["flops"] = {side: operations(part, side) for side in sides[1:]}
         reached = result["flops"]["ours"] / medians["ours"]
         result["share_of_matrix_product"] = reached / statistics.median(rates)
@@ -189,7 +213,9 @@ def print_result(result: dict[str, Any], categories: int) -> None:
         memory = "" if extra is None else f"{extra:8.0f} MiB extra"
         print(f"  {side:8s}{seconds:8.2f} s {memory}{count}")
     for side, ratio in result["ratio"].items():
-        print(f"  {side} is {ratio:.2f} times as fast as plain")
+        again = result.get("selected_again", {}).get(side)
+        same = "" if again is None else f", {100 * again:.0f}% of its categories"
+        print(f"  {side} is {ratio:.2f} times as fast as plain{same}")
     share = result.get("share_of_matrix_product")
     if share:
         print(f"  ours is at {100 * share:.0f}% of the matrix product's rate", flush=True)
@@ -203,10 +229,13 @@ def main() -> None:
     add = parser.add_argument
     add("--vocabulary", type=int, default=13204)
     add("--repeats", type=int, default=5)
-    add("--recompute", action="store_true", help="ours trains with model.selection.recompute=true")
+    add(
+        "--recompute", choices=RECOMPUTATIONS[1:], help="ours trains with model.selection.recompute"
+    )
     add("--modes", default="inference,training")
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads")
     add("--no-memory", action="store_true", help="times alone")
+    add("--bfloat16", action="store_true", help="ours in bfloat16 as well")
     add("--cascade", type=int, metavar="M", help="also model.selection.cascade=M")
     add("--json", type=Path, metavar="OUT")
     add("--memory-of", choices=SIDES, help=argparse.SUPPRESS)

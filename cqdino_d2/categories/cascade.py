@@ -1,9 +1,11 @@
-"""Only the categories that look likely after the first layer go through the others."""
+"""Only the categories that look likely after the first attention go through the whole selection."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from ..layers import Linear
 
 
 class Cascade(nn.Module):
@@ -22,13 +24,21 @@ class Cascade(nn.Module):
         if keep < 1:
             raise ValueError(f"a cascade must keep at least 1 category, got {keep}")
         self.keep = keep
-        self.score = nn.Linear(dim, 1)
+        # ReLU must not work in place: recomputation may keep the first layer's result
+        self.mlp = nn.Sequential(Linear(dim, dim // 2), nn.ReLU(), Linear(dim // 2, 1))
+
+    def score(self, looks: Tensor) -> Tensor:
+        """Categories that have looked at the image (B, N, H) -> auxiliary logits (B, N).
+
+        It learns along without a part in what the others learn.
+        """
+        return self.mlp(looks.detach()).squeeze(-1)
 
     def complete(self, auxiliary: Tensor, kept_ids: Tensor, kept_logits: Tensor) -> Tensor:
         """Logits of all categories from those of the M that were kept.
 
         The others have their auxiliary logit, lowered as far as needed for none of them to be above
-        a kept one. It carries no gradient: they learn from the auxiliary logits' own loss.
+        a kept one.
 
         Args:
             auxiliary: (B, V).
@@ -38,8 +48,7 @@ class Cascade(nn.Module):
         Returns:
             (B, V).
         """
-        rest = auxiliary.detach()
-        best_of_rest = rest.scatter(1, kept_ids, -torch.inf).amax(dim=1, keepdim=True)
-        lowest = kept_logits.detach().amin(dim=1, keepdim=True)
-        rest = rest - (best_of_rest - lowest).clamp(min=0)
+        best_of_rest = auxiliary.scatter(1, kept_ids, -torch.inf).amax(dim=1, keepdim=True)
+        lowest = kept_logits.amin(dim=1, keepdim=True)
+        rest = auxiliary - (best_of_rest - lowest).clamp(min=0)
         return rest.to(kept_logits.dtype).scatter(1, kept_ids, kept_logits)

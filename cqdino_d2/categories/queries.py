@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import Linear, ParameterMemo
+from ..layers import Linear, ParameterMemo, autocast_dtype
 from ..structures import Vocabulary
 
 
@@ -39,6 +39,11 @@ class CategoryEmbeddings(nn.Module):
         """(V, H)."""
         return self.embeddings
 
+    def compact(self, dtype: torch.dtype) -> FixedQueries:
+        """The queries alone, for inference."""
+        with torch.no_grad():
+            return FixedQueries(self().to(dtype))
+
 
 class CategoryQueries(CategoryEmbeddings):
     """Learnable embeddings, projected and related to each other.
@@ -70,13 +75,39 @@ class CategoryQueries(CategoryEmbeddings):
         self._memo = ParameterMemo()
 
     def forward(self) -> Tensor:
-        """(V, H) category queries."""
-        return self._memo.get(list(self.parameters()), self._compute)
+        """(V, H) category queries, at inference under autocast in its type."""
+        compute = self._compute if torch.is_grad_enabled() else self._compute_once
+        return self._memo.get(list(self.parameters()), compute)
 
     def _compute(self) -> Tensor:
         return self.relation(self.projection(self.embeddings).relu())
+
+    def _compute_once(self) -> Tensor:
+        """Exact, since it costs nothing per image, but kept in no more memory than needed."""
+        device = self.embeddings.device
+        dtype = autocast_dtype(device)
+        if dtype is None:
+            return self._compute()
+        with torch.autocast(device.type, enabled=False):
+            return self._compute().to(dtype)
 
     def train(self, mode: bool = True) -> CategoryQueries:
         """Training forgets what was kept."""
         self._memo.clear()
         return super().train(mode)
+
+
+class FixedQueries(nn.Module):
+    """Category queries that have been computed, for inference alone.
+
+    Args:
+        queries: (V, H).
+    """
+
+    def __init__(self, queries: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("queries", queries.detach())
+
+    def forward(self) -> Tensor:
+        """(V, H)."""
+        return self.queries

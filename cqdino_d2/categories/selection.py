@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ..layers import CrossAttention, FeedForward, Linear, ParameterMemo
+from ..layers import Linear, ParameterMemo, check_recomputation, recomputing
 from ..structures import CategoryOffer, ImageTargets, SelectedCategories
 from .cascade import Cascade
-
-
-class ImageGuidedLayer(nn.Module):
-    """Category queries look at the image: cross-attention, then a feed-forward block."""
-
-    def __init__(
-        self, *, dim: int, image_dim: int, num_heads: int, hidden_dim: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.attention = CrossAttention(
-            dim=dim, context_dim=image_dim, num_heads=num_heads, dropout=dropout
-        )
-        self.dropout = nn.Dropout(dropout)
-        self.norm = nn.LayerNorm(dim, eps=1e-12)
-        self.feed_forward = FeedForward(
-            dim=dim, hidden_dim=hidden_dim, activation=nn.GELU, dropout=dropout, norm_eps=1e-12
-        )
-
-    def forward(
-        self, queries: Tensor, image: tuple[Tensor, Tensor], projected: Tensor | None = None
-    ) -> Tensor:
-        """Refines any number N of category queries; they do not see each other.
-
-        Args:
-            queries: (B, N, H).
-            image: keys and values, from ``attention.keys_values``.
-            projected: ``attention.query(queries)``, where it is known already.
-        """
-        projected = self.attention.query(queries) if projected is None else projected
-        attended = self.attention.attend(projected, *image)
-        return self.feed_forward(self.norm(queries + self.dropout(attended)))
+from .image_guided_layer import Candidates, Image, ImageGuidedLayer
 
 
 class ImageGuidedSelection(nn.Module):
@@ -61,15 +31,21 @@ class ImageGuidedSelection(nn.Module):
         ranking: "score", or "random" for the check that the selection matters.
         chunk_size: categories that are scored at a time; None takes all at once. It changes memory
             and time, not the result.
-        recompute: in training keep only the results of a chunk and compute the rest again in the
-            backward pass: less memory, a third more time.
-        cascade: M. Only the M categories that an auxiliary logit ranks highest after the first
-            layer go through the others; the K are chosen among these. It is another model, with
-            about half the cost where M is a few percent of V. None takes all through all layers.
+        recompute: what training computes again in the backward pass instead of keeping it:
+            "selective" all but the results of linear layers, "full" all but those of a chunk (a
+            third more time), None nothing.
+        cascade: M. At inference only the M categories that an auxiliary logit ranks highest after
+            the first attention go through the rest; the K are chosen among these. The auxiliary
+            logit is trained along and changes nothing else. A sixth of the cost where M is a few
+            percent of V. None takes all V through all.
+
+    Attributes:
+        keeps_projection: whether inference keeps the first layer's projection of the queries, in
+            as much memory as these.
 
     Raises:
-        ValueError: an unknown ranking, no category to select, empty chunks, or a cascade that
-            keeps fewer than K or has no layer left for them.
+        ValueError: an unknown ranking or way to recompute, no category to select, empty chunks, or
+            a cascade that keeps fewer than K.
     """
 
     def __init__(
@@ -87,20 +63,21 @@ class ImageGuidedSelection(nn.Module):
         force_targets: bool = False,
         ranking: str = "score",
         chunk_size: int | None = 1024,
-        recompute: bool = False,
+        recompute: str | None = None,
         cascade: int | None = None,
     ) -> None:
         super().__init__()
         if ranking not in ("score", "random"):
             raise ValueError(f"ranking must be 'score' or 'random', got {ranking!r}")
+        check_recomputation(recompute)
         if num_selected < 1:
             raise ValueError(f"num_selected (K) must be at least 1, got {num_selected}")
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size must be at least 1 or None, got {chunk_size}")
-        if cascade is not None and (cascade < num_selected or num_layers < 2):
+        if cascade is not None and cascade < num_selected:
             raise ValueError(
-                f"a cascade must keep at least num_selected = {num_selected} categories and have 2 "
-                f"layers, got cascade = {cascade} and num_layers = {num_layers}"
+                f"a cascade must keep at least num_selected = {num_selected} categories, "
+                f"got cascade = {cascade}"
             )
         self.chunk_size, self.recompute = chunk_size, recompute
         self.num_selected, self.force_targets, self.ranking = num_selected, force_targets, ranking
@@ -118,6 +95,7 @@ class ImageGuidedSelection(nn.Module):
         self.score = Linear(dim, 1)
         self.output_projection = Linear(dim, output_dim)
         self.cascade = None if cascade is None else Cascade(dim=dim, keep=cascade)
+        self.keeps_projection = True
         self._memo = ParameterMemo()
 
     def forward(
@@ -141,129 +119,119 @@ class ImageGuidedSelection(nn.Module):
         """
         if self.training and offer is not None:
             raise ValueError("an offer of categories is for inference, not for training")
-        image = self._look_at(image_map)
-        projected = self._memo.get(
-            list(self.layers[0].attention.query.parameters()),
-            lambda: self.layers[0].attention.query(queries),
-            source=queries,
-        )
-        num_categories, offered = len(queries), offer.vocab_ids if offer else None
+        image = self._read(image_map)
+        candidates, num_categories = self._candidates(queries), len(queries)
+        offered = offer.vocab_ids if offer else None
         if offered is not None:  # the queries of the rest have had their part in the relation
-            queries, projected = queries[offered], projected[offered]
-        forced = self._forced(targets, len(queries))
+            candidates = candidates[offered]
         num_selected = (offer and offer.num_selected) or self.num_selected
-        select = self._select if self.cascade is None else self._select_in_two_steps
-        selected = select(queries, projected, image, forced, num_selected)
+        if self.training or self.cascade is None:
+            forced = self._forced(targets, num_categories)
+            selected = self._select(candidates, image, forced, num_selected)
+        else:
+            selected = self._select_in_two_steps(candidates, image, num_selected)
         if offer is None:
             selected = self._pad(selected)
         return selected if offered is None else selected.among(offered, num_categories)
 
+    def _candidates(self, queries: Tensor) -> Candidates:
+        query = self.layers[0].attention.query
+        if not self.keeps_projection:
+            return Candidates(queries)
+        projected = self._memo.get(list(query.parameters()), lambda: query(queries), source=queries)
+        return Candidates(queries, projected)
+
     def _select(
-        self,
-        queries: Tensor,
-        projected: Tensor,
-        image: list[tuple[Tensor, Tensor]],
-        forced: Tensor | None,
-        num_selected: int,
+        self, candidates: Candidates, image: Image, forced: Tensor | None, num_selected: int
     ) -> SelectedCategories:
         """All categories through all layers."""
-        logits, refined = self._score(self.score, self._refine, queries, projected, image)
+        logits, auxiliary, refined = self._score(candidates, image)
         vocab_ids = self._rank(logits, num_selected, forced)
         if refined is None:  # refining the K again is cheaper than keeping all V
-            chosen = self._refine(queries[vocab_ids], projected[vocab_ids], image)
+            chosen, _ = self._refine(candidates[vocab_ids], image)
         else:
             chosen = _take(refined, vocab_ids)
-        valid = torch.ones_like(vocab_ids, dtype=torch.bool)
-        return SelectedCategories(self.output_projection(chosen), vocab_ids, valid, logits)
+        return self._selected(chosen, vocab_ids, logits, auxiliary)
 
     def _select_in_two_steps(
-        self,
-        queries: Tensor,
-        projected: Tensor,
-        image: list[tuple[Tensor, Tensor]],
-        forced: Tensor | None,
-        num_selected: int,
+        self, candidates: Candidates, image: Image, num_selected: int
     ) -> SelectedCategories:
-        """The first layer for all V, the others for M of them."""
+        """All V look at the image once, M of them go through the layers."""
         cascade = self.cascade
-        auxiliary, begun = self._score(cascade.score, self._begin, queries, projected, image)
-        kept_ids = self._rank(auxiliary, max(cascade.keep, num_selected), forced)
-        if begun is None:
-            refined = self._refine(queries[kept_ids], projected[kept_ids], image)
-        elif self.recompute:
-            refined = checkpoint(self._finish, _take(begun, kept_ids), image, use_reentrant=False)
-        else:
-            refined = self._finish(_take(begun, kept_ids), image)
+        looks = (self._look(chunk, image) for chunk in self._chunks(candidates))
+        auxiliary = torch.cat([cascade.score(look) for look in looks], dim=1)
+        kept_ids = self._rank(auxiliary, max(cascade.keep, num_selected))
+        refined, _ = self._refine(candidates[kept_ids], image)
         kept_logits = self.score(refined).squeeze(-1)
-        forced = forced if forced is None else forced.gather(1, kept_ids)
-        slots = self._rank(kept_logits, num_selected, forced)
-        return SelectedCategories(
-            features=self.output_projection(_take(refined, slots)),
-            vocab_ids=kept_ids.gather(1, slots),
-            valid=torch.ones_like(slots, dtype=torch.bool),
-            logits=cascade.complete(auxiliary, kept_ids, kept_logits),
-            auxiliary_logits=auxiliary,
-        )
+        slots = self._rank(kept_logits, num_selected)
+        logits = cascade.complete(auxiliary, kept_ids, kept_logits)
+        chosen = _take(refined, slots)
+        return self._selected(chosen, kept_ids.gather(1, slots), logits, auxiliary)
+
+    def _selected(
+        self, chosen: Tensor, vocab_ids: Tensor, logits: Tensor, auxiliary: Tensor | None
+    ) -> SelectedCategories:
+        valid = torch.ones_like(vocab_ids, dtype=torch.bool)
+        features = self.output_projection(chosen)
+        return SelectedCategories(features, vocab_ids, valid, logits, auxiliary)
+
+    def compact(self) -> ImageGuidedSelection:
+        """The same with the same weights, which keeps nothing from image to image."""
+        other = copy.copy(self)
+        other.keeps_projection, other._memo = False, ParameterMemo()
+        return other
 
     def train(self, mode: bool = True) -> ImageGuidedSelection:
         """Training forgets what was kept."""
         self._memo.clear()
         return super().train(mode)
 
-    def _look_at(self, image_map: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def _read(self, image_map: Tensor) -> Image:
         """Keys and values of each layer from the image tokens, their mean in front."""
         image = image_map.flatten(2).transpose(1, 2)
         image = torch.cat([image.mean(dim=1, keepdim=True), image], dim=1)
         image = self.image_projection(image)
         return [layer.attention.keys_values(image) for layer in self.layers]
 
-    def _chunks(self, num_categories: int) -> list[slice]:
-        size = self.chunk_size or num_categories
-        return [slice(start, start + size) for start in range(0, num_categories, size)]
+    def _chunks(self, candidates: Candidates) -> list[Candidates]:
+        return candidates.split(self.chunk_size or len(candidates.queries))
 
     def _score(
-        self,
-        score: nn.Module,
-        refine: Callable[..., Tensor],
-        queries: Tensor,
-        projected: Tensor,
-        image: list[tuple[Tensor, Tensor]],
-    ) -> tuple[Tensor, Tensor | None]:
-        """(V, H) queries, chunk by chunk -> (B, V) logits and the refined queries (B, V, H).
+        self, candidates: Candidates, image: Image
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """All V, chunk by chunk -> (B, V) logits, auxiliary logits and (B, V, H) refined queries.
 
-        Where no gradient needs them, the latter are not kept (None).
+        The second are None without a cascade, the last where no gradient needs them.
         """
         keep = torch.is_grad_enabled()
-        logits, kept = [], []
-        for rows in self._chunks(len(queries)):
-            chunk = (queries[rows], projected[rows], image)
-            if self.recompute and keep:
-                refined = checkpoint(refine, *chunk, use_reentrant=False)
-            else:
-                refined = refine(*chunk)
-            logits.append(score(refined).squeeze(-1))
+        refine = recomputing(self._refine, self.recompute)
+        logits, auxiliary, kept = [], [], []
+        for chunk in self._chunks(candidates):
+            refined, first = refine(chunk, image)
+            logits.append(self.score(refined).squeeze(-1))
+            auxiliary += [] if first is None else [first]
             kept += [refined] if keep else []
-        return torch.cat(logits, dim=1), torch.cat(kept, dim=1) if keep else None
+        return (
+            torch.cat(logits, dim=1),
+            torch.cat(auxiliary, dim=1) if auxiliary else None,
+            torch.cat(kept, dim=1) if kept else None,
+        )
 
-    def _refine(
-        self, queries: Tensor, projected: Tensor, image: list[tuple[Tensor, Tensor]]
-    ) -> Tensor:
-        """(N, H) or (B, N, H) queries, their projection for the first layer -> (B, N, H)."""
-        return self._finish(self._begin(queries, projected, image), image)
-
-    def _begin(
-        self, queries: Tensor, projected: Tensor, image: list[tuple[Tensor, Tensor]]
-    ) -> Tensor:
-        """`_refine` up to the first layer."""
-        batch = len(image[0][0])
-        queries, projected = queries.expand(batch, -1, -1), projected.expand(batch, -1, -1)
-        return self.layers[0](queries, image[0], projected)
-
-    def _finish(self, refined: Tensor, image: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """`_refine` from the second layer on."""
+    def _refine(self, candidates: Candidates, image: Image) -> tuple[Tensor, Tensor | None]:
+        """(N, H) or (B, N, H) queries -> (B, N, H) and, with a cascade, (B, N) auxiliary logits."""
+        look = self._look(candidates, image)
+        auxiliary = None if self.cascade is None else self.cascade.score(look)
+        refined = self.layers[0].feed_forward(look)
         for layer, keys_values in zip(self.layers[1:], image[1:], strict=True):
             refined = layer(refined, keys_values)
-        return refined
+        return refined, auxiliary
+
+    def _look(self, candidates: Candidates, image: Image) -> Tensor:
+        """`_refine` up to the first layer's attention."""
+        batch, projected = len(image[0][0]), candidates.projected
+        queries = candidates.queries.to(self.score.weight.dtype).expand(batch, -1, -1)
+        projected = projected if projected is None else projected.expand(batch, -1, -1)
+        return self.layers[0].look(queries, image[0], projected)
 
     def _forced(self, targets: Sequence[ImageTargets] | None, num_categories: int) -> Tensor | None:
         """(B, V) bool, the categories that must be selected; None where there are no such."""
@@ -274,7 +242,7 @@ class ImageGuidedSelection(nn.Module):
             row[target.vocab_ids] = True
         return torch.stack(present)
 
-    def _rank(self, scores: Tensor, count: int, forced: Tensor | None) -> Tensor:
+    def _rank(self, scores: Tensor, count: int, forced: Tensor | None = None) -> Tensor:
         """(B, N) scores -> (B, min(count, N)) places, best first, the forced ones in front."""
         scores = scores.detach()
         if self.ranking == "random":

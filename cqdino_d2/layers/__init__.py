@@ -4,26 +4,33 @@ from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
 from .chunks import in_chunks
 from .deformable_attention import MultiScaleDeformableAttention
+from .dropout import Dropout, dropout
 from .feed_forward import MLP, FeedForward
 from .linear import Linear, batched_linear, use_fast_linear
-from .memo import ParameterMemo
+from .memo import ParameterMemo, autocast_dtype
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
+from .recompute import check_recomputation, recomputing
 
 __all__ = [
     "MLP",
     "CrossAttention",
+    "Dropout",
     "FeedForward",
     "Linear",
     "MultiScaleDeformableAttention",
     "ParameterMemo",
+    "autocast_dtype",
     "batched_linear",
     "box_sine_encoding",
+    "check_recomputation",
     "cxcywh_to_xyxy",
+    "dropout",
     "in_chunks",
     "inverse_sigmoid",
     "map_sine_encoding",
     "merge_heads",
     "paired_generalized_iou",
+    "recomputing",
     "sine_encoding",
     "split_heads",
     "use_fast_linear",

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .chunks import in_chunks
+from .dropout import dropout as drop
 from .linear import Linear, is_for_onednn, linear
 
 
@@ -24,7 +25,8 @@ def attention(query: Tensor, keys: Tensor, values: Tensor, dropout: float = 0.0)
     """Scaled dot-product attention through fused kernels.
 
     Without gradients, where oneDNN's products are faster than those of the fused kernel, it is made
-    of these, head by head and some queries at a time.
+    of these, head by head and some queries at a time. Torch has no fused kernel with dropout for a
+    CPU.
 
     Args:
         query: (B, heads, S, C_h).
@@ -34,6 +36,10 @@ def attention(query: Tensor, keys: Tensor, values: Tensor, dropout: float = 0.0)
     Returns:
         (B, heads, S, C_h).
     """
+    if dropout and query.device.type == "cpu":
+        query = query.contiguous() * query.shape[-1] ** -0.5  # products are faster then
+        images = zip(query, keys.contiguous().transpose(-1, -2), values.contiguous(), strict=True)
+        return torch.stack([drop((q @ k).softmax(dim=-1), dropout) @ v for q, k, v in images])
     if dropout or torch.is_grad_enabled() or not is_for_onednn(query[:1, :1], keys[0, 0]):
         return F.scaled_dot_product_attention(query, keys, values, dropout_p=dropout)
     keys = keys * query.shape[-1] ** -0.5

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from .chunks import in_chunks
+from .dropout import Dropout
 from .linear import Linear
 
 
@@ -36,7 +37,7 @@ class FeedForward(nn.Module):
         self.expand = Linear(dim, hidden_dim)
         self.activation = activation()
         self.contract = Linear(hidden_dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(dim, eps=norm_eps)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -42,10 +42,7 @@ class ParameterMemo:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return compute()
         key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
-        kind = parameters[0].device.type
-        known = torch.amp.is_autocast_available(kind)  # not of the meta device
-        autocast = known and torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
-        key += (autocast, source)
+        key += (autocast_dtype(parameters[0].device), source)
         if self._key is None or not _same(key, self._key):
             self._value = compute()
             self._key = key
@@ -53,6 +50,13 @@ class ParameterMemo:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_key": None, "_value": None}
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """The type that autocast uses for a device now; None outside of it."""
+    kind = device.type
+    known = torch.amp.is_autocast_available(kind)  # not of the meta device
+    return torch.get_autocast_dtype(kind) if known and torch.is_autocast_enabled(kind) else None
 
 
 def _same(key: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

@@ -2,8 +2,10 @@ import copy
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
+from cqdino_d2.layers.recompute import RECOMPUTATIONS
 from cqdino_d2.structures import ImageTargets, random_vocabulary
 from tests.categories import plain_formulation
 
@@ -60,7 +62,7 @@ def test_an_unknown_ranking_is_refused():
 
 
 @pytest.mark.parametrize("chunk_size", [1, 4, 9, 20, None])
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("recompute", RECOMPUTATIONS)
 def test_chunks_change_nothing(chunk_size, recompute):
     image_map, queries = inputs()
     whole = make(chunk_size=None, dropout=0.0).eval()
@@ -81,14 +83,56 @@ def test_chunks_change_nothing(chunk_size, recompute):
 
 def test_recomputing_draws_the_same_dropout():
     gradients = []
-    for recompute in (False, True):
+    for recompute in RECOMPUTATIONS:
         model = make(chunk_size=4, recompute=recompute, dropout=0.5).train()
         torch.manual_seed(3)
         selected = model(*inputs())
         (selected.features.sum() + selected.logits.square().sum()).backward()
         gradients.append([p.grad for p in model.parameters()])
+    for plain, *recomputed in zip(*gradients, strict=True):
+        for gradient in recomputed:
+            torch.testing.assert_close(gradient, plain)
+
+
+@pytest.mark.parametrize("recompute", ["selective", "full"])
+def test_recomputing_under_autocast(recompute):
+    gradients = []
+    for way in (None, recompute):
+        model = make(chunk_size=4, recompute=way, dropout=0.0).train()
+        with torch.autocast("cpu", torch.bfloat16):
+            selected = model(*inputs())
+        assert torch.is_autocast_cache_enabled()
+        (selected.features.sum() + selected.logits.float().square().sum()).backward()
+        gradients.append([p.grad for p in model.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
-        torch.testing.assert_close(plain, recomputed)
+        torch.testing.assert_close(recomputed, plain, rtol=0.02, atol=1e-3)
+
+
+def test_what_is_not_kept_is_computed_again():
+    kept, operations = {}, {}
+    for recompute in RECOMPUTATIONS:
+        model = make(chunk_size=4, recompute=recompute, hidden_dim=64).train()
+        sizes = {}
+
+        def note(x, sizes=sizes):
+            sizes[x.data_ptr()] = x.numel()
+            return x
+
+        if recompute != "selective":  # what that keeps goes past the hooks
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+                model(*inputs(categories=40))
+        kept[recompute] = sum(sizes.values())
+        with FlopCounterMode(display=False) as counter:
+            model(*inputs(categories=40)).logits.sum().backward()
+        operations[recompute] = counter.get_total_flops()
+    assert kept["full"] < 0.1 * kept[None]
+    assert operations["full"] > 1.25 * operations[None]
+    assert operations[None] <= operations["selective"] < 1.1 * operations[None], operations
+
+
+def test_an_unknown_way_to_recompute_is_refused():
+    with pytest.raises(ValueError, match="recompute must be one of .* got 'some'"):
+        make(recompute="some")
 
 
 def test_no_chunks_are_refused():

@@ -16,10 +16,10 @@ def small(monkeypatch):
 
 
 def test_a_cascade_saves_operations(small):
-    part = benchmark_categories.CategoryPart(2000, recompute=False, cascade=100)
+    part = benchmark_categories.CategoryPart(2000, recompute=None, cascade=100)
     part.run("ours", training=False)
     full, cascade = (benchmark_categories.operations(part, side) for side in ("ours", "cascade"))
-    assert 0.4 * full < cascade < 0.6 * full
+    assert cascade < 0.5 * full
     assert all(p.requires_grad for p in part.selection.parameters())
     shared = dict(part.cascade.named_parameters())
     assert all(shared[name] is p for name, p in part.selection.named_parameters())
@@ -28,12 +28,14 @@ def test_a_cascade_saves_operations(small):
 def test_the_sides_are_measured(small, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(benchmark_categories, "memory_in_a_process", lambda *_: 1.0)
     out = tmp_path / "out.json"
-    arguments = f"x --vocabulary 300 --repeats 1 --cascade 120 --json {out}"
+    arguments = f"x --vocabulary 300 --repeats 1 --cascade 120 --bfloat16 --json {out}"
+    arguments += " --recompute selective"
     monkeypatch.setattr(sys, "argv", arguments.split())
     benchmark_categories.main()
     inference, training = json.loads(out.read_text())["results"]
     for result in (inference, training):
-        assert set(result["seconds"]) == {"plain", "ours", "cascade"}
-        assert set(result["ratio"]) == {"ours", "cascade"}
+        assert set(result["seconds"]) == {"plain", "ours", "bfloat16", "cascade"}
+        assert set(result["ratio"]) == {"ours", "bfloat16", "cascade"}
+    assert inference["selected_again"]["ours"] == 1
     assert inference["share_of_matrix_product"] > 0 and "flops" not in training
     assert "cascade is" in capsys.readouterr().out
