@@ -4,8 +4,9 @@ Example:
     python projects_tools/profile_model.py --config-file configs/v3det/cqdino_tree_swinb22k.py \
         --vocabulary 1000,13204,50000,130000 --size 800 1216 --device cpu --output output/profile
 
-For each vocabulary size (made-up categories in a tree) and each of inference and training it prints
-per stage the parameters, what is kept from image to image besides, the floating-point operations
+For each vocabulary size (made-up categories in a tree) and each mode (inference, training, and
+compact: inference in little memory, see `CategoryPredictor.compact`) it prints per stage the
+parameters, the memory held from image to image (parameters included), the floating-point operations
 (two per multiplication and addition of matrix products, convolutions and attention;
 sampling in deformable attention is not counted), the time and the peak of extra memory, and writes
 profile.json and profile.png. Times are medians; the first pass warms up and is left out.
@@ -111,10 +112,11 @@ def stage_flops(model: nn.Module, counter: FlopCounterMode) -> dict[str, int]:
     return stages | {"total": counts.get("Global", 0)}
 
 
-def kept_bytes(module: nn.Module) -> int:
-    """What a module keeps from image to image besides its parameters."""
+def held_bytes(module: nn.Module) -> int:
+    """Memory of parameters, buffers and of what is kept from image to image."""
     memos = [child._memo for child in module.modules() if hasattr(child, "_memo")]
     values = [memo._value for memo in memos if memo._value is not None]
+    values += [*module.parameters(), *module.buffers()]
     return sum(value.numel() * value.element_size() for value in values)
 
 
@@ -134,18 +136,21 @@ def profile(
         step(model, batch, clock)
         clock.seconds.setdefault("total", []).append(clock.now() - begun)
     clock.close()
+    memory = StageClock(model, device, memory=True)
+    step(model, batch, memory)
+    memory.close()
     parameters = {n: sum(p.numel() for p in m.parameters()) for n, m in model.named_children()}
     parameters["total"] = sum(p.numel() for p in model.parameters())
-    kept = {name: kept_bytes(child) for name, child in model.named_children()}
-    kept["total"] = kept_bytes(model)
+    held = {name: held_bytes(child) for name, child in model.named_children()}
+    held["total"] = held_bytes(model)
     return [
         {
             "stage": name,
             "parameters": parameters.get(name, 0),
             "flops": flops.get(name, 0),
             "seconds": statistics.median(seconds),
-            "kept_bytes": kept.get(name, 0),
-            "extra_bytes": clock.extra_bytes.get(name),
+            "held_bytes": held.get(name, 0),
+            "extra_bytes": memory.extra_bytes.get(name),
         }
         for name, seconds in clock.seconds.items()
     ]
@@ -155,14 +160,14 @@ def print_table(title: str, rows: list[dict[str, Any]]) -> None:
     """The rows for people."""
     print(f"\n{title}")
     print(
-        f"{'stage':18s} {'parameters':>12s} {'GFLOP':>10s} {'ms':>10s} {'kept MiB':>10s} "
+        f"{'stage':18s} {'parameters':>12s} {'GFLOP':>10s} {'ms':>10s} {'held MiB':>10s} "
         f"{'extra MiB':>10s}"
     )
     for row in rows:
         extra = "" if row["extra_bytes"] is None else f"{row['extra_bytes'] / 2**20:.0f}"
         print(
             f"{row['stage']:18s} {row['parameters']:12,d} {row['flops'] / 1e9:10.1f} "
-            f"{row['seconds'] * 1e3:10.1f} {row['kept_bytes'] / 2**20:10.0f} {extra:>10s}"
+            f"{row['seconds'] * 1e3:10.1f} {row['held_bytes'] / 2**20:10.0f} {extra:>10s}"
         )
 
 
@@ -180,7 +185,7 @@ def print_cost_of_a_category(results: list[dict[str, Any]], mode: str) -> None:
     stages = [name for name in many if name != "total"]
     print(
         f"\na further category, {mode}: {per_category('parameters', ['total']):.0f} parameters, "
-        f"{per_category('kept_bytes', ['total']):.0f} bytes kept, "
+        f"{per_category('held_bytes', ['total']):.0f} bytes held, "
         f"{per_category('extra_bytes', stages):.0f} bytes at the peak of the dearest stage, "
         f"{1e6 * per_category('seconds', ['total']):.1f} us"
     )
@@ -223,7 +228,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--vocabulary", default="1000,13204", metavar="N,N,...", help="numbers of categories")
     add("--size", nargs=2, type=int, default=(800, 1216), metavar=("HEIGHT", "WIDTH"))
     add("--batch", type=int, default=1, help="images per pass (default 1)")
-    add("--modes", default="inference,training", help="which (default inference,training)")
+    add("--modes", default="inference,training", help="also compact (default inference,training)")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--repeats", type=int, default=3, help="timed passes (default 3)")
     add("--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads")
@@ -244,10 +249,11 @@ def main(arguments: list[str] | None = None) -> None:
         disable_pretrained(cfg.model)
         share_vocabulary(cfg)
         torch.manual_seed(0)
-        model = instantiate(cfg.model).to(device)
+        whole = instantiate(cfg.model).to(device)
         batch = make_batch(tuple(args.size), args.batch, categories)
         for mode in args.modes.split(","):
             read = CLOCKS[args.clock]
+            model = whole.compact() if mode == "compact" else whole
             rows = profile(model.train(mode == "training"), batch, device, args.repeats, read)
             print_table(f"{categories:,} categories, {mode}, {args.batch} x {args.size}", rows)
             results.append({"vocabulary": categories, "mode": mode, "stages": rows})

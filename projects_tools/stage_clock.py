@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,9 +38,11 @@ class PeakMemory:
             self._peak = max(self._peak, self.now())
 
     def reset(self) -> None:
-        """Starts a new measurement."""
+        """Starts a new measurement, on the CPU without the freed memory of earlier work."""
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
+        else:
+            getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)  # the GNU C library's
         self._peak = self.now()
 
     def peak(self) -> int:
@@ -54,12 +57,13 @@ class PeakMemory:
 
 
 class StageClock:
-    """Time and extra memory of the direct children of a model in its forward pass.
+    """Time, or extra memory, of the direct children of a model in its forward pass.
 
     Args:
         model: hooks are put on its children.
         device: where it runs.
         read: gives the seconds; `time.process_time` where others keep the processor busy.
+        memory: whether to measure memory, which takes time itself.
     """
 
     def __init__(
@@ -67,12 +71,14 @@ class StageClock:
         model: nn.Module,
         device: torch.device,
         read: Callable[[], float] = time.perf_counter,
+        memory: bool = False,
     ) -> None:
         self._read = read
         self.seconds: dict[str, list[float]] = {}
         self.extra_bytes: dict[str, int] = {}
-        self._device, self._memory = device, PeakMemory(device)
-        self._begun: dict[str, tuple[float, int]] = {}
+        self._device, self._memory = device, PeakMemory(device) if memory else None
+        self._begun: dict[str, float] = {}
+        self._before: dict[str, int] = {}
         self._handles = []
         for name, child in model.named_children():
             self._handles.append(child.register_forward_pre_hook(lambda *_, n=name: self._start(n)))
@@ -85,14 +91,16 @@ class StageClock:
         return self._read()
 
     def _start(self, name: str) -> None:
-        self._memory.reset()
-        self._begun[name] = (self.now(), self._memory.now())
+        if self._memory:
+            self._memory.reset()
+            self._before[name] = self._memory.now()
+        self._begun[name] = self.now()
 
     def _end(self, name: str) -> None:
-        begun, before = self._begun[name]
-        self.seconds.setdefault(name, []).append(self.now() - begun)
-        extra = self._memory.peak() - before
-        self.extra_bytes[name] = max(self.extra_bytes.get(name, 0), extra)
+        self.seconds.setdefault(name, []).append(self.now() - self._begun[name])
+        if self._memory:
+            extra = self._memory.peak() - self._before[name]
+            self.extra_bytes[name] = max(self.extra_bytes.get(name, 0), extra)
 
     @contextmanager
     def whole(self, name: str) -> Iterator[None]:
@@ -103,6 +111,7 @@ class StageClock:
 
     def close(self) -> None:
         """Takes the hooks off."""
-        self._memory.close()
+        if self._memory:
+            self._memory.close()
         for handle in self._handles:
             handle.remove()

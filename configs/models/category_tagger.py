@@ -27,4 +27,5 @@ def category_tagger_of(detector: DictConfig) -> DictConfig:
         pixel_mean=detector.pixel_mean,
         pixel_std=detector.pixel_std,
         autocast_dtype=detector.autocast_dtype,
+        inference_dtype=detector.inference_dtype,
     )

@@ -88,4 +88,5 @@ model = L(CQDINO)(
     pixel_mean=[123.675, 116.28, 103.53],
     pixel_std=[58.395, 57.12, 57.375],
     autocast_dtype=None,
+    inference_dtype=None,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import nn
 from ..layers import xyxy_to_cxcywh
 from ..structures import ImageTargets
 
+_FOR_TRAINING = {"criterion", "category_loss", "denoising"}
 _AUTOCAST_DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -23,9 +26,10 @@ class ImageModel(nn.Module):
         backbone: images -> named feature maps, from fine to coarse.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
         autocast_dtype: "bfloat16" or "float16" runs the convolutional part in that type.
+        inference_dtype: the same for the whole model in inference: faster, less exact.
 
     Raises:
-        ValueError: another autocast type.
+        ValueError: another type.
     """
 
     def __init__(
@@ -35,16 +39,14 @@ class ImageModel(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         autocast_dtype: str | None,
+        inference_dtype: str | None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
-        if autocast_dtype not in _AUTOCAST_DTYPES:
-            raise ValueError(
-                f"autocast_dtype must be in {list(_AUTOCAST_DTYPES)}, got {autocast_dtype!r}"
-            )
-        self.autocast_dtype = _AUTOCAST_DTYPES[autocast_dtype]
+        self.autocast_dtype = _dtype("autocast_dtype", autocast_dtype)
+        self.inference_dtype = _dtype("inference_dtype", inference_dtype)
 
     def preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> ImageList:
         """Normalises the images and pads them at the right and bottom to the largest."""
@@ -68,8 +70,53 @@ class ImageModel(nn.Module):
             )
         return targets
 
+    def compact(self, dtype: torch.dtype = torch.float16) -> ImageModel:
+        """A model for inference alone that keeps nothing of a category but its query.
+
+        The embeddings, what relates them, and what only training needs are left out; all other
+        weights are shared. The selection computes what it keeps otherwise for every image, about
+        4% more operations of its.
+
+        Args:
+            dtype: in which the queries are kept; the model computes in the type of its weights.
+
+        Raises:
+            ValueError: no floating-point type, or a model that has no compact form.
+        """
+        if not dtype.is_floating_point:
+            raise ValueError(f"queries are floating-point numbers, got {dtype}")
+        if not (hasattr(self.categories, "compact") and hasattr(self.selection, "compact")):
+            parts = [type(part).__name__ for part in (self.categories, self.selection)]
+            raise ValueError(f"{parts[0]} with {parts[1]} cannot be made compact")
+        other = copy.copy(self.eval())
+        other._modules = self._modules | {
+            "categories": self.categories.compact(dtype),
+            "selection": self.selection.compact(),
+            **dict.fromkeys(_FOR_TRAINING & self._modules.keys()),
+        }
+        return other
+
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of backbone and neck."""
         if self.autocast_dtype is None:
             return nullcontext()
         return torch.autocast(self.pixel_mean.device.type, self.autocast_dtype)
+
+
+def in_inference_dtype(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes the forward pass of an `ImageModel` follow its ``inference_dtype``."""
+
+    @functools.wraps(forward)
+    def wrapped(self: ImageModel, *args: Any, **kwargs: Any) -> Any:
+        if self.training or self.inference_dtype is None:
+            return forward(self, *args, **kwargs)
+        with torch.autocast(self.pixel_mean.device.type, self.inference_dtype):
+            return forward(self, *args, **kwargs)
+
+    return wrapped
+
+
+def _dtype(argument: str, name: str | None) -> torch.dtype | None:
+    if name not in _AUTOCAST_DTYPES:
+        raise ValueError(f"{argument} must be in {list(_AUTOCAST_DTYPES)}, got {name!r}")
+    return _AUTOCAST_DTYPES[name]

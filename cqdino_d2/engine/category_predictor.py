@@ -32,6 +32,7 @@ class CategoryPredictor(DefaultPredictor):
     Attributes:
         vocabulary: the V categories of the model with their tree.
         offer: what images may select from, None the whole vocabulary.
+        is_compact: whether it comes from `compact`.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -39,6 +40,7 @@ class CategoryPredictor(DefaultPredictor):
         node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
         self.vocabulary: Vocabulary = instantiate(node)
         self.offer: CategoryOffer | None = None
+        self.is_compact = False
 
     @property
     def offered_vocab_ids(self) -> list[int]:
@@ -170,6 +172,19 @@ class CategoryPredictor(DefaultPredictor):
         other.offer = None
         return other
 
+    def compact(self, dtype: torch.dtype = torch.float16) -> CategoryPredictor:
+        """A predictor for large vocabularies, about 1.6 KB a category; it cannot be extended.
+
+        It keeps the category queries in the given type and nothing else of a category, and
+        computes as before. The others' memory is free when they are no longer referred to.
+
+        Raises:
+            ValueError: no floating-point type, or a model that selects nothing.
+        """
+        other = copy.copy(self)
+        other.model, other.is_compact = self.model.compact(dtype), True
+        return other
+
     def save(self, weights: str | Path) -> None:
         """Writes the weights, and the vocabulary beside them as `get_predictor_cfg` looks for it.
 
@@ -177,7 +192,10 @@ class CategoryPredictor(DefaultPredictor):
 
         Raises:
             FileExistsError: another vocabulary lies there already.
+            ValueError: a compact predictor, whose weights are no longer whole.
         """
+        if self.is_compact:
+            raise ValueError("a compact predictor cannot be saved: save the one it was made of")
         path = Path(weights).with_name("vocabulary.json")
         if path.is_file() and path.read_text(encoding="utf-8") != self.vocabulary.as_json():
             raise FileExistsError(f"{path} is another vocabulary: choose another folder")

@@ -84,8 +84,12 @@ def extend_model(
     """
     weights = model.state_dict()
     known = weights.get(_EMBEDDINGS)
-    wanted = (len(vocabulary) - len(known), known.shape[1]) if known is not None else None
-    if wanted is None or embeddings.shape != wanted:
+    if known is None:
+        raise ValueError(
+            f"a model without {_EMBEDDINGS} cannot be extended (a compact one has none left)"
+        )
+    wanted = (len(vocabulary) - len(known), known.shape[1])
+    if embeddings.shape != wanted:
         raise ValueError(
             f"new embeddings must be {wanted} for {_EMBEDDINGS}, got {tuple(embeddings.shape)}"
         )

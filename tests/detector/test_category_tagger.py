@@ -64,9 +64,10 @@ def test_the_detector_takes_the_taggers_weights():
     assert detector.load_state_dict(state, strict=False).unexpected_keys == []
 
 
-def test_an_unknown_precision_is_refused():
+@pytest.mark.parametrize("argument", ["autocast_dtype", "inference_dtype"])
+def test_an_unknown_precision_is_refused(argument):
     cfg = LazyConfig.load(str(ROOT / "configs/emojidet/tiny_stage1.py"))
     cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=4)
-    cfg.model.autocast_dtype = "float8"
-    with pytest.raises(ValueError, match="autocast_dtype"):
+    cfg.model[argument] = "float8"
+    with pytest.raises(ValueError, match=argument):
         instantiate(cfg.model)

@@ -127,3 +127,29 @@ def test_denoising_can_be_left_out():
     cfg.model.denoising = None
     losses = instantiate(cfg.model).train()([make_input()])
     assert not [name for name in losses if "_dn" in name]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_inference_runs_wholly_in_another_type(dtype):
+    exact = tiny_model().eval()
+    model = tiny_model(overrides=[f"model.inference_dtype={dtype}"]).eval()
+    seen = {}
+    model.encoder.image_layers[0].feed_forward.expand.register_forward_hook(
+        lambda _, __, out: seen.update({model.training: out.dtype})
+    )
+    batch = [make_input()]
+    with torch.no_grad():
+        expected, found = exact(batch)[0], model(batch)[0]
+    for name in ("scores", "pred_boxes"):
+        first, second = (getattr(result["instances"], name) for result in (expected, found))
+        first, second = (getattr(x, "tensor", x) for x in (first, second))
+        assert second.dtype == torch.float32 and 0 < (first - second).abs().max()
+    torch.testing.assert_close(
+        found["instances"].scores, expected["instances"].scores, atol=0.05, rtol=0
+    )
+    chosen = [set(result["selected_vocab_ids"].tolist()) for result in (expected, found)]
+    assert len(chosen[0] & chosen[1]) >= 7  # of 8
+    assert model.categories().dtype == torch.float32  # in half precision inside alone
+    losses = {name: loss.item() for name, loss in model.train()(batch).items()}
+    assert all(loss == loss for loss in losses.values())
+    assert seen == {False: getattr(torch, dtype), True: torch.float32}

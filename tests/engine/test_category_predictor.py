@@ -1,10 +1,13 @@
 """Prediction among a part of the vocabulary, and among more than it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
 
+from cqdino_d2.categories import AllCategories
 from cqdino_d2.engine import CategoryPredictor, get_predictor_cfg
 from cqdino_d2.structures import CategoryOffer, random_vocabulary
 from projects_tools.build_category_embeddings import encode_categories, prompts_of
@@ -274,3 +277,45 @@ def test_the_two_share_weights_and_see_a_change(weights):
 def test_unusable_extensions_are_refused(predictor, arguments, message):
     with pytest.raises(ValueError, match=message):
         predictor.extend_vocabulary(**arguments)
+
+
+def assert_close_scores(first, second):
+    """Scores that are alike to rounding may come in another order."""
+    assert torch.equal(first["selected_vocab_ids"], second["selected_vocab_ids"])
+    for vocab_id in second["selected_vocab_ids"].tolist():
+        torch.testing.assert_close(
+            scores_of(first, vocab_id), scores_of(second, vocab_id), rtol=0, atol=2e-3
+        )
+
+
+@pytest.mark.parametrize("relation", ["tree", "sa"])
+def test_a_compact_predictor_predicts_as_the_whole_one(tmp_path, relation):
+    whole = load(save_tiny(tmp_path, relation), relation)
+    expected = whole(picture())
+    exact, half = whole.compact(torch.float32), whole.compact()
+    assert_same(exact(picture()), expected, rtol=1e-5, atol=1e-5)
+    assert_close_scores(half(picture()), expected)
+    assert half.model.categories.queries.dtype == torch.float16
+    assert_close_scores(half.restrict(LEAVES)(picture()), whole.restrict(LEAVES)(picture()))
+    assert_same(whole(picture()), expected, rtol=0, atol=0)
+    shared = {id(p) for p in whole.model.parameters()}
+    own = [name for name, p in half.model.named_parameters() if id(p) not in shared]
+    assert own == []
+    of_categories = [v for v in half.model.state_dict().values() if NUM_CATEGORIES in v.shape]
+    assert [tuple(v.shape) for v in of_categories] == [(NUM_CATEGORIES, 32)]
+    assert half.model.criterion is None and whole.model.criterion is not None
+
+
+def test_what_a_compact_predictor_cannot_do(predictor, tmp_path):
+    compact = predictor.compact()
+    with pytest.raises(ValueError, match="a compact predictor cannot be saved"):
+        compact.save(tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="cannot be extended .a compact one"):
+        compact.extend_vocabulary(["new"], torch.randn(1, 32))
+    with pytest.raises(ValueError, match="floating-point numbers, got torch.int64"):
+        predictor.compact(torch.int64)
+    assert list(tmp_path.iterdir()) == []
+    unselective = copy.copy(predictor.model)
+    unselective._modules = predictor.model._modules | {"selection": AllCategories(dim=32)}
+    with pytest.raises(ValueError, match="CategoryQueries with AllCategories cannot be made"):
+        unselective.compact()

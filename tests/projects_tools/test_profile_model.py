@@ -10,7 +10,8 @@ from projects_tools import profile_model
 def profiled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("profile")
     arguments = "--config-file configs/emojidet/tiny_tree.py --vocabulary 40,400 --size 64 96"
-    profile_model.main([*arguments.split(), "--repeats", "1", "--output", str(folder)])
+    arguments += " --modes inference,compact,training --repeats 1 --output"
+    profile_model.main([*arguments.split(), str(folder)])
     return folder, json.loads((folder / "profile.json").read_text())["results"]
 
 
@@ -22,7 +23,7 @@ def stage(results, vocabulary, mode, name):
 def test_every_stage_is_there(profiled):
     folder, results = profiled
     assert [(r["vocabulary"], r["mode"]) for r in results] == [
-        (v, m) for v in (40, 400) for m in ("inference", "training")
+        (v, m) for v in (40, 400) for m in ("inference", "compact", "training")
     ]
     for result in results:
         stages = {row["stage"]: row for row in result["stages"]}
@@ -46,15 +47,22 @@ def test_the_counts_are_those_of_the_model(profiled):
     assert parameters[1] - parameters[0] == 360 * dim
 
 
-def test_what_is_kept_between_images_is_counted(profiled):
+def test_the_memory_of_a_category_is_counted(profiled):
     _, results = profiled
-    queries = 400 * 32 * 4  # float32
-    assert stage(results, 400, "inference", "categories")["kept_bytes"] == queries
-    assert stage(results, 400, "inference", "selection")["kept_bytes"] == queries  # projected
-    assert stage(results, 400, "inference", "total")["kept_bytes"] == 2 * queries
-    assert stage(results, 400, "training", "total")["kept_bytes"] == 0
+
+    def per_category(mode, name):
+        small, large = (stage(results, v, mode, name)["held_bytes"] for v in (40, 400))
+        return (large - small) / 360
+
+    vector = 32 * 4  # float32
+    tree = per_category("training", "categories") - vector  # index and weight tensors
+    assert 0 < tree < 64
+    assert per_category("inference", "categories") == pytest.approx(tree + 2 * vector)
+    assert per_category("inference", "selection") == vector  # the first projection
+    assert per_category("compact", "categories") == per_category("compact", "total") == vector / 2
+    assert per_category("compact", "selection") == per_category("training", "selection") == 0
 
 
 def test_the_cost_of_a_category_is_printed(profiled, capsys):
-    profile_model.print_cost_of_a_category(profiled[1], "inference")
-    assert "32 parameters, 256 bytes kept" in capsys.readouterr().out
+    profile_model.print_cost_of_a_category(profiled[1], "compact")
+    assert "0 parameters, 64 bytes held" in capsys.readouterr().out
