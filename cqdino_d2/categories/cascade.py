@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from ..layers import Linear
 
+_GRADIENT = 0.1  # share that goes back; docs/benchmarks.md has what 0 and 1 do
+
 
 class Cascade(nn.Module):
     """The auxiliary score that sorts out categories early.
@@ -30,9 +32,10 @@ class Cascade(nn.Module):
     def score(self, looks: Tensor) -> Tensor:
         """Categories that have looked at the image (B, N, H) -> auxiliary logits (B, N).
 
-        It learns along without a part in what the others learn.
+        What made the looks learns a little from it, so that they tell enough early on, but not so
+        much that the rest suffers.
         """
-        return self.mlp(looks.detach()).squeeze(-1)
+        return self.mlp(looks.detach().lerp(looks, _GRADIENT)).squeeze(-1)
 
     def complete(self, auxiliary: Tensor, kept_ids: Tensor, kept_logits: Tensor) -> Tensor:
         """Logits of all categories from those of the M that were kept.

@@ -36,8 +36,8 @@ class ImageGuidedSelection(nn.Module):
             third more time), None nothing.
         cascade: M. At inference only the M categories that an auxiliary logit ranks highest after
             the first attention go through the rest; the K are chosen among these. The auxiliary
-            logit is trained along and changes nothing else. A sixth of the cost where M is a few
-            percent of V. None takes all V through all.
+            logit is trained along, with all V. A fifth of the cost where M is a few percent of V.
+            None takes all V through all.
 
     Attributes:
         keeps_projection: whether inference keeps the first layer's projection of the queries, in

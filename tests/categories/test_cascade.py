@@ -48,11 +48,22 @@ def test_training_takes_all_categories_through_all_layers():
     with torch.no_grad():
         inferred = cascade.eval()(*inputs())
     torch.testing.assert_close(found.auxiliary_logits, inferred.auxiliary_logits)
-    for name, gradient in gradients.items():  # the rest is trained as without a cascade
+    later = ("layers.1.", "score.", "output_projection.", "layers.0.feed_forward.")
+    for name, gradient in gradients.items():
         if name.startswith("cascade."):
             assert gradient.any()
-        else:
+        elif name.startswith(later):  # trained as without a cascade
             torch.testing.assert_close(gradient, wanted[name])
+
+
+def test_a_tenth_of_the_gradient_goes_back():
+    cascade, looks = Cascade(dim=6, keep=2), torch.randn(2, 5, 6, requires_grad=True)
+    torch.testing.assert_close(cascade.score(looks), cascade.mlp(looks).squeeze(-1))
+    scaled, whole = (
+        torch.autograd.grad(score.sum(), looks)[0]
+        for score in (cascade.score(looks), cascade.mlp(looks))
+    )
+    torch.testing.assert_close(scaled, whole / 10)
 
 
 def test_only_the_best_after_the_first_attention_go_on():
