@@ -158,7 +158,8 @@ class ImageGuidedSelection(nn.Module):
     ) -> SelectedCategories:
         """All V look at the image once, M of them go through the layers."""
         cascade = self.cascade
-        looks = (self._look(chunk, image) for chunk in self._chunks(candidates))
+        given = (self._given(chunk, image) for chunk in self._chunks(candidates))
+        looks = (self.layers[0].look(*inputs) for inputs in given)
         auxiliary = torch.cat([cascade.score(look) for look in looks], dim=1)
         kept_ids = self._rank(auxiliary, max(cascade.keep, num_selected))
         refined, _ = self._refine(candidates[kept_ids], image)
@@ -219,19 +220,24 @@ class ImageGuidedSelection(nn.Module):
 
     def _refine(self, candidates: Candidates, image: Image) -> tuple[Tensor, Tensor | None]:
         """(N, H) or (B, N, H) queries -> (B, N, H) and, with a cascade, (B, N) auxiliary logits."""
-        look = self._look(candidates, image)
-        auxiliary = None if self.cascade is None else self.cascade.score(look)
-        refined = self.layers[0].feed_forward(look)
+        first, given = self.layers[0], self._given(candidates, image)
+        if self.cascade is None:
+            refined, auxiliary = first(*given), None
+        else:
+            look = first.look(*given)
+            refined, auxiliary = first.feed_forward(look), self.cascade.score(look)
         for layer, keys_values in zip(self.layers[1:], image[1:], strict=True):
             refined = layer(refined, keys_values)
         return refined, auxiliary
 
-    def _look(self, candidates: Candidates, image: Image) -> Tensor:
-        """`_refine` up to the first layer's attention."""
+    def _given(
+        self, candidates: Candidates, image: Image
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
+        """The inputs of the first layer."""
         batch, projected = len(image[0][0]), candidates.projected
         queries = candidates.queries.to(self.score.weight.dtype).expand(batch, -1, -1)
         projected = projected if projected is None else projected.expand(batch, -1, -1)
-        return self.layers[0].look(queries, image[0], projected)
+        return queries, image[0], projected
 
     def _forced(self, targets: Sequence[ImageTargets] | None, num_categories: int) -> Tensor | None:
         """(B, V) bool, the categories that must be selected; None where there are no such."""
