@@ -9,7 +9,7 @@ and a training step on two. Prints medians, their ratio, how many of the plain s
 are selected again, and how near inference comes to this machine's own matrix product on the
 operations that are left per image. Memory is the peak above the start of the call, each measured in
 a process of its own. --bfloat16 adds ours under autocast. --cascade adds the selection that at
-inference takes only so many categories through its second layer and may select others.
+inference takes only so many categories further than its first attention and may select others.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class CategoryPart:
         for name, parameter in self.selection.named_parameters():  # one memory for both
             owner, _, leaf = name.rpartition(".")
             setattr(self.cascade.get_submodule(owner), leaf, parameter)
+        self.modules = (self.categories, self.selection, self.cascade)
 
     def forward(self, side: str, image_map: Tensor) -> tuple[Tensor, Tensor]:
         """(B, V) logits and (B, K, 256) features."""
@@ -86,8 +87,7 @@ class CategoryPart:
 
     def run(self, side: str, training: bool) -> None:
         """One image at inference, or a training step with two."""
-        modules = (self.categories, self.selection, self.cascade)
-        for module in modules:
+        for module in self.modules:
             if module.training != training:  # train() and eval() forget what inference keeps
                 module.train(training)
         image_map = torch.randn(2 if training else 1, *MAP)
@@ -95,7 +95,7 @@ class CategoryPart:
             with torch.no_grad():
                 self.forward(side, image_map)
             return
-        for module in modules:
+        for module in self.modules:
             module.zero_grad(set_to_none=True)
         logits, features = self.forward(side, image_map)
         (logits.sigmoid().sum() + features.sum()).backward()
@@ -115,12 +115,12 @@ def selected_again(part: CategoryPart, sides: list[str]) -> dict[str, float]:
 
 def operations(part: CategoryPart, side: str) -> int:
     """Floating-point operations per image that depend on it, two per multiply-add."""
-    for module in (part.categories, part.selection, part.cascade):
+    for module in part.modules:
         module.requires_grad_(False)  # the counter trips over what could have a gradient
     part.run(side, training=False)  # what needs no image is kept from now on
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
         part.run(side, training=False)
-    for module in (part.categories, part.selection, part.cascade):
+    for module in part.modules:
         module.requires_grad_(True)
     return counter.get_total_flops()
 

@@ -173,7 +173,7 @@ class CategoryPredictor(DefaultPredictor):
         return other
 
     def compact(self, dtype: torch.dtype = torch.float16) -> CategoryPredictor:
-        """A predictor for large vocabularies, about 1.6 KB a category; it cannot be extended.
+        """A predictor for large vocabularies, about 1.5 KB a category; it cannot be extended.
 
         It keeps the category queries in the given type and nothing else of a category, and
         computes as before. The others' memory is free when they are no longer referred to.

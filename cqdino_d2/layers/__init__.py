@@ -4,7 +4,7 @@ from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
 from .chunks import in_chunks
 from .deformable_attention import MultiScaleDeformableAttention
-from .dropout import Dropout, dropout
+from .dropout import Dropout
 from .feed_forward import MLP, FeedForward
 from .linear import Linear, batched_linear, use_fast_linear
 from .memo import ParameterMemo, autocast_dtype
@@ -24,7 +24,6 @@ __all__ = [
     "box_sine_encoding",
     "check_recomputation",
     "cxcywh_to_xyxy",
-    "dropout",
     "in_chunks",
     "inverse_sigmoid",
     "map_sine_encoding",

@@ -19,7 +19,7 @@ def test_a_cascade_saves_operations(small):
     part = benchmark_categories.CategoryPart(2000, recompute=None, cascade=100)
     part.run("ours", training=False)
     full, cascade = (benchmark_categories.operations(part, side) for side in ("ours", "cascade"))
-    assert cascade < 0.5 * full
+    assert 0.2 * full < cascade < 0.3 * full
     assert all(p.requires_grad for p in part.selection.parameters())
     shared = dict(part.cascade.named_parameters())
     assert all(shared[name] is p for name, p in part.selection.named_parameters())
