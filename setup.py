@@ -171,7 +171,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["cqdino_d2*"]),
-    package_data={"cqdino_d2": ["csrc/**/*", "**/csrc/**/*"]},
+    package_data={"cqdino_d2": ["csrc/**/*", "**/csrc/**/*", "reports/page_parts/*"]},
     # Detectron2 is needed too, but is not on the package index: projects_tools/install.sh.
     install_requires=[
         "torch>=2.4",

@@ -19,8 +19,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,13 +30,8 @@ from cqdino_d2.data import (
     register_coco_like,
     registered_descriptions,
 )
-from cqdino_d2.structures import write_atomically
-from projects_tools.text_encoders import (
-    OpenClipEncoder,
-    RandomEncoder,
-    SentenceEncoder,
-    TextEncoder,
-)
+from cqdino_d2.files import write_atomically
+from cqdino_d2.text.encoders import OpenClipEncoder, RandomEncoder, SentenceEncoder, TextEncoder
 
 SIMPLE_TEMPLATES = ("a photo of a {}.",)
 

@@ -26,9 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from detectron2.config import instantiate
 from detectron2.data import MetadataCatalog
 from omegaconf import DictConfig, OmegaConf
@@ -42,11 +39,11 @@ from cqdino_d2.data import (
     registered_annotations,
     registered_records,
 )
-from cqdino_d2.data.images import read_image
 from cqdino_d2.data.samplers import record_category_pairs
 from cqdino_d2.engine import load_config
+from cqdino_d2.files.images import read_image
 from cqdino_d2.structures import Vocabulary
-from projects_tools.dataset_pictures import draw_contact_sheet, draw_frequencies
+from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_frequencies
 
 SHOWN = 5  # problems of one kind that are named
 

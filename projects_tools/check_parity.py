@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
+from parity.fixture import ParityFixture
 from torch import Tensor, nn
 
 from cqdino_d2.checkpoint import convert_released_weights
 from cqdino_d2.transformer import denoising
-from projects_tools.parity_fixture import ParityFixture
 
 TOLERANCE = 1e-4
 # a logit and target of 0 where an ancestor is masked: what the released loss adds for each

@@ -21,13 +21,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
 from detectron2.config import LazyCall, instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from cqdino_d2.annotations import vocabulary_from_annotations, vocabulary_from_tree
 from cqdino_d2.categories import CategorySelfAttention, LengthOneSelfAttention, TreeAggregation
 from cqdino_d2.checkpoint import (
     ConversionReport,
@@ -35,15 +34,11 @@ from cqdino_d2.checkpoint import (
     read_mmengine_file,
     weights_of,
 )
-from cqdino_d2.data import (
-    load_category_embeddings,
-    register_all,
-    vocabulary_from_annotations,
-    vocabulary_from_tree,
-)
+from cqdino_d2.data import load_category_embeddings, register_all
 from cqdino_d2.engine import load_config
 from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
-from cqdino_d2.structures import Vocabulary, load_vocabulary, write_atomically
+from cqdino_d2.files import write_atomically
+from cqdino_d2.structures import Vocabulary, load_vocabulary
 
 UNEXPLAINED, BAD_INPUT = 1, 2
 

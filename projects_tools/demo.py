@@ -22,15 +22,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
 from tqdm import tqdm
 
-from cqdino_d2.engine import CategoryPredictor, get_predictor_cfg
-from cqdino_d2.structures import write_atomically
-from projects_tools.drawing import draw_sheet
-from projects_tools.media import (
+from cqdino_d2.files import write_atomically
+from cqdino_d2.prediction import CategoryPredictor
+from cqdino_d2.prediction.loading import load_predictor, restricted
+from cqdino_d2.visualization.drawing import draw_sheet
+from cqdino_d2.visualization.media import (
     Source,
     VideoFile,
     VideoReader,
@@ -39,7 +38,7 @@ from projects_tools.media import (
     read_picture,
     write_picture,
 )
-from projects_tools.result_view import ResultView, ViewSettings
+from cqdino_d2.visualization.result_view import ResultView, ViewSettings
 
 _NAMED_BOXES = 6
 _ON_SHEET = 12
@@ -102,18 +101,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         if (value := getattr(given, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     return given
-
-
-def load_predictor(
-    config_file: str,
-    weights: str,
-    *,
-    device: str | None = None,
-    overrides: Sequence[str] = (),
-) -> CategoryPredictor:
-    """A predictor of a config and weights, as `get_predictor_cfg` takes them."""
-    cfg = get_predictor_cfg(config_file, weights=weights, overrides=overrides, device=device)
-    return CategoryPredictor(cfg)
 
 
 class ImageIds:
@@ -254,18 +241,6 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
-
-
-def restricted(
-    predictor: CategoryPredictor,
-    only: Sequence[str],
-    branches: Sequence[str],
-    num_selected: int | None,
-) -> CategoryPredictor:
-    """A predictor as the command line wants it."""
-    if only or branches:
-        predictor = predictor.restrict(only, branches=branches)
-    return predictor if num_selected is None else predictor.selecting(num_selected)
 
 
 def main(arguments: list[str] | None = None) -> int:

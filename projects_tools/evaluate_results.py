@@ -13,39 +13,25 @@ Results are a COCO results file (.json) or its columns image_id, category_id, bb
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import logging
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-if TYPE_CHECKING:
-    from cqdino_d2.evaluation import GroundTruth, Report
-    from cqdino_d2.structures import CategoryHierarchy
+from cqdino_d2.evaluation import Report, break_down_errors, load_ground_truth, load_results
+from cqdino_d2.evaluation.scoring import (
+    PROTOCOLS,
+    category_table,
+    make_protocol,
+    read_tree,
+    v3det_tree,
+)
+from cqdino_d2.files import write_atomically
 
 BAD_INPUT = 2
-PROTOCOLS = ("v3det", "lvis", "lvis-fixed", "coco")
 _HEADLINES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
 _MORE_HEADLINES = ("AP_base", "AP_novel", "AP_ovd")
-
-
-def import_parts_alone() -> None:
-    """Lets the package's parts be imported without the package's own imports.
-
-    Those load Detectron2 and torchvision to register the detector, which costs more time and
-    memory than some evaluations and is not needed to score a file.
-    """
-    for name in ("cqdino_d2", "cqdino_d2.data"):
-        module = ModuleType(name)
-        module.__path__ = [str(ROOT.joinpath(*name.split(".")))]
-        sys.modules[name] = module
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -83,75 +69,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return given
 
 
-def make_protocol(name: str, max_dets: int | None, hierarchy: CategoryHierarchy | None) -> Any:
-    """The protocol of the command line."""
-    from cqdino_d2 import evaluation
-
-    if name == "coco":
-        limit = max_dets or 100
-        limits = (*(n for n in (1, 10) if n < limit), limit)
-        return evaluation.CocoProtocol(hierarchy=hierarchy, max_dets=limits)
-    kinds = {
-        "v3det": evaluation.V3DetProtocol,
-        "lvis": evaluation.LvisProtocol,
-        "lvis-fixed": evaluation.LvisFixedProtocol,
-    }
-    limit = {} if max_dets is None else {"max_dets": max_dets}
-    return kinds[name](hierarchy=hierarchy, **limit)
-
-
-def read_tree(path: Path | None, truth: GroundTruth) -> CategoryHierarchy | None:
-    """The category tree over the annotations' categories; an edge list may name or number them."""
-    if path is None:
-        return None
-    from cqdino_d2.data.vocabularies import hierarchy_from_file
-
-    ids = truth.category_ids.tolist()
-    if path.suffix.lower() in (".json", ".csv"):
-        return hierarchy_from_file(path, ids)
-    try:
-        return hierarchy_from_file(path, ids)
-    except ValueError as by_id:
-        if "names none of the" not in str(by_id):
-            raise
-        return hierarchy_from_file(path, ids, category_nodes=truth.names)
-
-
-def v3det_tree(path: Path | None) -> Path | None:
-    """The tree file, if it is one with V3Det's tables."""
-    return path if path is not None and path.suffix.lower() == ".json" else None
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes a file, whole or not at all."""
-    from cqdino_d2.structures import write_atomically
-
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def category_table(report: Report) -> str:
-    """One line per category, as CSV."""
-    truth, per = report.truth, report.per_category
-    columns: dict[str, list[Any]] = {
-        "category_id": truth.category_ids.tolist(),
-        "name": list(truth.names),
-    }
-    if truth.frequency is not None:
-        columns["frequency"] = list(truth.frequency)
-    if truth.novel is not None:
-        columns["novel"] = truth.novel.astype(int).tolist()
-    if report.hierarchy is not None:
-        columns["depth"] = report.hierarchy.levels[: len(truth.names)].tolist()
-    columns["images"] = per.num_images.tolist()
-    columns["boxes"] = per.num_boxes.tolist()
-    columns["detections"] = per.num_detections.tolist()
-    columns |= {name: values.tolist() for name, values in per.figures.items()}
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return file.getvalue()
 
 
 def show(report: Report, seconds: float) -> None:
@@ -180,8 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(given: argparse.Namespace, started: float) -> None:
     """What the command line asks for."""
-    from cqdino_d2.evaluation import break_down_errors, load_ground_truth, load_results
-
     truth = load_ground_truth(given.annotations)
     hierarchy = read_tree(given.category_tree, truth)
     protocol = make_protocol(given.protocol, given.max_dets, hierarchy)
@@ -193,7 +112,7 @@ def run(given: argparse.Namespace, started: float) -> None:
     metrics: dict[str, float] = dict(report.figures)
     show(report, time.monotonic() - started)
     if given.plots is not None:
-        from projects_tools.evaluation_plots import draw_all
+        from cqdino_d2.reports.plots import draw_all
 
         errors = break_down_errors(protocol, truth, detections)
         metrics |= {f"errors_{kind}": count for kind, count in errors.counts.items()}
@@ -207,5 +126,4 @@ def run(given: argparse.Namespace, started: float) -> None:
 
 
 if __name__ == "__main__":
-    import_parts_alone()
     sys.exit(main())

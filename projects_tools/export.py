@@ -29,19 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
 from torch import Tensor, nn
 
-from cqdino_d2.detector import ExportableDetector
-from cqdino_d2.engine import get_predictor_cfg
-from cqdino_d2.ops import backend, reference_only
-from cqdino_d2.structures import write_atomically
-from projects_tools.export_check import (
+from cqdino_d2.export import ExportableDetector
+from cqdino_d2.export.check import (
     OUTPUTS,
     ExportError,
     Sizes,
@@ -50,6 +45,9 @@ from projects_tools.export_check import (
     onnx_runner,
     torch_runner,
 )
+from cqdino_d2.files import write_atomically
+from cqdino_d2.ops import backend, reference_only
+from cqdino_d2.prediction import get_predictor_cfg
 
 BAD_INPUT = 2
 FORMATS = ("torch.export", "onnx")

@@ -45,7 +45,7 @@ sanitize() {
 }
 
 model() {
-    "$PY" -W ignore projects_tools/time_model.py --config configs/v3det/cqdino_tree_swinb22k.py \
+    "$PY" -W ignore projects_tools/benchmark.py time_model --config configs/v3det/cqdino_tree_swinb22k.py \
         --size 800 1216 --batch 2 --categories 13204 --steps 10 --device cuda "$@"
 }
 
@@ -54,7 +54,7 @@ if ((failed == 0)); then
     check tests "$PY" -m pytest -m cuda tests
     check memcheck sanitize memcheck
     check racecheck sanitize racecheck
-    check benchmark "$PY" -W ignore projects_tools/benchmark_ops.py --device cuda \
+    check benchmark "$PY" -W ignore projects_tools/benchmark.py ops --device cuda \
         --json "$output/benchmark.json"
     check model model
     check bfloat16 model --autocast

@@ -21,9 +21,9 @@ Detectron2 comes from the first of these that works: the one already in the envi
 git repository at a pinned commit; a patched pure-Python wheel of release 0.6.
 
 To install without a network, fill a folder from a finished environment of the same Python:
-  .venv/bin/python projects_tools/detectron2_wheel.py --output wheels
+  .venv/bin/python projects_tools/install/detectron2_wheel.py --output wheels
   .venv/bin/pip freeze --exclude-editable --exclude detectron2 >list.txt
-  .venv/bin/pip wheel --no-deps --wheel-dir wheels -r list.txt -c projects_tools/constraints.txt
+  .venv/bin/pip wheel --no-deps --wheel-dir wheels -r list.txt -c projects_tools/install/constraints.txt
 and run there: PIP_NO_INDEX=1 bash projects_tools/install.sh --wheel-dir wheels
 
 Environment variables: PYTHON (the interpreter for a new environment; 3.10 to 3.12),
@@ -32,7 +32,7 @@ HELP
 }
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-tools="$root/projects_tools"
+tools="$root/projects_tools/install"
 
 readonly D2_GIT="https://github.com/facebookresearch/detectron2.git"
 readonly D2_COMMIT="e0ec4e189d438848521aee7926f9900e114229f5"
@@ -109,7 +109,7 @@ explain() {
                 "settings, or see --help for an installation without a network) and run again."
             ;;
         *"No matching distribution"* | *"Could not find a version"*)
-            die "$1 failed: a version pinned in projects_tools/constraints.txt is not on offer" \
+            die "$1 failed: a version pinned in projects_tools/install/constraints.txt is not on offer" \
                 "(no network, another index, or a platform without wheels; see above)."
             ;;
     esac

@@ -10,10 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet
-from cqdino_d2.data.emojidet_compose import CompositionSettings
+from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
+from cqdino_d2.data.emojidet.compose import CompositionSettings
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

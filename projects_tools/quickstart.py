@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 
 CONFIG = ROOT / "configs/emojidet/quickstart.py"
 LEARNT = dict(AP=55.0, AP50=75.0, ARC=95.0)  # at least, on held-out pictures
@@ -76,8 +75,8 @@ def override(key: str, path: Path) -> str:
 
 def build_data(folder: Path, size: Size) -> float:
     """Makes the EmojiDet of the quickstart; returns seconds."""
-    from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet
-    from cqdino_d2.data.emojidet_compose import CompositionSettings
+    from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
+    from cqdino_d2.data.emojidet.compose import CompositionSettings
 
     started = time.monotonic()
     composition = CompositionSettings(
@@ -120,9 +119,9 @@ def predict(training: Path, datasets: Path, output: Path) -> None:
     from detectron2.engine import DefaultPredictor
 
     from cqdino_d2.data import register_all
-    from cqdino_d2.engine import get_predictor_cfg
+    from cqdino_d2.prediction import get_predictor_cfg
     from cqdino_d2.structures import load_vocabulary
-    from projects_tools.pictures import draw_comparison
+    from cqdino_d2.visualization.training_pictures import draw_comparison
 
     cfg = get_predictor_cfg(CONFIG, weights=training / "model_inference.pth", device="cpu")
     register_all(datasets)
@@ -136,7 +135,7 @@ def predict(training: Path, datasets: Path, output: Path) -> None:
 
 def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
     """Writes one flat dict, whole or not at all."""
-    from cqdino_d2.structures import write_atomically
+    from cqdino_d2.files import write_atomically
 
     text = json.dumps(metrics, indent=2) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
@@ -198,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
     random_ap = evaluate_random_selection(training, datasets)
     step("4/4 Prediction with Detectron2's DefaultPredictor")
     from cqdino_d2.engine.hooks import last_figure
-    from projects_tools.pictures import draw_loss_curve
+    from cqdino_d2.visualization.training_pictures import draw_loss_curve
 
     predict(training, datasets, output)
     draw_loss_curve(training / "metrics.json", output / "loss_curve.png")

@@ -4,7 +4,7 @@
 # The environment is .venv in the checkout, or the folder in $CQDINO_VENV.
 set -euo pipefail
 
-# shellcheck source=projects_tools/environment.sh
-source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+# shellcheck source=projects_tools/install/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/install/environment.sh"
 
 exec "$PY" projects_tools/quickstart.py "$@"

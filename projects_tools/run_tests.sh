@@ -3,8 +3,8 @@
 # Makes its environment first if there is none (.venv, or the folder in $CQDINO_VENV).
 set -euo pipefail
 
-# shellcheck source=projects_tools/environment.sh
-source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+# shellcheck source=projects_tools/install/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/install/environment.sh"
 
 printf '[run_tests] ruff check\n'
 "$PY" -m ruff check .

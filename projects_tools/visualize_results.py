@@ -22,22 +22,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from evaluate_results import BAD_INPUT, write_text
 
-from projects_tools.evaluate_results import (  # noqa: E402
-    BAD_INPUT,
-    PROTOCOLS,
-    import_parts_alone,
-    make_protocol,
-    read_tree,
-    v3det_tree,
-    write_text,
-)
+from cqdino_d2.evaluation.scoring import PROTOCOLS, make_protocol, read_tree, v3det_tree
 
 if TYPE_CHECKING:
     from cqdino_d2.evaluation import GroundTruth, JudgedDetections, Report
-    from projects_tools.report_page import Content, Gallery
+    from cqdino_d2.reports.page import Content, Gallery
 
 _FAMILIES, _CHILDREN = 12, 10
 
@@ -120,7 +111,7 @@ def node_names(truth: GroundTruth, report: Report, tree_file: Path | None) -> li
         return names
     known: dict[str, str] = {}
     if v3det_tree(tree_file):
-        from cqdino_d2.data.hierarchy_files import read_v3det_tree
+        from cqdino_d2.annotations.v3det_tree import read_v3det_tree
 
         known = read_v3det_tree(tree_file).get("id2name") or {}
     virtual = report.hierarchy.node_names[len(names) :]
@@ -142,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(given: argparse.Namespace) -> Path:
     """What the command line asks for; returns the page."""
     from cqdino_d2.evaluation import judge_detections, load_ground_truth, load_results
-    from projects_tools.report_page import render
+    from cqdino_d2.reports.page import render
 
     truth = load_ground_truth(given.annotations)
     hierarchy = read_tree(given.category_tree, truth)
@@ -162,9 +153,9 @@ def gather(
 ) -> Content:
     """All that the page shows; draws its plots and pictures."""
     from cqdino_d2.evaluation import summarize_errors
-    from projects_tools import report_selection as selection
-    from projects_tools.evaluation_plots import draw_all
-    from projects_tools.report_page import Content
+    from cqdino_d2.reports import examples as selection
+    from cqdino_d2.reports.page import Content
+    from cqdino_d2.reports.plots import draw_all
 
     truth, hierarchy = report.truth, report.hierarchy
     errors = summarize_errors(judged)
@@ -218,9 +209,9 @@ def draw_galleries(
     given: argparse.Namespace, report: Report, judged: JudgedDetections, shown: list[int]
 ) -> list[Gallery]:
     """Chooses the pictures and draws them."""
-    from projects_tools import report_gallery as gallery
-    from projects_tools.report_pictures import image_files
-    from projects_tools.report_selection import worst_categories
+    from cqdino_d2.reports import gallery
+    from cqdino_d2.reports.comparison import image_files
+    from cqdino_d2.reports.examples import worst_categories
 
     truth = report.truth
     files = image_files(given.annotations, given.images)
@@ -235,5 +226,4 @@ def draw_galleries(
 
 
 if __name__ == "__main__":
-    import_parts_alone()
     sys.exit(main())

@@ -24,8 +24,6 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 MISSING = "the web page needs gradio, which is not installed here: pip install gradio"
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 # what the browser may load: the page's own files, and what its scripts make themselves
@@ -82,8 +80,8 @@ def make_app(given: argparse.Namespace) -> Callable[..., Awaitable[None]]:
     from fastapi import FastAPI, Request, Response
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from projects_tools.demo import load_predictor
-    from projects_tools.web_page import STYLE, Models, build_page
+    from cqdino_d2.prediction.loading import load_predictor
+    from cqdino_d2.serving.page import STYLE, Models, build_page
 
     names = model_names(given.config_file, given.weights)
     predictors = {

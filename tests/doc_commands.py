@@ -173,7 +173,7 @@ def _check_shell(arguments: list[str]) -> None:
 
 
 def _check_pip(arguments: list[str]) -> None:
-    pinned = (ROOT / "projects_tools/constraints.txt").read_text(encoding="utf-8")
+    pinned = (ROOT / "projects_tools/install/constraints.txt").read_text(encoding="utf-8")
     extras = (ROOT / "setup.py").read_text(encoding="utf-8")
     if arguments[0] != "install":
         raise ValueError(f"pip {shlex.join(arguments)}?")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from detectron2.engine import DefaultPredictor
 
-from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet
-from cqdino_d2.engine import get_predictor_cfg
+from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
+from cqdino_d2.prediction import get_predictor_cfg
 from tests.runs import ROOT, assert_same_weights, kill_after_checkpoint, losses, run
 
 CONFIG = "configs/emojidet/tiny_tree.py"

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..structures import read_tensor_file
+from ..files import read_tensor_file
 
 # What mmengine writes beside the weights: its message hub with NumPy arrays, its configuration,
 # paths and times. Neither mmengine nor NumPy is asked to build any of it.

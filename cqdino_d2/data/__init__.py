@@ -1,6 +1,11 @@
 """Data sets: loading and registration, the dataset mapper, samplers and loaders, EmojiDet."""
 
-from .annotation_cache import Annotations, load_annotations
+from ..annotations.cache import Annotations, load_annotations
+from ..annotations.vocabularies import (
+    hierarchy_from_file,
+    vocabulary_from_annotations,
+    vocabulary_from_tree,
+)
 from .augmentation import (
     ResizeShortestEdgeTruncated,
     large_scale_jitter,
@@ -18,7 +23,6 @@ from .registration import (
     registered_descriptions,
     registered_records,
 )
-from .vocabularies import hierarchy_from_file, vocabulary_from_annotations, vocabulary_from_tree
 
 __all__ = [
     "Annotations",

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..structures import Vocabulary, read_tensor_file
+from ..files import read_tensor_file
+from ..structures import Vocabulary
 
 logger = logging.getLogger(__name__)
 

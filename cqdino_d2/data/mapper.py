@@ -11,7 +11,7 @@ from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
-from .images import read_image
+from ..files.images import read_image
 from .mosaic import compose_mosaic
 from .seeding import seeded_generators
 

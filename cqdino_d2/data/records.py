@@ -11,8 +11,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
+from ..annotations.cache import Annotations
 from ..structures import RaggedIndex
-from .annotation_cache import Annotations
 
 _IMAGE_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..annotations.cache import Annotations, load_annotations
+from ..annotations.vocabularies import vocabulary_of_categories
 from ..structures import Vocabulary
-from .annotation_cache import Annotations, load_annotations
 from .records import Records
-from .vocabularies import vocabulary_of_categories
 
 _DESCRIPTION_FIELDS = ("cat_info", "def", "cat_info_gpt4v", "cat_info_gpt4", "cat_info_gpt")
 

@@ -2,7 +2,6 @@
 
 from .category_tagger import CategoryTagger
 from .cqdino import CQDINO
-from .exportable import ExportableDetector
 from .post_processing import PostProcessor
 
-__all__ = ["CQDINO", "CategoryTagger", "ExportableDetector", "PostProcessor"]
+__all__ = ["CQDINO", "CategoryTagger", "PostProcessor"]

@@ -1,14 +1,11 @@
 """Training, checkpoints and the config for Detectron2's predictor."""
 
-from ..structures import CheckpointWriteError, write_atomically
-from .category_predictor import CategoryPredictor
 from .checkpointer import AtomicCheckpointer, WeightsReport
 from .config import load_config, share_vocabulary
 from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
 from .launch import LaunchError, launch
 from .parameter_groups import get_parameter_groups
-from .predictor import get_predictor_cfg
 from .schedules import cosine_schedule, multi_step_schedule
 from .seeding import seed_generators, seed_iteration
 from .trainer import NonFiniteError, Precision, Trainer
@@ -16,8 +13,6 @@ from .training import Training
 
 __all__ = [
     "AtomicCheckpointer",
-    "CategoryPredictor",
-    "CheckpointWriteError",
     "Evaluation",
     "ExponentialMovingAverage",
     "LaunchError",
@@ -28,12 +23,10 @@ __all__ = [
     "WeightsReport",
     "cosine_schedule",
     "get_parameter_groups",
-    "get_predictor_cfg",
     "launch",
     "load_config",
     "multi_step_schedule",
     "seed_generators",
     "seed_iteration",
     "share_vocabulary",
-    "write_atomically",
 ]

@@ -12,7 +12,7 @@ import torch
 from detectron2.evaluation.testing import flatten_results_dict
 from torch import Tensor
 
-from ..structures import read_tensor_file, write_atomically
+from ..files import read_tensor_file, write_atomically
 
 _LOGGER = logging.getLogger(__name__)
 BEST_WEIGHTS = "model_best.pth"

@@ -10,7 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from ..structures import read_tensor_file, write_atomically
+from ..files import read_tensor_file, write_atomically
 
 _NAMED_KEYS = 8
 

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..structures import write_atomically
+from ..files import write_atomically
 from .checkpointer import AtomicCheckpointer
 from .config import disable_pretrained, share_vocabulary, use_saved_vocabulary
 from .ema import ExponentialMovingAverage

@@ -19,7 +19,7 @@ from detectron2.utils.events import (
     get_event_storage,
 )
 
-from ..structures import write_atomically
+from ..files import write_atomically
 from .best import BestKeeper
 from .checkpointer import AtomicCheckpointer
 from .evaluation import Evaluation

@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.utils.events import EventWriter, get_event_storage
 
-from ..structures import write_atomically
+from ..files import write_atomically
 
 _RUN_ID = "wandb_run_id"
 

@@ -14,7 +14,7 @@ from typing import IO
 
 import numpy as np
 
-from ..structures import write_atomically
+from ..files import write_atomically
 from .columns import UNKNOWN, Detections, GroundTruth, rank_in
 from .memory import require_memory
 from .result_json import RawResults, read_results_json

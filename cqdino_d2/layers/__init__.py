@@ -2,11 +2,11 @@
 
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
-from .chunks import in_chunks
+from .cpu.chunks import in_chunks
+from .cpu.dropout import Dropout
+from .cpu.linear import Linear, batched_linear, use_fast_linear
 from .deformable_attention import MultiScaleDeformableAttention
-from .dropout import Dropout
 from .feed_forward import MLP, FeedForward
-from .linear import Linear, batched_linear, use_fast_linear
 from .memo import ParameterMemo, autocast_dtype
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
 from .recompute import check_recomputation, recomputing

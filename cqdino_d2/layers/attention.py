@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .chunks import in_chunks
-from .dropout import dropout as drop
-from .linear import Linear, is_for_onednn, linear
+from .cpu.chunks import in_chunks
+from .cpu.dropout import dropout as drop
+from .cpu.linear import Linear, is_for_onednn, linear
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..ops import deformable_attention_from_offsets
 from ..structures import ImageTokens
-from .linear import Linear
+from .cpu.linear import Linear
 
 
 class MultiScaleDeformableAttention(nn.Module):

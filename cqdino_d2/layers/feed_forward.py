@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .chunks import in_chunks
-from .dropout import Dropout
-from .linear import Linear
+from .cpu.chunks import in_chunks
+from .cpu.dropout import Dropout
+from .cpu.linear import Linear
 
 
 class MLP(nn.Sequential):

@@ -11,37 +11,31 @@ What holds tensors is imported when first asked for: scoring a file does without
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .atomic_file import CheckpointWriteError, write_atomically
 from .hierarchy import CategoryHierarchy, RaggedIndex
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
     from .categories import CategoryOffer, SelectedCategories
-    from .detections import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
     from .gathering import gather_rows
-    from .tensor_file import Discarded, read_tensor_file
+    from .queries import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
     from .tokens import ImageTokens
 
 _FILE_OF = {
     "CategoryOffer": "categories",
-    "DecoderOutput": "detections",
-    "DenoisingGroup": "detections",
-    "Discarded": "tensor_file",
-    "ImageTargets": "detections",
+    "DecoderOutput": "queries",
+    "DenoisingGroup": "queries",
+    "ImageTargets": "queries",
     "ImageTokens": "tokens",
-    "Proposals": "detections",
+    "Proposals": "queries",
     "SelectedCategories": "categories",
     "gather_rows": "gathering",
-    "read_tensor_file": "tensor_file",
 }
 
 __all__ = [
     "CategoryHierarchy",
     "CategoryOffer",
-    "CheckpointWriteError",
     "DecoderOutput",
     "DenoisingGroup",
-    "Discarded",
     "ImageTargets",
     "ImageTokens",
     "Proposals",
@@ -51,8 +45,6 @@ __all__ = [
     "gather_rows",
     "load_vocabulary",
     "random_vocabulary",
-    "read_tensor_file",
-    "write_atomically",
 ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .atomic_file import write_atomically
+from ..files.atomic_file import write_atomically
 from .hierarchy import CategoryHierarchy
 
 _FORMAT = "cqdino_d2.vocabulary.v1"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cqdino_d2.checkpoint import read_mmengine_file, weights_of
-from cqdino_d2.structures import Discarded
+from cqdino_d2.files import Discarded
 
 
 @pytest.fixture

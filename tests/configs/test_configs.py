@@ -7,9 +7,9 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from cqdino_d2.engine import get_predictor_cfg
 from cqdino_d2.engine.config import plain_container
 from cqdino_d2.engine.lengths import resolve_lengths
+from cqdino_d2.prediction import get_predictor_cfg
 from cqdino_d2.structures import random_vocabulary
 from tests.tiny import ROOT
 

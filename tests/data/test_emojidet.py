@@ -7,16 +7,11 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
-from cqdino_d2.data import emojidet
-from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet, draw_probabilities
-from cqdino_d2.data.emojidet_artwork import all_emoji, choose_emoji
-from cqdino_d2.data.emojidet_compose import (
-    CompositionSettings,
-    _Canvas,
-    compose,
-    random_background,
-)
-from cqdino_d2.data.emojidet_tables import lvis_frequency
+from cqdino_d2.data.emojidet import build as emojidet
+from cqdino_d2.data.emojidet.artwork import all_emoji, choose_emoji
+from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet, draw_probabilities
+from cqdino_d2.data.emojidet.compose import CompositionSettings, _Canvas, compose, random_background
+from cqdino_d2.data.emojidet.tables import lvis_frequency
 from cqdino_d2.data.registration import dataset_vocabulary, register_all
 
 SMALL = EmojiDetSettings(

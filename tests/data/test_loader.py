@@ -11,7 +11,7 @@ from detectron2.utils import comm
 from cqdino_d2.data.loader import build_test_loader, build_train_loader, get_training_records
 from cqdino_d2.data.registration import dataset_vocabulary, register_all, register_coco_like
 
-from .conftest import image_row, write_json
+from ..annotation_sets import image_row, write_json
 
 
 class NoisyMapper:

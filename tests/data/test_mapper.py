@@ -12,7 +12,7 @@ from cqdino_d2.data.augmentation import training_augmentations
 from cqdino_d2.data.mapper import CategoryDatasetMapper
 from cqdino_d2.data.seeding import seeded_generators
 
-from .conftest import write_picture
+from ..annotation_sets import write_picture
 
 
 def record(path, *boxes, **fields):

@@ -11,12 +11,12 @@ from detectron2.data import (
 )
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
-from cqdino_d2.data.annotation_cache import load_annotations
+from cqdino_d2.annotations.cache import load_annotations
 from cqdino_d2.data.loader import get_training_records
 from cqdino_d2.data.records import Records, categories_of, sizes_of
 from cqdino_d2.data.registration import register_all
 
-from .conftest import box_row, image_row, v3det_categories, write_json
+from ..annotation_sets import box_row, image_row, v3det_categories, write_json
 
 
 @pytest.fixture

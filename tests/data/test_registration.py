@@ -9,7 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from cqdino_d2.data import registration
 from cqdino_d2.data.registration import dataset_vocabulary, register_all, register_coco_like
 
-from .conftest import box_row, image_row, write_json, write_picture
+from ..annotation_sets import box_row, image_row, write_json, write_picture
 
 
 def test_importing_registers_nothing():
@@ -81,7 +81,7 @@ def test_vocabulary_follows_a_changed_file(v3det_root):
 
 
 def test_big_files_are_parsed_once(v3det_root, monkeypatch):
-    from cqdino_d2.data import annotation_cache
+    from cqdino_d2.annotations import cache as annotation_cache
 
     parsed = []
     read = annotation_cache.read_coco_format

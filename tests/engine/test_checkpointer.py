@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from cqdino_d2.engine import AtomicCheckpointer, CheckpointWriteError
+from cqdino_d2.engine import AtomicCheckpointer
+from cqdino_d2.files import CheckpointWriteError
 
 
 def make_checkpointer(folder, width=4):

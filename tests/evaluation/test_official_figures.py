@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cqdino_d2.data.hierarchy_files import hierarchy_from_v3det_tree
+from cqdino_d2.annotations.v3det_tree import hierarchy_from_v3det_tree
 from cqdino_d2.evaluation import CocoProtocol, V3DetProtocol, load_ground_truth, load_results
 from tests.evaluation import v3det_oracle
 

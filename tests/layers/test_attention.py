@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cqdino_d2.layers import chunks
 from cqdino_d2.layers.attention import attention
+from cqdino_d2.layers.cpu import chunks
 
 ONEDNN = torch.backends.mkldnn.is_available()
 

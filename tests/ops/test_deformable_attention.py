@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from benchmarks.ops import grid_sample_attention
 
 from cqdino_d2 import ops
 from cqdino_d2.ops import compiled
 from cqdino_d2.ops.reference import multi_scale_deformable_attention_reference
-from projects_tools.benchmark_ops import grid_sample_attention
 from tests.ops import definition
 from tests.ops.definition import gradients, random_arguments, random_offsets, relative_error
 from tests.runs import run_python

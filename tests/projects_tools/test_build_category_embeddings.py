@@ -2,11 +2,11 @@ import json
 
 import pytest
 import torch
+from build_category_embeddings import main, prompts_of, read_templates
 
 from cqdino_d2.categories import CategoryQueries
 from cqdino_d2.data import load_category_embeddings
 from cqdino_d2.structures import CategoryHierarchy, Vocabulary, random_vocabulary
-from projects_tools.build_category_embeddings import main, prompts_of, read_templates
 
 TINY = {
     "embed_dim": 12,

@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from check_dataset import main
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from cqdino_d2.data import registration
-from cqdino_d2.data.emojidet import EmojiDetSettings, build_emojidet
-from projects_tools.check_dataset import main
+from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 
 CONFIG = "configs/emojidet/tiny_tree.py"
 

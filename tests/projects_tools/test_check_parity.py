@@ -8,9 +8,9 @@ weights each) are not in the repository; name their folder in CQDINO_PARITY_FIXT
 import os
 from pathlib import Path
 
+import check_parity
 import pytest
 
-from projects_tools import check_parity
 from tests.golden_files import GOLDEN
 from tests.tiny import ROOT
 

@@ -3,17 +3,19 @@
 import json
 import sys
 
+import check_parity
+import convert_checkpoint
 import pytest
 import torch
 from detectron2.config import LazyCall, LazyConfig
 from detectron2.engine import DefaultPredictor
+from parity.fixture import ParityFixture
 
 from cqdino_d2.categories import CategorySelfAttention
 from cqdino_d2.checkpoint import ConversionReport, convert_released_weights
-from cqdino_d2.engine import get_predictor_cfg, load_config
+from cqdino_d2.engine import load_config
+from cqdino_d2.prediction import get_predictor_cfg
 from cqdino_d2.structures import load_vocabulary, random_vocabulary
-from projects_tools import check_parity, convert_checkpoint
-from projects_tools.parity_fixture import ParityFixture
 from tests.golden_files import GOLDEN
 from tests.projects_tools.test_check_parity import FIXTURES, FOLDER
 from tests.tiny import ROOT

@@ -3,12 +3,12 @@
 import io
 import json
 
+import demo
 import numpy as np
 import pytest
 
-from projects_tools import demo
-from projects_tools.media import VideoFile, VideoReader, read_picture, write_picture
-from tests.engine.test_category_predictor import load, save_tiny
+from cqdino_d2.visualization.media import VideoFile, VideoReader, read_picture, write_picture
+from tests.prediction.test_category_predictor import load, save_tiny
 
 CONFIG = "configs/emojidet/tiny_tree.py"
 

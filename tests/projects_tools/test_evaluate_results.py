@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import evaluate_results
 import pytest
+from benchmarks import make_synthetic_results
 
-from cqdino_d2.data.hierarchy_files import hierarchy_from_v3det_tree
+from cqdino_d2.annotations.v3det_tree import hierarchy_from_v3det_tree
 from cqdino_d2.evaluation import (
     CocoProtocol,
     LvisFixedProtocol,
@@ -18,7 +20,7 @@ from cqdino_d2.evaluation import (
     load_results,
     save_results_npz,
 )
-from projects_tools import evaluate_results, evaluation_plots, make_synthetic_results
+from cqdino_d2.reports import plots as evaluation_plots
 from tests.runs import run_python
 
 ROOT = Path(__file__).parents[2]
@@ -148,10 +150,8 @@ def test_as_a_program(folder, tmp_path):
 def test_scoring_a_file_does_without_torch_and_detectron2():
     code = """
 import sys
-from projects_tools.evaluate_results import import_parts_alone
-import_parts_alone()
-from cqdino_d2 import evaluation, extension
-from cqdino_d2.data import hierarchy_files
+from cqdino_d2 import annotations, evaluation, extension
+from cqdino_d2.evaluation import scoring
 evaluation.choose_backend()
 print({"torch", "detectron2", "torchvision"} & set(sys.modules))
 """

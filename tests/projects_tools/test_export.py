@@ -2,15 +2,16 @@
 
 import json
 
+import export
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from cqdino_d2 import ops
-from cqdino_d2.detector import ExportableDetector
+from cqdino_d2.export import ExportableDetector
+from cqdino_d2.export import check as export_check
 from cqdino_d2.structures import random_vocabulary
-from projects_tools import export, export_check
 from tests.tiny import tiny_model
 
 CONFIG = "configs/emojidet/tiny_tree.py"

@@ -59,7 +59,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path, broken_python):
 
 
 def test_every_installed_package_is_pinned_once_per_python():
-    lines = (ROOT / "projects_tools" / "constraints.txt").read_text().splitlines()
+    lines = (ROOT / "projects_tools/install/constraints.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r'[a-z0-9-]+==\S+(; python_version (<|>=) "3\.11")?', p) for p in pins)
     assert len({p.partition("==")[0] + p.partition(";")[2] for p in pins}) == len(pins)

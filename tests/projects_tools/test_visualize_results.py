@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import visualize_results
+from benchmarks import make_synthetic_results
 from PIL import Image
 
-from projects_tools import make_synthetic_results, visualize_results
-from projects_tools.report_page import script_json
+from cqdino_d2.reports.page import script_json
 
 ROOT = Path(__file__).parents[2]
 EVIL = "</script><script>document.title='HACKED'</script><img src=x onerror=\"document.title='H'\">"
@@ -93,7 +94,7 @@ def test_every_link_is_relative_and_there(report):
 
 
 def test_the_figures_are_those_of_the_evaluation(report, folder):
-    from cqdino_d2.data.hierarchy_files import hierarchy_from_v3det_tree
+    from cqdino_d2.annotations.v3det_tree import hierarchy_from_v3det_tree
     from cqdino_d2.evaluation import V3DetProtocol, load_ground_truth, load_results
 
     truth = load_ground_truth(folder / "annotations.json")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import web_demo
 from PIL import Image
 
-from projects_tools import web_demo
-from projects_tools.media import write_picture
-from tests.engine.test_category_predictor import load, save_tiny
+from cqdino_d2.visualization.media import write_picture
+from tests.prediction.test_category_predictor import load, save_tiny
 
 pytest.importorskip("gradio", reason="the web page needs gradio, which is not installed")
 
@@ -47,7 +47,7 @@ def picture(tmp_path):
 
 @pytest.fixture(scope="module")
 def models(weights):
-    from projects_tools.web_page import Models
+    from cqdino_d2.serving.page import Models
 
     return Models({"tiny": load(weights)}, max_pixels=6000)
 
@@ -90,7 +90,7 @@ def test_users_errors_are_said_without_paths(models, picture, tmp_path):
 
 
 def test_names_of_categories_are_no_markup(weights, picture):
-    from projects_tools.web_page import Models
+    from cqdino_d2.serving.page import Models
 
     predictor = load(weights)
     names = tuple(f"<script>{i}</script>" for i in range(40))

@@ -1,0 +1,6 @@
+"""EmojiDet: detection pictures composed of emoji, with boxes and a tree."""
+
+from .build import EmojiDetSettings, build_emojidet
+from .compose import CompositionSettings
+
+__all__ = ["CompositionSettings", "EmojiDetSettings", "build_emojidet"]

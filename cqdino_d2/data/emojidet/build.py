@@ -1,0 +1,270 @@
+"""Builds EmojiDet: detection data made of real emoji artwork with a real taxonomy.
+
+The result has V3Det's layout::
+
+    DIR/images/{train,val}/000001.png ...
+    DIR/annotations/emojidet_{train,val}.json
+    DIR/annotations/emojidet_category_tree.json
+    DIR/emojidet.json     the parameters it was built with
+    DIR/README.md         credit for the artwork
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from .artwork import ARTWORK_PACKAGES, Emoji, all_emoji, choose_emoji
+from .compose import CompositionSettings, PlacedObject, compose
+from .tables import annotation_file, category_table, category_tree
+
+_FORMAT = "cqdino_d2.emojidet.v1"
+_PARAMETER_FILE = "emojidet.json"
+_SPLIT_KEYS = {"train": 10, "val": 11}
+_CHUNK = 32
+_README = """# EmojiDet
+
+Detection pictures composed of emoji by the tool `projects_tools/make_emojidet.py` of CQ-DINO for
+Detectron2. The parameters are in `emojidet.json`.
+
+Artwork: Twemoji, copyright Twitter, Inc. and other contributors, licensed under CC-BY 4.0
+(https://creativecommons.org/licenses/by/4.0/); it was rotated, resized, recoloured and overlaid.
+Show this credit where you show the pictures.
+"""
+
+
+@dataclass(frozen=True)
+class EmojiDetSettings:
+    """What decides the content of an EmojiDet, byte for byte.
+
+    Attributes:
+        categories: number of emoji, up to 1,884.
+        train_images: number of training pictures.
+        val_images: number of held-out pictures; they share the artwork with the training ones.
+        composition: how a picture is composed.
+        zipf: an emoji of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
+        interior_categories: whether groups and sub-groups join the vocabulary (without boxes).
+        seed: decides everything that is random.
+    """
+
+    categories: int = 96
+    train_images: int = 8000
+    val_images: int = 500
+    composition: CompositionSettings = field(default_factory=CompositionSettings)
+    zipf: float = 0.0
+    interior_categories: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("categories", "train_images", "val_images"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.zipf < 0 or self.seed < 0:
+            raise ValueError(f"zipf and seed cannot be negative, got {self.zipf}, {self.seed}")
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """Draws picture after picture into a folder; the same one in every process."""
+
+    artwork: list[Image.Image]
+    probabilities: np.ndarray
+    settings: EmojiDetSettings
+    folder: Path
+
+    def paint(self, split: str, index: int) -> list[PlacedObject]:
+        rng = np.random.default_rng([self.settings.seed, _SPLIT_KEYS[split], index])
+        image, objects = compose(self.artwork, self.probabilities, self.settings.composition, rng)
+        path = self.folder / "images" / split / f"{index + 1:06d}.png"
+        image.save(path, compress_level=1)
+        return objects
+
+
+_painter: _Painter | None = None  # of this worker process
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _set_painter(painter: _Painter) -> None:
+    global _painter
+    _painter = painter
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _paint(split: str, index: int) -> list[PlacedObject]:
+    assert _painter is not None
+    return _painter.paint(split, index)
+
+
+def _paint_all(
+    painter: _Painter, jobs: Sequence[tuple[str, int]], workers: int
+) -> Iterator[list[PlacedObject]]:
+    """The objects of every picture, in the order of the jobs."""
+    if workers <= 1:
+        yield from (painter.paint(*job) for job in jobs)
+        return
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, context, _set_painter, (painter,)) as pool:
+        yield from pool.map(_paint, *zip(*jobs, strict=True), chunksize=_CHUNK)
+
+
+def draw_probabilities(count: int, zipf: float, seed: int) -> np.ndarray:
+    """(count,) how often each emoji is drawn; the order of the ranks comes from the seed."""
+    ranks = 1.0 + np.random.default_rng([seed, 2]).permutation(count)
+    weights = ranks**-zipf
+    return weights / weights.sum()
+
+
+def _parameters(settings: EmojiDetSettings) -> dict[str, Any]:
+    return {"format": _FORMAT, "parameters": json.loads(json.dumps(asdict(settings)))}
+
+
+def _is_already_built(output: Path, settings: EmojiDetSettings, overwrite: bool) -> bool:
+    """Whether the set is there with these settings.
+
+    Raises:
+        FileExistsError: something else is there that must not be replaced.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return False
+    parameter_file = output / _PARAMETER_FILE
+    if not parameter_file.is_file():
+        raise FileExistsError(f"{output} exists and is no EmojiDet (it has no {_PARAMETER_FILE})")
+    with open(parameter_file, encoding="utf-8") as file:
+        present = json.load(file)
+    wanted = _parameters(settings)
+    if {key: present.get(key) for key in wanted} == wanted:
+        return True
+    if overwrite:
+        return False
+    there = present.get("parameters", {})
+    different = [
+        f"{key}: {there.get(key)} there, {value} wanted"
+        for key, value in wanted["parameters"].items()
+        if there.get(key) != value
+    ]
+    raise FileExistsError(
+        f"{output} holds an EmojiDet with other parameters ({'; '.join(different) or 'format'}); "
+        "choose another folder or allow overwriting (--overwrite)"
+    )
+
+
+def _remove_partial_builds(output: Path) -> None:
+    """Removes what killed builds of the same set left behind."""
+    for leftover in output.parent.glob(f".{output.name}.partial-*"):
+        process = leftover.name.rsplit("-", 1)[-1]
+        if not Path(f"/proc/{process}").exists():
+            logging.getLogger(__name__).info("removing the unfinished %s", leftover)
+            shutil.rmtree(leftover)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, ensure_ascii=False)
+
+
+def _write_set(
+    folder: Path, emoji: list[Emoji], settings: EmojiDetSettings, workers: int, progress: bool
+) -> None:
+    for name in ("images/train", "images/val", "annotations"):
+        (folder / name).mkdir(parents=True)
+    painter = _Painter(
+        artwork=[Image.open(one.artwork).convert("RGBA") for one in emoji],
+        probabilities=draw_probabilities(len(emoji), settings.zipf, settings.seed),
+        settings=settings,
+        folder=folder,
+    )
+    jobs = [("train", index) for index in range(settings.train_images)]
+    jobs += [("val", index) for index in range(settings.val_images)]
+    painted = _paint_all(painter, jobs, workers)
+    objects = list(
+        tqdm(painted, "EmojiDet", len(jobs), unit="image", mininterval=1.0, disable=not progress)
+    )
+    objects_of = {
+        "train": objects[: settings.train_images],
+        "val": objects[settings.train_images :],
+    }
+    categories = category_table(
+        emoji, settings.interior_categories, objects_of["train"], settings.seed
+    )
+    for split, key in _SPLIT_KEYS.items():
+        rng = np.random.default_rng([settings.seed, 10 * key])
+        size = settings.composition.image_size
+        content = annotation_file(split, size, categories, objects_of[split], rng)
+        _write_json(folder / "annotations" / f"emojidet_{split}.json", content)
+    tree = category_tree(emoji, settings.interior_categories)
+    _write_json(folder / "annotations" / "emojidet_category_tree.json", tree)
+    versions = {name: metadata.version(name) for name in ARTWORK_PACKAGES}
+    _write_json(folder / _PARAMETER_FILE, {**_parameters(settings), "artwork": versions})
+    (folder / "README.md").write_text(_README, encoding="utf-8")
+
+
+def _move_into_place(partial: Path, output: Path) -> None:
+    if not output.exists() or not any(output.iterdir()):
+        os.replace(partial, output)
+        return
+    old = partial.with_name(f"{partial.name}-old")
+    os.replace(output, old)
+    os.replace(partial, output)
+    shutil.rmtree(old)
+
+
+def build_emojidet(
+    output: str | Path,
+    settings: EmojiDetSettings,
+    *,
+    workers: int = 2,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> bool:
+    """Builds an EmojiDet, whole or not at all: it appears under its name when it is finished.
+
+    The content depends on the settings only, not on the number of workers.
+
+    Args:
+        output: folder to make.
+        settings: what to build.
+        workers: processes that draw the pictures.
+        overwrite: whether an EmojiDet with other settings is replaced.
+        progress: whether a progress bar is shown.
+
+    Returns:
+        True if it was built, False if it was already there with the same settings.
+
+    Raises:
+        FileExistsError: the folder holds something else, or other settings without `overwrite`.
+        ModuleNotFoundError: the artwork packages are not installed.
+        ValueError: more categories than emoji.
+    """
+    output = Path(output).absolute()
+    if _is_already_built(output, settings, overwrite):
+        return False
+    emoji = choose_emoji(all_emoji(), settings.categories, settings.seed)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _remove_partial_builds(output)
+    partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
+    try:
+        _write_set(partial, emoji, settings, workers, progress)
+        _move_into_place(partial, output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True

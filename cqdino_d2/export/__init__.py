@@ -1,0 +1,5 @@
+"""Detectors that leave Python."""
+
+from .exportable import ExportableDetector
+
+__all__ = ["ExportableDetector"]

@@ -1,0 +1,32 @@
+"""Files that are whole or absent, and readers that run nothing of what they read.
+
+What needs torch is imported when first asked for: scoring a file does without it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .atomic_file import CheckpointWriteError, write_atomically
+from .column_file import open_column_file, write_column_file
+
+if TYPE_CHECKING:
+    from .images import read_image
+    from .tensor_file import Discarded, read_tensor_file
+
+_FILE_OF = {"Discarded": "tensor_file", "read_image": "images", "read_tensor_file": "tensor_file"}
+
+__all__ = [
+    "CheckpointWriteError",
+    "Discarded",
+    "open_column_file",
+    "read_image",
+    "read_tensor_file",
+    "write_atomically",
+    "write_column_file",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_FILE_OF[name]}", __name__), name)

@@ -1,0 +1,210 @@
+"""Prediction in batches, among a part of the vocabulary or among more than it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.engine import DefaultPredictor
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from ..files import write_atomically
+from ..structures import CategoryOffer, Vocabulary
+from .predictor_config import register_metadata
+from .vocabulary_extension import TEMPLATES, TextEncoder, encode_names, extend_model, parent_ids
+
+
+class CategoryPredictor(DefaultPredictor):
+    """Detectron2's `DefaultPredictor` for a model that selects its categories.
+
+    Predictors that come from another one share its weights.
+
+    Args:
+        cfg: from `get_predictor_cfg`.
+
+    Attributes:
+        vocabulary: the V categories of the model with their tree.
+        offer: what images may select from, None the whole vocabulary.
+        is_compact: whether it comes from `compact`.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg)
+        node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
+        self.vocabulary: Vocabulary = instantiate(node)
+        self.offer: CategoryOffer | None = None
+        self.is_compact = False
+
+    @property
+    def offered_vocab_ids(self) -> list[int]:
+        """The categories that can be found, ascending."""
+        if self.offer is None or self.offer.vocab_ids is None:
+            return list(range(len(self.vocabulary)))
+        return self.offer.vocab_ids.tolist()
+
+    def __call__(self, original_image: np.ndarray) -> dict[str, Any]:
+        """What the model finds in a BGR image (H, W, 3), 0..255: see `CQDINO`."""
+        return self.batch([original_image])[0]
+
+    def batch(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """What the model finds in each of several BGR images (H, W, 3), of any sizes.
+
+        Images that have the same size for the model go through it together; padding could change
+        what is selected, so others do not.
+
+        Raises:
+            ValueError: something else than such an image.
+        """
+        inputs = [self._prepare(image) for image in images]
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for place, item in enumerate(inputs):
+            groups.setdefault(tuple(item["image"].shape), []).append(place)
+        results: list[dict[str, Any]] = [{}] * len(inputs)
+        arguments = () if self.offer is None else (self.offer,)
+        with torch.no_grad():
+            for places in groups.values():
+                found = self.model([inputs[place] for place in places], *arguments)
+                for place, result in zip(places, found, strict=True):
+                    results[place] = result
+        return results
+
+    def _prepare(self, image: np.ndarray) -> dict[str, Any]:
+        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"expected a BGR image (H, W, 3), got an array {image.shape}")
+        height, width = image.shape[:2]
+        if self.input_format == "RGB":
+            image = image[:, :, ::-1]
+        image = self.aug.get_transform(image).apply_image(image)
+        tensor = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
+        return {"image": tensor, "height": height, "width": width}
+
+    def restrict(
+        self,
+        categories: Sequence[str | int] = (),
+        *,
+        branches: Sequence[str | int] = (),
+    ) -> CategoryPredictor:
+        """A predictor that selects among some of the categories only.
+
+        The relation still sees the whole vocabulary, so that the kept categories are what they
+        were; fewer are scored, and up to K of these reach the detector.
+
+        Args:
+            categories: names (all categories of that name) or data-set ids.
+            branches: the same, each with all that is below it in the tree.
+
+        Raises:
+            ValueError: an unknown name (names that come close are named), or nothing left.
+        """
+        chosen = {vocab_id for key in _listed(categories) for vocab_id in self.vocabulary.find(key)}
+        for key in _listed(branches):
+            for root in self.vocabulary.find(key):
+                chosen.update(self.vocabulary.hierarchy.branch(root))
+        kept = sorted(chosen.intersection(self.offered_vocab_ids))
+        if not kept:
+            raise ValueError(
+                f"nothing is left to find: got categories {list(categories)} and branches "
+                f"{list(branches)}, among {len(self.offered_vocab_ids)} on offer"
+            )
+        return self._offering(vocab_ids=torch.tensor(kept))
+
+    def selecting(self, num_selected: int) -> CategoryPredictor:
+        """A predictor that selects another number K of categories.
+
+        Raises:
+            ValueError: K below 1.
+        """
+        return self._offering(num_selected=num_selected)
+
+    def _offering(self, **changes: Any) -> CategoryPredictor:
+        other = copy.copy(self)
+        offer = dataclasses.replace(self.offer or CategoryOffer(), **changes)
+        other.offer = offer.to(torch.device(self.cfg.MODEL.DEVICE))
+        return other
+
+    def extend_vocabulary(
+        self,
+        names: Sequence[str],
+        embeddings: Tensor | None = None,
+        *,
+        text_encoder: TextEncoder | None = None,
+        templates: Sequence[str] = TEMPLATES,
+        parents: Sequence[str | int | Sequence[str | int] | None] | None = None,
+        dataset_ids: Sequence[int] | None = None,
+    ) -> CategoryPredictor:
+        """A predictor with n more categories, of which the whole vocabulary is on offer.
+
+        Their embeddings enter as the trained ones do: through the same projection and the same
+        relation. Below parents of a tree they become part of these, so that the parents change as
+        they would have with one more child; the weights of all parents follow the vocabulary's
+        size, which matters little. Embeddings are of use where they lie among those the model was
+        trained with, as another name's from the same text encoder does.
+
+        Args:
+            names: of the new categories.
+            embeddings: (n, E), or give a text encoder.
+            text_encoder: makes the embeddings from the names.
+            templates: sentences with {} for the name; their features are averaged.
+            parents: of each new category a name, a data-set id, several, or None.
+            dataset_ids: of the new categories, by default those after the highest.
+
+        Raises:
+            ValueError: none or both of embeddings and encoder, or arguments that do not fit.
+        """
+        if isinstance(names, str) or not names:
+            raise ValueError(f"expected a list of names, got {names!r}")
+        if (embeddings is None) == (text_encoder is None):
+            raise ValueError("new categories need either embeddings or a text encoder")
+        if embeddings is None:
+            embeddings = encode_names(text_encoder, names, templates)
+        rows = parent_ids(self.vocabulary, names, parents)
+        other = copy.copy(self)
+        other.vocabulary = self.vocabulary.extended(names, rows, dataset_ids)
+        other.model = extend_model(self.cfg, self.model, other.vocabulary, embeddings)
+        other.metadata = MetadataCatalog.get(register_metadata(other.vocabulary))
+        other.offer = None
+        return other
+
+    def compact(self, dtype: torch.dtype = torch.float16) -> CategoryPredictor:
+        """A predictor for large vocabularies, about 1.5 KB a category; it cannot be extended.
+
+        It keeps the category queries in the given type and nothing else of a category, and
+        computes as before. The others' memory is free when they are no longer referred to.
+
+        Raises:
+            ValueError: no floating-point type, or a model that selects nothing.
+        """
+        other = copy.copy(self)
+        other.model, other.is_compact = self.model.compact(dtype), True
+        return other
+
+    def save(self, weights: str | Path) -> None:
+        """Writes the weights, and the vocabulary beside them as `get_predictor_cfg` looks for it.
+
+        A restriction is not part of it.
+
+        Raises:
+            FileExistsError: another vocabulary lies there already.
+            ValueError: a compact predictor, whose weights are no longer whole.
+        """
+        if self.is_compact:
+            raise ValueError("a compact predictor cannot be saved: save the one it was made of")
+        path = Path(weights).with_name("vocabulary.json")
+        if path.is_file() and path.read_text(encoding="utf-8") != self.vocabulary.as_json():
+            raise FileExistsError(f"{path} is another vocabulary: choose another folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.vocabulary.save(path)
+        content = {"model": self.model.state_dict()}
+        write_atomically(weights, lambda file: torch.save(content, file))
+
+
+def _listed(keys: Sequence[str | int]) -> list[str | int]:
+    return [keys] if isinstance(keys, (str, int)) else list(keys)

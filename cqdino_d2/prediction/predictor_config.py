@@ -1,0 +1,107 @@
+"""A config for Detectron2's own `DefaultPredictor`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from detectron2.config import CfgNode, get_cfg, instantiate
+from detectron2.data import MetadataCatalog
+from omegaconf import DictConfig
+
+from ..engine.checkpointer import AtomicCheckpointer
+from ..engine.config import (
+    disable_pretrained,
+    dotted_name,
+    load_config,
+    plain_container,
+    use_saved_vocabulary,
+)
+from ..engine.placement import choose_device
+from ..structures import Vocabulary
+
+
+def get_predictor_cfg(
+    config_file: str | Path,
+    *,
+    weights: str | Path,
+    overrides: Sequence[str] = (),
+    device: str | None = None,
+) -> CfgNode:
+    """Turns a lazy config into what ``detectron2.engine.DefaultPredictor`` takes.
+
+    If ``vocabulary.json`` lies beside the weights (a training writes it), the vocabulary comes
+    from there and the data set is not needed.
+
+    Args:
+        config_file: a file of ``configs/``, or the ``config.yaml`` of a training.
+        weights: a checkpoint, best a training's ``model_inference.pth`` (the averaged weights
+            where it averaged); an empty string predicts with random weights.
+        overrides: ``key=value`` for the lazy config.
+        device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
+
+    Raises:
+        FileNotFoundError: the config, the weights or the data set's files are missing.
+        ValueError: an unusable override, or weights of another config (the keys are named).
+    """
+    if weights and not Path(weights).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {weights}")
+    lazy = load_config(config_file, overrides)
+    disable_pretrained(lazy.model)
+    saved = bool(weights) and use_saved_vocabulary(lazy, weights)
+    if not saved and _reads_a_dataset(lazy.vocabulary):
+        from ..data import register_all
+
+        register_all(lazy.train.get("datasets_root"))
+    model = plain_container(lazy.model)
+    if weights:
+        checkpointer = AtomicCheckpointer(instantiate(DictConfig(model)))
+        checkpointer.load_weights(weights, strict=True)
+    short, longest = _test_size(lazy)
+    cfg = get_cfg()
+    cfg.MODEL.META_ARCHITECTURE = model["_target_"].rsplit(".", 1)[-1]
+    nodes = {"LAZY_CONFIG": model, "VOCABULARY": plain_container(lazy.vocabulary)}
+    cfg.MODEL.CQDINO = CfgNode({k: yaml.safe_dump(v, sort_keys=False) for k, v in nodes.items()})
+    cfg.MODEL.WEIGHTS = str(weights)
+    cfg.MODEL.DEVICE = str(choose_device(device or "auto"))
+    cfg.INPUT.FORMAT = "RGB"
+    cfg.INPUT.MIN_SIZE_TEST = short
+    cfg.INPUT.MAX_SIZE_TEST = longest
+    cfg.DATASETS.TEST = (register_metadata(instantiate(lazy.vocabulary)),)
+    return cfg
+
+
+def _reads_a_dataset(node: DictConfig) -> bool:
+    target = node["_target_"]
+    name = target if isinstance(target, str) else dotted_name(target)
+    return name.startswith("cqdino_d2.data.")
+
+
+def _test_size(lazy: DictConfig) -> tuple[int, int]:
+    """Short and long side from the test mapper's resizing; (0, 0) keeps images as they are.
+
+    Raises:
+        ValueError: a range or choice of sizes; a predictor needs a single one.
+    """
+    mapper = lazy.dataloader.test.get("mapper")
+    for node in (mapper.get("augmentations") if mapper else None) or []:
+        if "short_edge_length" in node:
+            lengths = node.short_edge_length
+            sizes = {lengths} if isinstance(lengths, int) else set(lengths)
+            if len(sizes) != 1:
+                raise ValueError(f"the test images need one short_edge_length, got {lengths}")
+            return sizes.pop(), node.get("max_size", 2**31 - 1)
+    return 0, 0
+
+
+def register_metadata(vocabulary: Vocabulary) -> str:
+    """Registers names and ids under a name that follows from the vocabulary's content."""
+    content = repr((vocabulary.names, vocabulary.dataset_ids)).encode()
+    name = f"cqdino_vocabulary_{hashlib.sha256(content).hexdigest()[:16]}"
+    MetadataCatalog.get(name).set(
+        thing_classes=list(vocabulary.names),
+        thing_dataset_id_to_contiguous_id=dict(vocabulary.vocab_id_of),
+    )
+    return name

@@ -1,0 +1,1 @@
+"""The report about a results file: plots, galleries, one page."""

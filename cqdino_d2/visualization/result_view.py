@@ -1,0 +1,142 @@
+"""What people see of a detector's result: boxes by name, selected categories, COCO rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision.ops import box_iou
+
+from ..structures import Vocabulary
+from .category_tree import CategoryTree
+from .drawing import LabelledBox, Rectangle, draw_boxes, draw_category_panel, short
+
+SAME_OBJECT_IOU = 0.7
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One found object.
+
+    Attributes:
+        vocab_id: what it is.
+        shown_id: what it is called: itself, or an ancestor.
+        score: 0..1.
+        box_xyxy_abs: in pixels.
+    """
+
+    vocab_id: int
+    shown_id: int
+    score: float
+    box_xyxy_abs: Rectangle
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """What of a result is shown.
+
+    Attributes:
+        threshold: lowest score, 0..1.
+        most: boxes per picture, None without a limit.
+        depth: of the tree at which things are named (1 for the roots); None for their own names.
+            Boxes on the same object that then bear the same name are shown once.
+    """
+
+    threshold: float = 0.3
+    most: int | None = None
+    depth: int | None = None
+
+
+class ResultView:
+    """Shows the results of one vocabulary.
+
+    Args:
+        vocabulary: of the predictor.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.tree = CategoryTree(vocabulary)
+
+    def detections(self, result: Mapping[str, Any], settings: ViewSettings) -> list[Detection]:
+        """The objects of a predictor's result, best first.
+
+        Raises:
+            ValueError: a result without boxes, as a tagger's.
+        """
+        instances = result["instances"].to("cpu")
+        if not instances.has("pred_boxes"):
+            raise ValueError("this model finds no boxes (a tagger of stage 1?): give a detector's")
+        kept = instances[instances.scores >= settings.threshold]
+        found = [
+            Detection(vocab_id, self.tree.rolled_up(vocab_id, settings.depth), score, tuple(box))
+            for vocab_id, score, box in zip(
+                kept.pred_classes.tolist(),
+                kept.scores.tolist(),
+                kept.pred_boxes.tensor.tolist(),
+                strict=True,
+            )
+        ]
+        found.sort(key=lambda item: -item.score)
+        if settings.depth is not None:
+            found = _once_per_object(found)
+        return found[: settings.most]
+
+    def draw(
+        self, image_rgb: np.ndarray, found: Sequence[Detection], *, min_side: int = 640
+    ) -> np.ndarray:
+        """The picture with boxes, names and scores in per cent."""
+        objects = [
+            LabelledBox(
+                item.box_xyxy_abs,
+                f"{short(self.vocabulary.names[item.shown_id])} {100 * item.score:.0f}",
+                self.tree.colour(item.shown_id),
+            )
+            for item in found
+        ]
+        return draw_boxes(image_rgb, objects, min_side=min_side)
+
+    def selected(self, result: Mapping[str, Any]) -> list[tuple[int, float]]:
+        """The categories that the image selected, with their scores in 0..1, best first."""
+        ids = result["selected_vocab_ids"].tolist()
+        return list(zip(ids, result["selected_scores"].tolist(), strict=True))
+
+    def with_panel(self, picture: np.ndarray, result: Mapping[str, Any]) -> np.ndarray:
+        """A drawn picture (RGB) beside the categories that it selected."""
+        rows = [
+            (self.vocabulary.names[vocab_id], score, self.tree.colour(vocab_id))
+            for vocab_id, score in self.selected(result)
+        ]
+        title = f"{len(rows)} of {len(self.vocabulary):,} categories selected"
+        panel = draw_category_panel(picture.shape[0], rows, title=title)
+        return np.concatenate([picture, panel], axis=1)
+
+    def coco_rows(self, found: Sequence[Detection], image_id: int) -> list[dict[str, Any]]:
+        """Detections in COCO's results format, with the data set's ids of what is shown."""
+        rows = []
+        for item in found:
+            x0, y0, x1, y1 = (round(value, 2) for value in item.box_xyxy_abs)
+            rows.append(
+                {
+                    "image_id": image_id,
+                    "category_id": self.vocabulary.dataset_ids[item.shown_id],
+                    "bbox": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
+                    "score": round(item.score, 5),
+                }
+            )
+        return rows
+
+
+def _once_per_object(found: Sequence[Detection]) -> list[Detection]:
+    """Of boxes of the same name on the same object the best one alone."""
+    boxes = torch.tensor([item.box_xyxy_abs for item in found]).reshape(-1, 4)
+    overlaps = box_iou(boxes, boxes) >= SAME_OBJECT_IOU
+    kept: list[int] = []
+    for place, item in enumerate(found):
+        names = {found[other].shown_id for other in kept if overlaps[place, other]}
+        if item.shown_id not in names:
+            kept.append(place)
+    return [found[place] for place in kept]

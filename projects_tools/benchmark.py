@@ -1,0 +1,46 @@
+"""Runs a benchmark, or makes the data of one.
+
+    python projects_tools/benchmark.py NAME [arguments of that benchmark; --help lists them]
+
+ops                     the operators against grid_sample
+categories              the category part as the vocabulary grows
+model                   whole-model inference against its plain formulation
+time_model              steps of training and prediction of one config
+data                    loading, mapping and ancestors against Detectron2's
+evaluation              scoring against other evaluators
+make_synthetic_results  the sets that `evaluation` reads
+synthetic_v3det         the set that `data` makes for itself
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+NAMES = (
+    "ops",
+    "categories",
+    "model",
+    "time_model",
+    "data",
+    "evaluation",
+    "make_synthetic_results",
+    "synthetic_v3det",
+)
+
+
+def main() -> int:
+    """Hands the rest of the command line to the benchmark; returns its exit code."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if name not in NAMES:
+        print(f"there is no benchmark {name!r}, only {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    sys.argv[:2] = [f"{sys.argv[0]} {name}"]
+    return import_module(f"benchmarks.{name}").main() or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

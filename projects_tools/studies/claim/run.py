@@ -1,0 +1,202 @@
+"""Compares CQ-DINO with a classification-head DINO as the vocabulary grows.
+
+Example:
+    python projects_tools/run_claim.py --budget 240 --device cpu --output output/claim \\
+        --categories 100 400 --seeds 0 1 2 --variants baseline tree --steps 1000
+    python projects_tools/run_claim.py --output output/claim --no-runs --report docs/claim.md
+
+Makes EmojiDet with Zipf frequencies for every vocabulary, trains every variant with the same
+backbone, data, steps and seeds, each run in a process of its own, and evaluates it. Every run
+leaves a JSON file in OUTPUT/runs; one that is there is not done again and a training that was
+stopped goes on. Then the variants are timed in turns and the report is written from all JSON files
+that there are. No run is started that would not end within the budget, by the times of those
+before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from studies.claim.report import write_report
+from studies.claim.runs import (
+    ALL_EMOJI,
+    ROOT,
+    VARIANTS,
+    RunKey,
+    RunSettings,
+    build_data,
+    evaluate_with_all,
+    is_done,
+    load_runs,
+    run,
+    run_order,
+)
+from tqdm import tqdm
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--output", type=Path, default=ROOT / "output/claim", help="data, runs, JSON files")
+    add("--report", type=Path, help="the report to write (default: OUTPUT/claim.md)")
+    add("--budget", type=float, default=240.0, metavar="MINUTES", help="for the runs of this call")
+    add("--device", choices=["cpu", "cuda"], default="cpu")
+    add(
+        "--categories",
+        nargs="+",
+        type=_categories,
+        default=[100, 400, ALL_EMOJI],
+        metavar="N",
+        help="numbers of emoji, or 'all' (default: 100 400 all)",
+    )
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add("--steps", type=int, default=1000, help="of every training, 16 pictures each")
+    add("--jobs", type=int, default=2, help="runs at a time (on a GPU: 1)")
+    add("--train-images", type=int, default=4000)
+    add("--val-images", type=int, default=1000)
+    add("--zipf", type=float, default=1.0, help="exponent of the frequencies")
+    add("--override", nargs="*", default=[], metavar="KEY=VALUE", help="of all configs")
+    add("--no-runs", action="store_true", help="only time and report")
+    add(
+        "--all-at-test",
+        action="store_true",
+        help="evaluate the runs with a selection once more, with all categories let through",
+    )
+    add("--no-speed", action="store_true", help="do not time the variants")
+    add("--pictures", type=int, default=100, help="predicted one by one for the timing")
+    return parser.parse_args(arguments)
+
+
+def _categories(text: str) -> int:
+    number = ALL_EMOJI if text == "all" else int(text)
+    if not 1 <= number <= ALL_EMOJI:
+        raise argparse.ArgumentTypeError(f"1 to {ALL_EMOJI} emoji, or all; got {text}")
+    return number
+
+
+class Budget:
+    """Decides whether one more run fits into the time."""
+
+    def __init__(self, minutes: float) -> None:
+        self._end = time.monotonic() + 60 * minutes
+        self._seconds: dict[int, list[float]] = {}
+        self._lock = threading.Lock()
+
+    def allows(self, key: RunKey) -> bool:
+        """By the median time of the runs of that vocabulary, or else of all so far."""
+        with self._lock:
+            known = self._seconds.get(key.categories) or sum(self._seconds.values(), [])
+            expected = statistics.median(known) if known else 0.0
+        return time.monotonic() + expected < self._end
+
+    def add(self, key: RunKey, seconds: float) -> None:
+        """Remembers what a run took."""
+        with self._lock:
+            self._seconds.setdefault(key.categories, []).append(seconds)
+
+
+def do_runs(
+    output: Path, keys: Sequence[RunKey], settings: RunSettings, *, jobs: int, minutes: float
+) -> list[RunKey]:
+    """Does what is missing, in the order given; returns the runs that the budget left out.
+
+    Raises:
+        subprocess.CalledProcessError: a training failed; nothing more was started.
+        ValueError: there are runs with other settings.
+    """
+    missing = [key for key in keys if not is_done(output, key, settings)]
+    for categories in dict.fromkeys(key.categories for key in missing):
+        build_data(output, categories, settings)
+    budget, failed = Budget(minutes), threading.Event()
+    bar = tqdm(total=len(missing), desc="runs", unit="run")
+
+    def do(key: RunKey) -> RunKey | None:
+        if failed.is_set() or not budget.allows(key):
+            return key
+        try:
+            result = run(output, key, settings)
+        except BaseException:
+            failed.set()
+            raise
+        budget.add(key, result["wall_seconds"])
+        figures = result["figures"]
+        bar.update()
+        bar.write(f"{key}: AP {figures['AP']:.2f}, {result['wall_seconds']:.0f} s")
+        return None
+
+    with bar, ThreadPoolExecutor(jobs) as pool:
+        return [key for key in pool.map(do, missing) if key is not None]
+
+
+def evaluate_finished_runs(output: Path) -> None:
+    """The runs with a selection, without it at test time."""
+    keys = [RunKey(**one["run"]) for one in load_runs(output)]
+    for key in tqdm([key for key in keys if key.selects], "all categories at test", unit="run"):
+        evaluate_with_all(output, key)
+
+
+def time_finished_runs(output: Path, device: str, pictures: int) -> None:
+    """Times, for every vocabulary, the first finished run of each variant, in own processes."""
+    first: dict[int, dict[str, RunKey]] = {}
+    for one in load_runs(output):
+        key = RunKey(**one["run"])
+        first.setdefault(key.categories, {}).setdefault(key.variant, key)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'projects_tools'}{os.pathsep}{ROOT}"}
+    if device == "cpu":
+        environment["OMP_NUM_THREADS"] = "1"
+    for keys in first.values():
+        command = [sys.executable, "-m", "studies.claim.speed", str(output), device]
+        command += [str(pictures), *map(str, keys.values())]
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs, times and reports; returns the exit code."""
+    given = parse_arguments(arguments)
+    output = given.output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    settings = RunSettings(
+        steps=given.steps,
+        device=given.device,
+        train_images=given.train_images,
+        val_images=given.val_images,
+        zipf=given.zipf,
+        overrides=tuple(given.override),
+    )
+    try:
+        if not given.no_runs:
+            keys = run_order(given.seeds, given.categories, given.variants)
+            left = do_runs(output, keys, settings, jobs=given.jobs, minutes=given.budget)
+            if left:
+                print(f"{len(left)} runs did not fit into the budget: {', '.join(map(str, left))}")
+        if given.all_at_test:
+            evaluate_finished_runs(output)
+        if not given.no_speed:
+            time_finished_runs(output, given.device, given.pictures)
+        path = (given.report or output / "claim.md").resolve()
+        write_report(output, path)
+    except (ValueError, FileExistsError) as error:
+        print(f"run_claim: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"run_claim: {error}; see {output}/training/*/output.log", file=sys.stderr)
+        return 1
+    print(f"{path}: written from {len(load_runs(output))} runs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
