@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -36,7 +36,7 @@ from cqdino_d2.checkpoint import (
 )
 from cqdino_d2.data import load_category_embeddings, register_all
 from cqdino_d2.engine import load_config
-from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
+from cqdino_d2.engine.config import with_vocabulary, without_pretrained
 from cqdino_d2.files import write_atomically
 from cqdino_d2.structures import Vocabulary, load_vocabulary
 
@@ -99,9 +99,7 @@ def choose_vocabulary(cfg: DictConfig, args: argparse.Namespace) -> Vocabulary:
 
 def build_on_meta(cfg: DictConfig, vocabulary: Vocabulary) -> nn.Module:
     """The config's model without memory for its weights."""
-    cfg.vocabulary = LazyCall(lambda: vocabulary)()
-    share_vocabulary(cfg)
-    disable_pretrained(cfg.model)
+    cfg = without_pretrained(with_vocabulary(cfg, vocabulary))
     with torch.device("meta"):
         return instantiate(cfg.model)
 
