@@ -10,20 +10,22 @@ from torch import Tensor
 
 
 class ParameterMemo:
-    """Keeps a tensor that was computed from parameters until one of them changes.
+    """Keeps a tensor that was computed from parameters until the content of one changes.
 
-    Where gradients are recorded nothing is kept. A change is seen by the parameters' version
-    counters (optimizer steps, loading weights), by their place in memory (moving to another device
-    or type) and by autocast; assignments through ``parameter.data`` are not, call `clear` there.
-    Copies and pickles of a memo are empty.
+    It compares every number with a copy: neither version counters nor checksums are used, since
+    writing through ``parameter.data`` leaves the former as they are, and different weights must
+    never share a result. The price is that copy, and reading both (see docs/benchmarks.md).
+
+    Where gradients are recorded nothing is kept. Copies and pickles of a memo are empty.
     """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets."""
-        self._key: tuple[Any, ...] | None = None
+        """Frees what is kept; the next call computes anew."""
+        self._seen: list[Tensor] = []
+        self._conditions: tuple[Any, ...] = ()
         self._value: Tensor | None = None
 
     def get(
@@ -32,24 +34,41 @@ class ParameterMemo:
         compute: Callable[[], Tensor],
         source: Tensor | None = None,
     ) -> Tensor:
-        """What ``compute`` returns, or returned when the parameters were the same.
+        """What ``compute`` returns, or returned when the parameters held the same numbers.
 
         Args:
             parameters: all that the result depends on.
             compute: makes the result.
             source: a further tensor that it depends on; only the same object counts as the same.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or parameters[0].is_meta:
             return compute()
-        key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
-        key += (autocast_dtype(parameters[0].device), source)
-        if self._key is None or not _same(key, self._key):
+        conditions = (autocast_dtype(parameters[0].device), source)
+        if self._value is None or not self._is_as_seen(parameters, conditions):
+            self.clear()
             self._value = compute()
-            self._key = key
+            self._conditions = conditions
+            self._seen = [p.detach().clone() for p in parameters]
         return self._value
 
+    def _is_as_seen(self, parameters: Sequence[Tensor], conditions: tuple[Any, ...]) -> bool:
+        dtype, source = conditions
+        seen_dtype, seen_source = self._conditions
+        if dtype is not seen_dtype or source is not seen_source:
+            return False
+        if len(parameters) != len(self._seen):
+            return False
+        pairs = list(zip(parameters, self._seen, strict=True))
+        return all(_alike(p, seen) for p, seen in pairs) and all(
+            torch.equal(p, seen) for p, seen in pairs
+        )
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"_key": None, "_value": None}
+        return {"_seen": [], "_conditions": (), "_value": None}
+
+
+def _alike(tensor: Tensor, other: Tensor) -> bool:
+    return (tensor.device, tensor.dtype, tensor.shape) == (other.device, other.dtype, other.shape)
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
@@ -57,7 +76,3 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     kind = device.type
     known = torch.amp.is_autocast_available(kind)  # not of the meta device
     return torch.get_autocast_dtype(kind) if known and torch.is_autocast_enabled(kind) else None
-
-
-def _same(key: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return key[:-1] == other[:-1] and key[-1] is other[-1]
