@@ -16,9 +16,10 @@ from detectron2.engine import DefaultPredictor
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ..engine.checkpointer import AtomicCheckpointer
 from ..files import write_atomically
 from ..structures import CategoryOffer, Vocabulary
-from .predictor_config import register_metadata
+from .metadata import register_metadata
 from .vocabulary_extension import TEMPLATES, TextEncoder, encode_names, extend_model, parent_ids
 
 
@@ -28,18 +29,30 @@ class CategoryPredictor(DefaultPredictor):
     Predictors that come from another one share its weights.
 
     Args:
-        cfg: from `get_predictor_cfg`.
+        cfg: from `get_predictor_cfg`. The weights that it names are read without running
+            anything in them, and must be exactly the model's.
 
     Attributes:
+        metadata: names and ids of the vocabulary, in every process that makes a predictor.
         vocabulary: the V categories of the model with their tree.
         offer: what images may select from, None the whole vocabulary.
         is_compact: whether it comes from `compact`.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: weights that cannot be read or do not fit, with names.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        super().__init__(cfg)
+        without_weights = cfg.clone()
+        without_weights.MODEL.WEIGHTS = ""  # Detectron2's loader would run what a pickle says
+        super().__init__(without_weights)
+        self.cfg = cfg.clone()
+        if cfg.MODEL.WEIGHTS:
+            AtomicCheckpointer(self.model).load_weights(cfg.MODEL.WEIGHTS, strict=True)
         node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
         self.vocabulary: Vocabulary = instantiate(node)
+        self.metadata = MetadataCatalog.get(register_metadata(self.vocabulary))
         self.offer: CategoryOffer | None = None
         self.is_compact = False
 
