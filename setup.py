@@ -183,6 +183,7 @@ setup(
         "msgspec>=0.18",
         "pycocotools>=2.0.2",
         "orjson",
+        "psutil",
         "numpy",
         "Pillow",
         "scipy",

@@ -54,7 +54,7 @@ ALLOWED_OUTSIDE = {
     "transformer": {"torch"},
     "criterion": _MODEL | {"scipy"},
     "detector": _MODEL | {"omegaconf"},
-    "evaluation": {"numpy", "detectron2", "orjson", "pyarrow", "tqdm"},
+    "evaluation": {"numpy", "detectron2", "orjson", "psutil", "pyarrow", "tqdm"},
     "engine": _MODEL | {"fvcore", "hydra", "omegaconf"},
     "prediction": _MODEL | {"omegaconf", "yaml"},
     "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision"},
