@@ -10,6 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+from ..checkpoint import with_present_names
 from ..files import read_tensor_file, write_atomically
 from .optimizers import load_moments
 from .weights_file import non_finite_names, read_weights, without_prefixes
@@ -174,7 +175,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
             if isinstance(item, torch.optim.Optimizer):
                 load_moments(item, content[key])
             else:
-                item.load_state_dict(content[key])
+                item.load_state_dict(_renamed_average(content[key]))
         self.logger.info("Resuming from %s, iteration %d is done", path, saved.start_iter - 1)
 
     def load_weights(
@@ -204,6 +205,13 @@ class AtomicCheckpointer(DetectionCheckpointer):
         return report
 
 
+def _renamed_average(state: dict[str, Any]) -> dict[str, Any]:
+    """A saved moving average under the present names; any other state unchanged."""
+    if not isinstance(state.get("weights"), dict):
+        return state
+    return state | {"weights": with_present_names(state["weights"])}
+
+
 def check_weights(
     weights: dict[str, Tensor], model: nn.Module, path: str | Path, *, strict: bool
 ) -> dict[str, Tensor]:
@@ -212,7 +220,7 @@ def check_weights(
     Raises:
         ValueError: nothing fits, (``strict``) not all does, or not all numbers are finite.
     """
-    weights = without_prefixes(weights, model.state_dict())
+    weights = with_present_names(without_prefixes(weights, model.state_dict()))
     report = WeightsReport.compare(weights, model)
     if (strict and not report.complete) or not report.taken:
         raise ValueError(f"{path} does not fit this config: {report.describe()}")

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..structures import Vocabulary
+from ..structures.stages import TakesEmbeddings
 from .activation_checkpointing import checkpoint_blocks
 from .checkpointer import AtomicCheckpointer, SavedState
 from .compiling import compile_parts
@@ -188,6 +189,10 @@ def _load_first_weights(
     """The text features and weights that a new training starts from."""
     settings = settled.cfg.train
     if settings.category_embeddings:
+        if not isinstance(model.categories, TakesEmbeddings):
+            raise ValueError(
+                f"train.category_embeddings: {type(model.categories).__name__} takes no embeddings"
+            )
         dim = model.categories.embeddings.shape[1]
         embeddings = load_embeddings(settings.category_embeddings, settled.vocabulary, dim)
         model.categories.load_embeddings(embeddings)
