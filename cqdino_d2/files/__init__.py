@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .atomic_file import CheckpointWriteError, write_atomically
 from .column_file import open_column_file, write_column_file
+from .places import inside
 
 if TYPE_CHECKING:
     from .images import read_image
@@ -18,6 +19,7 @@ _FILE_OF = {"Discarded": "tensor_file", "read_image": "images", "read_tensor_fil
 __all__ = [
     "CheckpointWriteError",
     "Discarded",
+    "inside",
     "open_column_file",
     "read_image",
     "read_tensor_file",
