@@ -57,7 +57,7 @@ ALLOWED_OUTSIDE = {
     "evaluation": {"numpy", "detectron2", "orjson", "pyarrow", "tqdm"},
     "engine": _MODEL | {"fvcore", "hydra", "omegaconf"},
     "prediction": _MODEL | {"omegaconf", "yaml"},
-    "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision"},
+    "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
     "export": _MODEL | {"onnxruntime"},
     "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},

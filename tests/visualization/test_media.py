@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cqdino_d2.files import read_image
 from cqdino_d2.visualization.media import (
     VideoFile,
     VideoReader,
     find_sources,
     output_path,
-    read_image,
     write_image,
 )
 
@@ -41,7 +41,7 @@ def test_names_with_pattern_characters_are_files_first(tmp_path):
 def test_nothing_to_be_found(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file fits the pattern"):
         find_sources([str(tmp_path / "*.png")], ())
-    with pytest.raises(FileNotFoundError, match="no picture or video in the folder"):
+    with pytest.raises(FileNotFoundError, match="no image or video in the folder"):
         find_sources([str(tmp_path)], ())
 
 
