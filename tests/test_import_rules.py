@@ -47,7 +47,7 @@ ALLOWED_OUTSIDE = {
     "checkpoint": _MODEL,
     "layers": {"torch"},
     "annotations": {"numpy", "msgspec"},
-    "text": {"torch", "numpy", "open_clip", "transformers"},
+    "text": {"torch", "numpy", "open_clip", "tqdm", "transformers"},
     "data": _MODEL | {"PIL", "tqdm"},
     "backbone": _MODEL | {"timm"},
     "categories": _MODEL,

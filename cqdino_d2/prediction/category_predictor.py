@@ -19,9 +19,10 @@ from torch import Tensor
 
 from ..files import write_atomically
 from ..structures import CategoryOffer, Vocabulary
+from ..text.prompts import SIMPLE_TEMPLATES, TextEncoder, encode_names
 from .image_arrays import checked_image
 from .predictor_config import build_augmentations, register_metadata
-from .vocabulary_extension import TEMPLATES, TextEncoder, encode_names, extend_model, parent_ids
+from .vocabulary_extension import extend_model, parent_ids
 
 
 class CategoryPredictor(DefaultPredictor):
@@ -151,7 +152,7 @@ class CategoryPredictor(DefaultPredictor):
         embeddings: Tensor | None = None,
         *,
         text_encoder: TextEncoder | None = None,
-        templates: Sequence[str] = TEMPLATES,
+        templates: Sequence[str] = SIMPLE_TEMPLATES,
         parents: Sequence[str | int | Sequence[str | int] | None] | None = None,
         dataset_ids: Sequence[int] | None = None,
     ) -> CategoryPredictor:

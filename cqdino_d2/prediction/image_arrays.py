@@ -34,9 +34,11 @@ def checked_image(image: np.ndarray) -> np.ndarray:
     if image.dtype == np.uint8:
         return image
     if not np.issubdtype(image.dtype, np.floating):
+        known = image.dtype.kind in "biu"
+        values = f" {image.min()} to {image.max()}" if known else ""
         raise ValueError(
-            f"expected a BGR image of uint8, or of floats in 0..255, got {image.dtype} pixels "
-            f"{image.min()} to {image.max()}{_TYPE_HINTS.get(image.dtype.name, '')}"
+            f"expected a BGR image of uint8, or of floats in 0..255, got {image.dtype} pixels"
+            f"{values}{_TYPE_HINTS.get(image.dtype.name, '')}"
         )
     try:
         return rounded_pixels(image)
