@@ -101,13 +101,11 @@ def draw(given: argparse.Namespace) -> int:
         batch_size=given.batch_size,
         min_side=given.min_side,
     )
-    settings.check(sources)
+    files = DrawnFiles(sources, settings)
     predictor = load_predictor(
         given.config_file, given.weights, device=given.device, overrides=given.overrides
     )
-    predictor = restricted(predictor, given.only, given.branch, given.num_selected)
-    files = DrawnFiles(predictor, sources, settings)
-    files.run()
+    files.run(restricted(predictor, given.only, given.branch, given.num_selected))
     if files.problems:
         print(f"demo: {len(files.problems)} of {len(sources)} could not be done", file=sys.stderr)
     return len(files.problems)
