@@ -6,7 +6,7 @@ What needs torch is imported when first asked for: scoring a file does without i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .atomic_file import CheckpointWriteError, write_atomically
+from .atomic_file import FileWriteError, write_atomically
 from .column_file import open_column_file, write_column_file
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _FILE_OF = {"Discarded": "tensor_file", "read_image": "images", "read_tensor_file": "tensor_file"}
 
 __all__ = [
-    "CheckpointWriteError",
+    "FileWriteError",
     "Discarded",
     "open_column_file",
     "read_image",
