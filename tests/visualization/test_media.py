@@ -9,8 +9,8 @@ from cqdino_d2.visualization.media import (
     VideoReader,
     find_sources,
     output_path,
-    read_picture,
-    write_picture,
+    read_image,
+    write_image,
 )
 
 
@@ -62,26 +62,26 @@ def test_where_results_go(tmp_path):
 
 def test_pictures_are_written_and_read(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    write_picture(tmp_path / "deep/a.png", image)
-    assert np.array_equal(read_picture(tmp_path / "deep/a.png"), image[:, :, ::-1])
+    write_image(tmp_path / "deep/a.png", image)
+    assert np.array_equal(read_image(tmp_path / "deep/a.png", "BGR"), image[:, :, ::-1])
 
 
 def test_errors_of_pictures(tmp_path):
     with pytest.raises(OSError, match="no such file"):
-        read_picture(tmp_path / "gone.png")
+        read_image(tmp_path / "gone.png", "BGR")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(OSError, match="cannot identify"):
-        read_picture(tmp_path / "text.png")
+        read_image(tmp_path / "text.png", "BGR")
     touch(tmp_path / "file")
     with pytest.raises(OSError):
-        write_picture(tmp_path / "file/a.png", np.zeros((2, 2, 3), np.uint8))
+        write_image(tmp_path / "file/a.png", np.zeros((2, 2, 3), np.uint8))
 
 
 def test_a_rotated_photograph_is_read_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_picture(tmp_path / "a.jpg").shape == (8, 4, 3)
+    assert read_image(tmp_path / "a.jpg", "BGR").shape == (8, 4, 3)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
