@@ -134,9 +134,7 @@ def _build(json_file: Path) -> Annotations:
     return Annotations.of_cache(place)
 
 
-def load_annotations(
-    json_file: str | Path, layout: str = "", *, keep: bool = True
-) -> Annotations:
+def load_annotations(json_file: str | Path, layout: str = "", *, keep: bool = True) -> Annotations:
     """The columns of an annotation file, from its cache or parsed and then cached.
 
     Several processes may ask at once: one parses, the others wait for its cache.
