@@ -82,6 +82,22 @@ def _offsets(rows: np.ndarray, count: int) -> np.ndarray:
     return offsets
 
 
+def _areas(annotations: Sequence[AnnotationRow], boxes_xywh: np.ndarray) -> np.ndarray:
+    """(N,) float64 the stated areas, width x height where there is none."""
+    stated = [row.area for row in annotations]
+    absent = np.fromiter((area is None for area in stated), bool, len(stated))
+    with np.errstate(invalid="ignore"):  # of boxes that are not finite
+        sides = boxes_xywh[:, 2] * boxes_xywh[:, 3]
+    return np.where(absent, sides, np.asarray(stated, dtype=np.float64))
+
+
+def _flags(annotations: Sequence[AnnotationRow], zero_id: np.ndarray) -> np.ndarray:
+    count = len(annotations)
+    flags = np.fromiter((bool(row.iscrowd) for row in annotations), np.uint8, count) * CROWD
+    flags += np.fromiter((bool(row.ignore) for row in annotations), np.uint8, count) * IGNORE
+    return flags + zero_id.astype(np.uint8) * ZERO_ID
+
+
 def box_columns(
     annotations: Sequence[AnnotationRow],
     image_rows: Mapping[Id, int],
@@ -113,14 +129,9 @@ def box_columns(
     of_category = rows_of([row.category_id for row in annotations], category_rows)
     flat = itertools.chain.from_iterable(row.bbox for row in annotations)
     boxes = np.fromiter(flat, dtype=np.float64, count=4 * count).reshape(-1, 4)
-    areas = boxes[:, 2] * boxes[:, 3]
-    stated = [row.area for row in annotations]
-    absent = np.fromiter((area is None for area in stated), bool, count)
-    areas = np.where(absent, areas, np.asarray(stated, dtype=np.float64))
+    areas = _areas(annotations, boxes)
     zero_id, repeated = _numbering(annotations)
-    flags = np.fromiter((bool(row.iscrowd) for row in annotations), np.uint8, count) * CROWD
-    flags += np.fromiter((bool(row.ignore) for row in annotations), np.uint8, count) * IGNORE
-    flags += zero_id.astype(np.uint8) * ZERO_ID
+    flags = _flags(annotations, zero_id)
     listed = np.flatnonzero((of_image != UNKNOWN) & (of_category != UNKNOWN))
     order = listed[np.argsort(of_image[listed], kind="stable")]
     rows, boxes, flags = of_image[order], boxes[order], flags[order]
