@@ -115,20 +115,18 @@ def box_columns(
     Returns:
         As the file gives them, but for those of unlisted images or categories: 'given_offsets'
         (I + 1,), 'given_boxes' (G, 4) float64 XYWH_ABS, 'given_areas' float64 (width x height
-        where the file has none), 'given_categories' (``vocab_id``), 'given_flags' (`CROWD`,
-        `IGNORE`, `ZERO_ID`). As a training takes them, clipped to their image and without those
-        that are not finite, empty or wholly outside: 'box_offsets', 'boxes_xywh' float32,
-        'vocab_ids', 'is_crowd'. Several categories on one box stay several boxes.
+        where it has none), 'given_categories' (``vocab_id``), 'given_flags'. As a training takes
+        them, clipped to their image and without those that are not finite, empty or wholly
+        outside: 'box_offsets', 'boxes_xywh' float32, 'vocab_ids', 'is_crowd'.
 
         Facts: 'annotations' (how many the file has), 'events' (how often each thing happened to
         a training's box), 'unlisted_images', 'unlisted_categories', 'repeated_ids',
         'zero_ids', 'endless_boxes' (how many are not finite, and the ids of some).
     """
-    count = len(annotations)
     of_image = rows_of([row.image_id for row in annotations], image_rows)
     of_category = rows_of([row.category_id for row in annotations], category_rows)
     flat = itertools.chain.from_iterable(row.bbox for row in annotations)
-    boxes = np.fromiter(flat, dtype=np.float64, count=4 * count).reshape(-1, 4)
+    boxes = np.fromiter(flat, dtype=np.float64, count=4 * len(annotations)).reshape(-1, 4)
     areas = _areas(annotations, boxes)
     zero_id, repeated = _numbering(annotations)
     flags = _flags(annotations, zero_id)
@@ -150,7 +148,7 @@ def box_columns(
         "is_crowd": flags[kept] & CROWD != 0,
     }
     facts = {
-        "annotations": count,
+        "annotations": len(annotations),
         "events": dict(Counter(_EVENTS[event] for event in events[events >= 0].tolist())),
         "unlisted_images": _unlisted(of_image, annotations, "image_id"),
         "unlisted_categories": _unlisted(of_category, annotations, "category_id"),
