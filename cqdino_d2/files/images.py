@@ -7,6 +7,8 @@ Pillow would choose among all its formats by a file's content, and some of these
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,20 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 logger = logging.getLogger(__name__)
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+# what Pillow's decoders raise for files that are not what they should be
+_DECODERS_RAISE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 
 class UnreadableImageError(OSError):
@@ -146,13 +162,13 @@ def read_image(
         return _decode(name, image_format, size)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{of_set}no such file: {name}") from error
-    except Exception as error:  # whatever a decoder raises for a file that is not what it should be
+    except _DECODERS_RAISE as error:
         first_error = error
     if allow_truncated:
         try:
             with _truncated_images_allowed():
                 image = _decode(name, image_format, size)
-        except Exception as error:  # as above
+        except _DECODERS_RAISE as error:
             logger.debug("%s cannot be read as a truncated image either: %s", name, error)
         else:
             message = "%s%s is damaged (%s): what is missing is filled"
@@ -171,7 +187,7 @@ def read_image_size(file_name: str | Path) -> tuple[int, int]:
     try:
         with open_image(file_name) as stored:
             return stored.height, stored.width
-    except Exception as error:  # as in `read_image`
+    except _DECODERS_RAISE as error:
         reason = _reason(error)
         raise UnreadableImageError(f"cannot read {file_name}: {reason}", reason) from error
 
