@@ -182,7 +182,6 @@ setup(
         "omegaconf>=2.1",
         "msgspec>=0.18",
         "pycocotools>=2.0.2",
-        "orjson",
         "psutil",
         "numpy",
         "Pillow",

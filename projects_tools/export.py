@@ -48,6 +48,7 @@ from cqdino_d2.export.check import (
 from cqdino_d2.files import write_atomically
 from cqdino_d2.ops import backend, reference_only
 from cqdino_d2.prediction import get_predictor_cfg
+from cqdino_d2.prediction.predictor_config import build_augmentations
 
 BAD_INPUT = 2
 FORMATS = ("torch.export", "onnx")
@@ -208,6 +209,7 @@ def description(given: argparse.Namespace, cfg: CfgNode, sizes: Sizes, count: in
             "values": "float32 RGB, 0..255",
             "side_pixels": None if given.static else limits,
             "trained_for": {"short": cfg.INPUT.MIN_SIZE_TEST, "long": cfg.INPUT.MAX_SIZE_TEST},
+            "resize": "as in an evaluation: " + repr(build_augmentations(cfg)),
         },
         "outputs": {
             "boxes": [count, 4, "x0, y0, x1, y1 in pixels of the input"],

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from evaluate_results import BAD_INPUT, write_text
 
 from cqdino_d2.evaluation.scoring import PROTOCOLS, make_protocol, read_tree, v3det_tree
+from cqdino_d2.structures import one_line
 
 if TYPE_CHECKING:
     from cqdino_d2.evaluation import GroundTruth, JudgedDetections, Report
@@ -125,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(run(given))
     except (ValueError, OSError, MemoryError) as error:
-        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
+        print(f"error: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr)
         return BAD_INPUT
     return 0
 

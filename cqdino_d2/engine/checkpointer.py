@@ -123,7 +123,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         Every process must call it: one may hold a share of an optimizer's state.
 
         Raises:
-            OSError: the disk is full or the like; earlier checkpoints survive.
+            FileWriteError: the disk is full or the like; earlier checkpoints survive.
         """
         for item in self.checkpointables.values():
             if isinstance(item, _Sharded):
@@ -226,7 +226,7 @@ def check_weights(
         raise ValueError(f"{path} does not fit this config: {report.describe()}")
     if bad := non_finite_names({name: weights[name] for name in report.taken}):
         raise ValueError(
-            f"{path} holds numbers that are not finite in {len(bad)} of {len(weights)} weights: "
-            f"{', '.join(bad[:_NAMED_KEYS])}"
+            f"{path} has NaN or infinite numbers in {len(bad)} weights, among them "
+            f"{', '.join(bad[:_NAMED_KEYS])}: its training diverged"
         )
     return weights

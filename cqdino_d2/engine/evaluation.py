@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from detectron2.config import instantiate
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
@@ -22,6 +22,14 @@ from .config import settle_evaluation
 from .placement import choose_device
 from .processes import FolderLock
 from .seeding import seed_generators
+
+
+@runtime_checkable
+class ChecksBeforehand(Protocol):
+    """An evaluator that can tell before a training whether it will be able to score."""
+
+    def check(self) -> None:
+        """Raises ValueError or FileNotFoundError where it will not."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,16 @@ class Evaluation:
 
     @classmethod
     def of_model(cls, cfg: DictConfig, model: nn.Module) -> Evaluation:
-        """For a model that exists, on a settled config's ``dataloader.test``."""
+        """For a model that exists, on a settled config's ``dataloader.test``.
+
+        Raises:
+            ValueError: the test set cannot be scored as the config asks.
+            FileNotFoundError: a file is missing.
+        """
         loader = instantiate(cfg.dataloader.test)
         evaluator = instantiate(cfg.dataloader.evaluator)
+        if isinstance(evaluator, ChecksBeforehand):
+            evaluator.check()
         return cls(model, loader, evaluator, cfg.train.output_dir)
 
     def weights(self) -> Mapping[str, Tensor]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..evaluation.annotation_file import parse_json, without_garbage_collection
-from ..files import write_atomically
+from ..annotations import image_table
+from ..annotations.ids import Id
+from ..files import inside, write_atomically
 from ..visualization.drawing import load_font, short
 
 PANEL = 420  # pixels, the longer side of each of the two panels
@@ -54,7 +54,7 @@ class ImageFile:
     size: tuple[int, int] | None
 
 
-def image_files(annotations: Path, folder: Path) -> dict[int, ImageFile]:
+def image_files(annotations: Path, folder: Path) -> dict[Id, ImageFile]:
     """The file of each image id of an annotation file.
 
     Args:
@@ -63,20 +63,18 @@ def image_files(annotations: Path, folder: Path) -> dict[int, ImageFile]:
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: images have neither 'file_name' nor 'coco_url'.
+        ValueError: no annotation file, images without a file name, or with one that leads out of
+            the folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder of images: {folder}")
-    with without_garbage_collection():
-        rows: list[Mapping[str, Any]] = parse_json(annotations.read_bytes())["images"]
-        found = {}
-        for row in rows:
-            name = row.get("file_name") or "/".join(str(row.get("coco_url", "")).split("/")[-2:])
-            if not name:
-                raise ValueError(f"{annotations}: image {row['id']} has no 'file_name'")
-            known = isinstance(row.get("height"), int) and isinstance(row.get("width"), int)
-            size = (row["height"], row["width"]) if known else None
-            found[row["id"]] = ImageFile(folder / name, size)
+    table = image_table(annotations)
+    found = {}
+    for one, name, size in zip(table.ids, table.file_names, table.sizes, strict=True):
+        try:
+            found[one] = ImageFile(inside(folder, name), size)
+        except ValueError as error:
+            raise ValueError(f"{annotations}: image {one!r}: {error}") from error
     return found
 
 

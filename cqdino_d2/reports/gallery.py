@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..annotations.ids import Id
 from ..evaluation import GroundTruth, JudgedDetections, Report
 from ..evaluation.error_breakdown import HIT, KINDS, MISS
 from ..evaluation.reference import pairwise_iou_of_rows
@@ -28,7 +29,7 @@ class Painter:
 
     judged: JudgedDetections  # those above the threshold
     truth: GroundTruth
-    files: dict[int, ImageFile]
+    files: dict[Id, ImageFile]
     folder: Path
 
     def __post_init__(self) -> None:
@@ -84,7 +85,7 @@ class Painter:
         category: int | None = None,
     ) -> str | None:
         """Draws one picture; its path from the page, or None where the image cannot be read."""
-        image_id = int(self.truth.image_ids[image])
+        image_id = self.truth.image_ids[image : image + 1].tolist()[0]
         file = self.files[image_id]
         try:
             pixels = read_image(str(file.path), "RGB", image_id, size=file.size)

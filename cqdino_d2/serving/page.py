@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
+from ..files import UnreadableImageError, read_image, read_image_size
 from ..prediction import CategoryPredictor
 from ..prediction.loading import restricted
-from ..visualization.media import read_picture
 from ..visualization.result_view import Detection, ResultView, ViewSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -114,13 +112,10 @@ class Models:
 
     def _read(self, path: str) -> np.ndarray:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path) as stored:
-                    width, height = stored.size
+            height, width = read_image_size(path)
             if width * height <= self.max_pixels:
-                return read_picture(Path(path))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                return read_image(path, "BGR")
+        except (UnreadableImageError, FileNotFoundError) as error:
             _LOGGER.warning("an upload cannot be read: %s", error)
             message = "This file cannot be read as a picture."
             raise gr.Error(message, duration=20, print_exception=False) from error

@@ -218,7 +218,7 @@ def describe_machine(given: argparse.Namespace) -> None:
     load = os.getloadavg()[0]
     print(f"{processor_name()}, {os.cpu_count()} cores, {platform.system()}; load {load:.1f}")
     names = [f"Python {platform.python_version()}"]
-    names += [f"{p} {metadata.version(p)}" for p in ("numpy", "torch", "orjson")]
+    names += [f"{p} {metadata.version(p)}" for p in ("numpy", "torch", "msgspec")]
     if given.others:
         code = "import sys; from importlib.metadata import version as v\n"
         code += "print(*(f'{p} {v(p)}' for p in sys.argv[1:]), sep=', ')"

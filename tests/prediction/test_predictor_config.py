@@ -153,3 +153,12 @@ def test_the_check_of_weights_makes_no_second_model(trained, monkeypatch):
     monkeypatch.setattr(ToyDetector, "__init__", counted)
     cfg_of(trained)
     assert devices == ["meta"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_training_that_diverged(trained, value):
+    content = torch.load(trained)
+    content["model"]["box.weight"][1, 2] = value
+    torch.save(content, trained)
+    with pytest.raises(ValueError, match=r"\.pth has NaN .* 1 weights, among them box\.weight:"):
+        get_predictor_cfg(CONFIG, weights=trained)
