@@ -2,9 +2,7 @@
 
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
-from .cpu.chunks import in_chunks
-from .cpu.dropout import Dropout
-from .cpu.linear import Linear, batched_linear, use_fast_linear
+from .cpu import accelerate_for_cpu, batched_linear, form_of, in_chunks, linear
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
 from .makers import factory, named
@@ -15,19 +13,20 @@ from .recompute import check_recomputation, recomputing
 __all__ = [
     "MLP",
     "CrossAttention",
-    "Dropout",
     "FeedForward",
-    "Linear",
     "MultiScaleDeformableAttention",
     "ParameterMemo",
+    "accelerate_for_cpu",
     "autocast_dtype",
     "batched_linear",
     "box_sine_encoding",
     "check_recomputation",
     "cxcywh_to_xyxy",
     "factory",
+    "form_of",
     "in_chunks",
     "inverse_sigmoid",
+    "linear",
     "map_sine_encoding",
     "merge_heads",
     "named",
@@ -35,6 +34,5 @@ __all__ = [
     "recomputing",
     "sine_encoding",
     "split_heads",
-    "use_fast_linear",
     "xyxy_to_cxcywh",
 ]

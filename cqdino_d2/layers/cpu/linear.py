@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from .forms import form_of
+
 _LEAST_WORK = 1 << 21  # multiplications; below it MKL's smaller overhead wins
 _LEAST_WIDTH = 16
 
 
+@form_of(nn.Linear)
 class Linear(nn.Linear):
     """`torch.nn.Linear`, faster where oneDNN is; not differentiable twice there."""
 
@@ -40,12 +43,6 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
         return products[0][None] if len(x) == 1 else torch.stack(products)
     product = x @ weight.transpose(1, 2)
     return product if bias is None else product + bias[:, None]
-
-
-def use_fast_linear(module: nn.Module) -> None:
-    """For ``model.apply``: makes a plain `torch.nn.Linear` of a library a `Linear`."""
-    if type(module) is nn.Linear:
-        module.__class__ = Linear
 
 
 def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
