@@ -7,7 +7,7 @@ from .attention import CpuCrossAttention
 from .chunks import ChunkedFeedForward, in_chunks
 from .dropout import Dropout
 from .forms import accelerate_for_cpu, form_of
-from .linear import Linear, batched_linear, linear
+from .onednn import Linear, batched_linear, linear
 
 __all__ = [
     "ChunkedFeedForward",

@@ -14,7 +14,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from .forms import form_of
 
-_LEAST_WORK = 1 << 21  # multiplications; below it MKL's smaller overhead wins
+LEAST_WORK = 1 << 21  # multiplications; below it MKL's smaller overhead wins
 _LEAST_WIDTH = 16
 
 
@@ -52,7 +52,7 @@ def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dim() > 1
         and x.dtype == weight.dtype == torch.float32
-        and x.numel() * weight.shape[0] >= _LEAST_WORK
+        and x.numel() * weight.shape[0] >= LEAST_WORK
         and min(weight.shape) >= _LEAST_WIDTH
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
