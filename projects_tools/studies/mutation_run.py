@@ -60,7 +60,10 @@ _RELATED = {
 }
 _NOT_COPIED = (".git", "__pycache__", "output", "build", "datasets", ".venv*", ".cache", ".*_cache")
 # Imported once and shared by all runs, which are forked; nothing of the package itself.
-_SHARED = ("pytest", "scipy.optimize", "torchvision", "timm", "detectron2.engine", "omegaconf")
+_SHARED = (
+    *("pytest", "hypothesis", "scipy.optimize", "torchvision", "timm", "detectron2.engine"),
+    *("detectron2.data", "detectron2.modeling", "pycocotools.cocoeval", "omegaconf"),
+)
 _OUTCOMES = {0: "SURVIVED", 1: "caught", 2: "caught"}  # pytest's exit codes; 2: in collection
 
 
@@ -125,45 +128,55 @@ def draw(folders: Sequence[str], count: int, seed: int) -> list[tuple[str, Mutat
     return [(Path(mutation.path).parts[1], mutation) for mutation in drawn]
 
 
+def make_copies(scratch: Path, count: int) -> list[Path]:
+    """Copies of the checkout, with what was compiled in it, and what all runs import loaded."""
+    for name in _SHARED:
+        importlib.import_module(name)
+    copies = [scratch / str(number) for number in range(count)]
+    for copy in copies:
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
+    return copies
+
+
 def run_jobs(
-    jobs: Sequence[Job], scratch: Path, workers: int, report: Callable[[int, Result], None]
+    jobs: Sequence[Job], copies: Sequence[Path], report: Callable[[int, Result], None]
 ) -> None:
-    """Runs all jobs, ``workers`` at a time, each worker in a copy of its own.
+    """Runs all jobs, as many at a time as there are copies of the checkout.
 
     Args:
         jobs: what to run.
-        scratch: an empty folder for the copies.
-        workers: how many at a time.
+        copies: see `make_copies`; they are left as they were.
         report: is called with a job's number and its result.
     """
-    for name in _SHARED:
-        importlib.import_module(name)
-    idle, busy = [], {}
-    for worker in range(workers):
-        copy = scratch / str(worker)
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*_NOT_COPIED))
-        idle.append(copy)
-    waiting = list(enumerate(jobs))
-    while waiting or busy:
-        while waiting and idle:
-            number, job = waiting.pop(0)
-            copy = idle.pop()
-            busy[_start(job, copy)] = (number, job, copy, time.monotonic())
-        time.sleep(0.1)
-        for process, (number, job, copy, began) in list(busy.items()):
-            seconds = time.monotonic() - began
-            ended, status = os.waitpid(process, os.WNOHANG)
-            if not ended and seconds <= job.limit:
-                continue
-            if not ended:
-                os.killpg(process, signal.SIGKILL)
-                os.waitpid(process, 0)
-            code = os.waitstatus_to_exitcode(status) if ended else None
-            if job.mutation is not None:
-                shutil.copyfile(ROOT / job.mutation.path, copy / job.mutation.path)
-            report(number, _result(code, copy, seconds))
-            idle.append(copy)
-            del busy[process]
+    waiting, idle = list(enumerate(jobs)), list(copies)
+    busy: dict[int, tuple[int, Job, Path, float]] = {}
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                number, job = waiting.pop(0)
+                copy = idle.pop()
+                busy[_start(job, copy)] = (number, job, copy, time.monotonic())
+            time.sleep(0.1)
+            for process, (number, job, copy, began) in list(busy.items()):
+                seconds = time.monotonic() - began
+                ended, status = os.waitpid(process, os.WNOHANG)
+                if not ended and seconds <= job.limit:
+                    continue
+                del busy[process]
+                code = os.waitstatus_to_exitcode(status) if ended else _stop(process)
+                if job.mutation is not None:
+                    shutil.copyfile(ROOT / job.mutation.path, copy / job.mutation.path)
+                report(number, _result(code, copy, seconds))
+                idle.append(copy)
+    finally:
+        for process in busy:
+            _stop(process)
+
+
+def _stop(process: int) -> None:
+    """Ends a process with all that it started."""
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
 
 
 def _start(job: Job, copy: Path) -> int:
@@ -178,17 +191,20 @@ def _start(job: Job, copy: Path) -> int:
             os.setpgid(0, 0)
             code = _run_tests(job, copy)
         finally:
+            sys.stdout.flush()
             os._exit(code)
     return process
 
 
 def _run_tests(job: Job, copy: Path) -> int:
-    with open(_log_of(copy), "w", encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    sys.stdout = sys.stderr = log = open(_log_of(copy), "w", encoding="utf-8")
+    for stream in (1, 2):
+        os.dup2(log.fileno(), stream)
     os.chdir(copy)
-    os.environ |= {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    sys.dont_write_bytecode = True
+    os.environ |= {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+    if job.mutation is not None:  # the byte code of a fault must not outlive it
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        sys.dont_write_bytecode = True
     sys.path[:] = [str(copy), *(p for p in sys.path if not _is_own(p))]
     for name, module in list(sys.modules.items()):
         if _is_own(getattr(module, "__file__", None)):
@@ -246,7 +262,7 @@ def _cell(code: str, most: int = 70) -> str:
     return "`" + text.replace("|", "\\|") + "`"
 
 
-def measure_tests(paths: Sequence[str], scratch: Path, workers: int) -> dict[str, float]:
+def measure_tests(paths: Sequence[str], copies: Sequence[Path]) -> dict[str, float]:
     """Seconds that each path's tests take without a fault.
 
     Raises:
@@ -260,7 +276,7 @@ def measure_tests(paths: Sequence[str], scratch: Path, workers: int) -> dict[str
         if result.outcome != "SURVIVED":
             failed.append(f"{paths[number]}: {result.outcome} {result.by}")
 
-    run_jobs([Job((path,), None, 1800.0) for path in paths], scratch, workers, report)
+    run_jobs([Job((path,), None, 1800.0) for path in paths], copies, report)
     if failed:
         raise ValueError("tests do not pass without a fault: " + "; ".join(failed))
     return seconds
@@ -288,12 +304,13 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="mutations-") as scratch:
         wanted = [tests_of(drawn[number][0]) for number in numbers]
         paths = sorted({path for tests in wanted for path in tests})
-        seconds = measure_tests(paths, Path(scratch) / "without", options.workers)
+        copies = make_copies(Path(scratch), options.workers)
+        seconds = measure_tests(paths, copies)
         jobs = [
             Job(tests, drawn[number][1], 60 + 4 * sum(seconds[path] for path in tests))
             for number, tests in zip(numbers, wanted, strict=True)
         ]
-        run_jobs(jobs, Path(scratch) / "with", options.workers, report)
+        run_jobs(jobs, copies, report)
     return int(any(not result.outcome.startswith("caught") for result in results.values()))
 
 
