@@ -1,11 +1,12 @@
-"""What stands between the stages, made by hand: class slots, image tokens, targets, proposals."""
+"""What stands between the stages, made by hand, and small stages that are made of several parts."""
 
 from __future__ import annotations
 
 import torch
 
+from cqdino_d2.criterion import HungarianMatcher, SetCriterion
 from cqdino_d2.structures import ImageTargets, Proposals, SelectedCategories
-from cqdino_d2.transformer import ImageTokenizer
+from cqdino_d2.transformer import FusionEncoder, ImageTokenizer
 
 
 def make_slots(features, vocab_ids=None, valid=None, logits=None):
@@ -38,3 +39,27 @@ def make_proposals(content, boxes_cxcywh_norm, logits):
     batch, num_queries, _ = boxes_cxcywh_norm.shape
     token_ids = torch.arange(num_queries).expand(batch, -1)
     return Proposals(content, boxes_cxcywh_norm, logits, token_ids)
+
+
+def make_encoder(dim, num_levels=2, num_layers=2):
+    """An encoder in which image and slots exchange features, without dropout."""
+    return FusionEncoder(
+        dim=dim,
+        num_levels=num_levels,
+        num_layers=num_layers,
+        num_heads=2,
+        hidden_dim=24,
+        fusion_dim=8,
+        fusion_dropout=0.0,
+    )
+
+
+def make_criterion(class_weight=1.0, l1_weight=5.0, giou_weight=2.0):
+    """A criterion without a loss of the selection."""
+    return SetCriterion(
+        matcher=HungarianMatcher(),
+        category_loss=None,
+        class_weight=class_weight,
+        l1_weight=l1_weight,
+        giou_weight=giou_weight,
+    )

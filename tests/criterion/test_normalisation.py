@@ -6,10 +6,10 @@ from unittest import mock
 import pytest
 import torch
 
-from cqdino_d2.criterion import HungarianMatcher, SetCriterion, set_criterion
+from cqdino_d2.criterion import set_criterion
 from cqdino_d2.structures import DecoderOutput, DenoisingGroup
 from tests.criterion.test_matcher_costs import abs_difference, giou
-from tests.slots import make_proposals, make_slots, make_targets
+from tests.slots import make_criterion, make_proposals, make_slots, make_targets
 
 NUM_SLOTS, NUM_QUERIES, GROUPS, MOST = 4, 6, 3, 2
 WEIGHTS = dict(class_weight=3.0, l1_weight=5.0, giou_weight=2.0)
@@ -34,18 +34,22 @@ def denoising_group():
     return DenoisingGroup(torch.zeros(2, ids.shape[1], 1), random_boxes(2, 12), mask, ids, GROUPS)
 
 
-def run(seed=0, denoising=True, given=None, **settings):
-    """The losses, the output of two layers and the denoising group."""
-    torch.manual_seed(seed)
+def predictions(denoising=True):
+    """The output of two layers, the proposals and the denoising group, always the same."""
+    torch.manual_seed(0)
     group = denoising_group() if denoising else None
-    num_denoising = group.content.shape[1] if denoising else 0
-    size = (2, 2, num_denoising + NUM_QUERIES)
+    size = (2, 2, (group.content.shape[1] if denoising else 0) + NUM_QUERIES)
     output = DecoderOutput(torch.randn(*size, NUM_SLOTS), random_boxes(*size))
     proposals = make_proposals(None, random_boxes(2, NUM_QUERIES), torch.randn(2, 6, NUM_SLOTS))
-    criterion = SetCriterion(matcher=HungarianMatcher(), category_loss=None, **(WEIGHTS | settings))
+    return output, proposals, group
+
+
+def run(denoising=True, given=None, **settings):
+    """The losses, the output of two layers and the denoising group."""
+    output, proposals, group = predictions(denoising)
+    criterion = make_criterion(**(WEIGHTS | settings))
     slots = make_slots(torch.zeros(2, NUM_SLOTS, 1))
-    losses = criterion(output, proposals, slots, given or targets(), group)
-    return losses, output, group
+    return criterion(output, proposals, slots, given or targets(), group), output, group
 
 
 def focal(logit, positive):
@@ -82,11 +86,10 @@ def test_denoising_losses_are_divided_by_boxes_and_groups():
 
 
 def test_object_queries_are_matched_and_counted_without_the_groups():
-    torch.manual_seed(0)
     with_groups, output, _ = run()
     matched = {name: loss for name, loss in with_groups.items() if "_dn" not in name}
     _, objects = output.split(12)
-    criterion = SetCriterion(matcher=HungarianMatcher(), category_loss=None, **WEIGHTS)
+    criterion = make_criterion(**WEIGHTS)
     proposals = make_proposals(None, objects.boxes_cxcywh_norm[0], objects.logits[0])
     slots = make_slots(torch.zeros(2, NUM_SLOTS, 1))
     alone = criterion(objects, proposals, slots, targets(), None)
@@ -139,18 +142,13 @@ def test_the_boxes_of_all_parts_of_a_step_are_counted():
     def part(*counts):
         return [{"instances": FakeInstances(n)} for n in counts]
 
-    alone, *_ = run()
-    criterion = SetCriterion(matcher=HungarianMatcher(), category_loss=None, **WEIGHTS)
-    torch.manual_seed(0)
-    group = denoising_group()
-    output = DecoderOutput(torch.randn(2, 2, 18, NUM_SLOTS), random_boxes(2, 2, 18))
-    proposals = make_proposals(None, random_boxes(2, NUM_QUERIES), torch.randn(2, 6, NUM_SLOTS))
-    given = (output, proposals, make_slots(torch.zeros(2, NUM_SLOTS, 1)), targets(), group)
+    output, proposals, group = predictions()
+    criterion, slots = make_criterion(**WEIGHTS), make_slots(torch.zeros(2, NUM_SLOTS, 1))
     with criterion.counted_over([part(2, 1), part(4, 2)]):  # (3 + 6) / 2 parts
-        counted = criterion(*given)
-    for name, loss in criterion(*given).items():
-        torch.testing.assert_close(loss, alone[name])
-        torch.testing.assert_close(counted[name], loss * 3 / 4.5)
+        counted = criterion(output, proposals, slots, targets(), group)
+    alone = criterion(output, proposals, slots, targets(), group)
+    for name, loss in counted.items():
+        torch.testing.assert_close(loss, alone[name] * 3 / 4.5)
 
 
 class FakeInstances:

@@ -38,7 +38,9 @@ class PatchBackbone(nn.Module):
 
 
 class FixedSelection(nn.Module):
-    """The same five categories for every image, the last slot empty."""
+    """The same five slots for every image, the last one empty."""
+
+    num_selected = None
 
     def __init__(self, dim=32):
         super().__init__()

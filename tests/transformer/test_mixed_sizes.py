@@ -11,10 +11,10 @@ import math
 import pytest
 import torch
 
-from cqdino_d2.transformer import Decoder, FusionEncoder, QuerySelection
+from cqdino_d2.transformer import Decoder, QuerySelection
 from cqdino_d2.transformer.encoder import encoder_references
 from cqdino_d2.transformer.query_selection import token_anchors
-from tests.slots import make_proposals, make_slots, make_tokens
+from tests.slots import make_encoder, make_proposals, make_slots, make_tokens
 
 SIZES = [(48, 80), (64, 40)]
 PADDED = (64, 80)
@@ -114,9 +114,7 @@ def test_tokens_are_those_of_the_image_alone():
 
 @torch.no_grad()
 def test_the_encoder_gives_what_it_gives_for_the_image_alone():
-    encoder = with_effect(
-        FusionEncoder(dim=DIM, num_levels=2, num_layers=2, num_heads=2, hidden_dim=24, fusion_dim=8)
-    )
+    encoder = with_effect(make_encoder(DIM))
     together, alone = together_and_alone()
     encoded, fused = encoder(together, slots())
     for image, one in enumerate(alone):
