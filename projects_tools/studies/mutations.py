@@ -3,7 +3,8 @@
 A mutation changes one expression or drops one statement: operators and signs, comparisons, the
 order of height and width (the first two entries of a tuple or of a call), masks, `.detach()`,
 constants, `dim=`, minimum and maximum. Left out is what says nothing about behaviour or is set
-from outside: docstrings, annotations, decorators, messages of errors and logs, argument defaults.
+from outside: docstrings, annotations, decorators, a class's own arguments, messages of errors and
+logs, argument defaults, `strict=` of `zip`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _PAIRS = (
 _OPPOSITES = dict(_PAIRS) | {b: a for a, b in _PAIRS} | {"sum": "mean", "sorted": "list"}
 _DROPPED = {"detach": "detach", "masked_fill": "mask", "clamp": "clamp", "sigmoid": "clamp"}
 _DROPPED |= {"transpose": "axes", "flip": "axes", "abs": "sign"}
+_DECLARATIONS = {"annotation", "returns", "decorator_list", "bases", "defaults", "kw_defaults"}
 _BY_NAME = {"isinstance", "issubclass", "getattr", "hasattr", "setattr", "cast"}
 _LOGGING = {"debug", "info", "warning", "error", "exception", "log_first_n", "warn", "print"}
 
@@ -133,7 +135,9 @@ def _is_valid(text: str) -> bool:
 def _code(node: ast.AST) -> Iterator[ast.expr | ast.stmt]:
     """All expressions and statements that compute something."""
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list", "bases", "defaults", "kw_defaults"):
+        if name in _DECLARATIONS or (name == "keywords" and isinstance(node, ast.ClassDef)):
+            continue
+        if isinstance(node, ast.keyword) and node.arg == "strict":
             continue
         for child in value if isinstance(value, list) else [value]:
             if not isinstance(child, ast.AST) or _is_left_out(child):

@@ -95,6 +95,8 @@ def test_what_runs_for_too_long_is_stopped(toy, tmp_path_factory):
         ("logger.warning('%d', 1 + 2)", {}),
         ("__all__ = ['a', 'b']", {}),
         ("def f(x=1, *, y=2): pass", {}),
+        ("class A(B, gc=False): pass", {}),
+        ("y = f(a, strict=True)", {}),
     ],
 )
 def test_changes_of_a_line(tmp_path, line, expected):
