@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
-from cqdino_d2.criterion import HungarianMatcher, SetCriterion
-from cqdino_d2.structures import ImageTargets, Proposals, SelectedCategories
-from cqdino_d2.transformer import FusionEncoder, ImageTokenizer
+from cqdino_d2.criterion import BoxLosses, FocalLoss, HungarianMatcher, SetCriterion
+from cqdino_d2.structures import CategoryScores, ClassSlots, ImageTargets, Proposals
+from cqdino_d2.transformer import BiAttention, DeformableEncoderLayer, Encoder, ImageTokenizer
 
 
 def make_slots(features, vocab_ids=None, valid=None, logits=None):
@@ -16,9 +18,8 @@ def make_slots(features, vocab_ids=None, valid=None, logits=None):
         vocab_ids = torch.arange(num_slots).expand(batch, -1)
     if valid is None:
         valid = torch.ones(batch, num_slots, dtype=torch.bool)
-    if logits is None:
-        logits = torch.zeros(batch, int(vocab_ids.max()) + 1)
-    return SelectedCategories(features=features, vocab_ids=vocab_ids, valid=valid, logits=logits)
+    scores = None if logits is None else CategoryScores(logits)
+    return ClassSlots(features=features, vocab_ids=vocab_ids, valid=valid, scores=scores)
 
 
 def make_tokens(maps, image_sizes, padded_size, seed=0):
@@ -43,14 +44,10 @@ def make_proposals(content, boxes_cxcywh_norm, logits):
 
 def make_encoder(dim, num_levels=2, num_layers=2):
     """An encoder in which image and slots exchange features, without dropout."""
-    return FusionEncoder(
-        dim=dim,
-        num_levels=num_levels,
-        num_layers=num_layers,
-        num_heads=2,
-        hidden_dim=24,
-        fusion_dim=8,
-        fusion_dropout=0.0,
+    image_layer = partial(DeformableEncoderLayer, dim=dim, num_heads=2, hidden_dim=24)
+    exchange = partial(BiAttention, dim=dim, attention_dim=8, num_heads=4, dropout=0.0)
+    return Encoder(
+        image_layer=image_layer, exchange=exchange, num_levels=num_levels, num_layers=num_layers
     )
 
 
@@ -58,8 +55,9 @@ def make_criterion(class_weight=1.0, l1_weight=5.0, giou_weight=2.0):
     """A criterion without a loss of the selection."""
     return SetCriterion(
         matcher=HungarianMatcher(),
+        losses={
+            "focal": FocalLoss(weight=class_weight),
+            "boxes": BoxLosses(l1_weight=l1_weight, giou_weight=giou_weight),
+        },
         category_loss=None,
-        class_weight=class_weight,
-        l1_weight=l1_weight,
-        giou_weight=giou_weight,
     )
