@@ -145,7 +145,7 @@ def measure(
     return {
         "operations_per_second": rate,
         "seconds": {
-            side: {name: statistics.median(t[name] for t in passes) for name in stages}
+            side: {name: statistics.median(t.get(name, 0.0) for t in passes) for name in stages}
             for side, passes in times.items()
         },
         "flops": flops,

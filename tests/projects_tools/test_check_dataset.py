@@ -186,3 +186,25 @@ def test_odd_spellings_pass_and_names_are_shown_in_one_line(root, capsys):
     printed = capsys.readouterr().out
     assert "NOTE: " in printed and "have the id of another one" in printed
     assert "\x1b" not in printed and (root / "check/contact_sheet.png").exists()
+
+
+def test_images_outside_their_folder_are_found_before_a_training(root, capsys):
+    def move(content):
+        content["images"][0]["file_name"] = "../../secret.png"
+
+    edit(root, "val", move)
+    assert check(root) != 0
+    told = capsys.readouterr()
+    assert "'../../secret.png' leads out of" in told.out + told.err
+    assert "outside_root=True" in told.out + told.err
+
+
+def test_names_in_several_lines_are_drawn(root, capsys):
+    def break_names(content):
+        for row in content["categories"]:
+            row["name"] += "\n\x1b[2J"
+
+    for split in ("train", "val"):
+        edit(root, split, break_names)
+    assert check(root) == 0
+    assert "0 problems" in capsys.readouterr().out
