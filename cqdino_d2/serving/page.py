@@ -83,7 +83,7 @@ class Models:
         """Greatest K on offer, the model's own K, depth of its tree."""
         predictor = self.predictors[name]
         most = min(len(predictor.vocabulary), _MOST_SELECTED)
-        return most, min(most, predictor.model.selection.num_selected), self.views[name].tree.depth
+        return most, min(most, predictor.num_selected), self.views[name].tree.depth
 
     def look(
         self, path: str | None, name: str, num_selected: int, words: str, branches: bool
@@ -109,7 +109,7 @@ class Models:
         except ValueError as error:
             raise gr.Error(str(error), duration=20, print_exception=False) from error
         result = {key: value.to("cpu") for key, value in result.items()}
-        seconds, offered = time.monotonic() - start, len(predictor.offered_vocab_ids)
+        seconds, offered = time.monotonic() - start, len(predictor.requested_vocab_ids)
         return Look(name, image_bgr[:, :, ::-1], result, seconds, offered)
 
     def _read(self, path: str) -> np.ndarray:

@@ -149,7 +149,7 @@ def test_inference_runs_wholly_in_another_type(dtype):
     )
     chosen = [set(result["selected_vocab_ids"].tolist()) for result in (expected, found)]
     assert len(chosen[0] & chosen[1]) >= 7  # of 8
-    assert model.categories().dtype == torch.float32  # in half precision inside alone
+    assert model.categories().features.dtype == torch.float32  # in half precision inside alone
     losses = {name: loss.item() for name, loss in model.train()(batch).items()}
     assert all(loss == loss for loss in losses.values())
     assert seen == {False: getattr(torch, dtype), True: torch.float32}

@@ -62,7 +62,7 @@ def test_random_embeddings_fit_the_model(names, tmp_path):
         vocabulary=vocabulary, dim=20, embedding_dim=8, relation=torch.nn.Identity()
     )
     queries.load_embeddings(loaded)
-    assert queries().shape == (3, 20)
+    assert queries().features.shape == (3, 20)
 
 
 def test_open_clip_from_a_weight_file(names, tmp_path, tiny_clip):
