@@ -182,6 +182,7 @@ setup(
         "omegaconf>=2.1",
         "msgspec>=0.18",
         "pycocotools>=2.0.2",
+        "psutil",
         "numpy",
         "Pillow",
         "scipy",

@@ -57,7 +57,7 @@ ALLOWED_OUTSIDE = {
     "transformer": {"torch"},
     "criterion": _MODEL | {"scipy"},
     "detector": _MODEL | {"omegaconf"},
-    "evaluation": {"numpy", "detectron2", "pyarrow", "tqdm"},
+    "evaluation": {"numpy", "detectron2", "psutil", "pyarrow", "tqdm"},
     "engine": _MODEL | {"fvcore", "hydra", "omegaconf"},
     "conversion": _MODEL | {"omegaconf"},
     "prediction": _MODEL | {"omegaconf", "yaml"},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ from ..checkpoint import (
 )
 from ..data import load_category_embeddings, register_all
 from ..engine import load_config
-from ..engine.config import disable_pretrained, share_vocabulary
+from ..engine.config import with_vocabulary, without_pretrained
 from ..files import write_atomically
 from ..structures import Vocabulary, load_vocabulary
 
@@ -119,9 +119,7 @@ def choose_vocabulary(cfg: DictConfig, request: ConversionRequest) -> Vocabulary
 
 def build_on_meta(cfg: DictConfig, vocabulary: Vocabulary) -> nn.Module:
     """The config's model without memory for its weights."""
-    cfg.vocabulary = LazyCall(lambda: vocabulary)()
-    share_vocabulary(cfg)
-    disable_pretrained(cfg.model)
+    cfg = without_pretrained(with_vocabulary(cfg, vocabulary))
     with torch.device("meta"):
         return instantiate(cfg.model)
 

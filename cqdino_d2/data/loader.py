@@ -150,8 +150,14 @@ def get_test_records(names: str) -> AnyRecords:
     """The records of a registered data set as they are, images without boxes included.
 
     Raises:
-        ValueError: it has no image, or images have another size than their annotations say.
+        ValueError: no such data set is registered, it has no image, or images have another size
+            than their annotations say.
     """
+    if names not in DatasetCatalog:
+        raise ValueError(
+            f"data set {names!r} is not registered. A config.yaml does not register data sets: "
+            "use the Python config that does, or call register_coco_like first"
+        )
     records = DatasetCatalog.get(names)
     if not len(records):
         raise ValueError(f"data set {names!r} has no images")

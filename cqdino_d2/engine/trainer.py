@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from ..structures.stages import CountsOverParts
@@ -19,6 +21,7 @@ from .ema import ExponentialMovingAverage
 from .seeding import seed_iteration
 from .step_figures import StepFigures, gather_figures, mean_losses
 
+_LOGGER = logging.getLogger(__name__)
 Batch = list[dict[str, Any]]  # of the dataset mapper
 _AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -103,6 +106,26 @@ class Trainer(TrainerBase):
         self._num_parts = num_parts
         state = unwrap(model).state_dict(keep_vars=True).values()
         self._statistics = [x for x in state if not isinstance(x, nn.Parameter)]
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Runs the iterations from the first up to the last, ``max_iter - 1``.
+
+        Detectron2's own loop, but for a traceback that it puts into the log: what an error means
+        is for the caller to say.
+        """
+        _LOGGER.info("Training from iteration %d to %d", start_iter, max_iter)
+        self.iter = self.start_iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            try:
+                self.before_train()
+                for self.iter in range(start_iter, max_iter):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter += 1  # tells hooks that the training is complete
+            finally:
+                self.after_train()
 
     def run_step(self) -> None:
         """One iteration: one batch, one update of the weights."""

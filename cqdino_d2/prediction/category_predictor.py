@@ -17,11 +17,13 @@ from detectron2.engine import DefaultPredictor
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ..engine.checkpointer import AtomicCheckpointer
 from ..files import write_atomically
 from ..structures import ClassRequest, Vocabulary
 from ..text.prompts import SIMPLE_TEMPLATES, TextEncoder, encode_names
 from .image_arrays import checked_image
-from .predictor_config import build_augmentations, register_metadata
+from .metadata import register_metadata
+from .predictor_config import build_augmentations
 from .vocabulary_extension import extend_model, parent_ids
 
 
@@ -35,18 +37,30 @@ class CategoryPredictor(DefaultPredictor):
     Predictors that come from another one share its weights.
 
     Args:
-        cfg: from `get_predictor_cfg`.
+        cfg: from `get_predictor_cfg`. The weights that it names are read without running
+            anything in them, and must be exactly the model's.
 
     Attributes:
+        metadata: names and ids of the vocabulary, in every process that makes a predictor.
         vocabulary: the V categories of the model with their tree.
         request: what images may select from, None the whole vocabulary.
         is_compact: whether it comes from `compact`.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: weights that cannot be read or do not fit, with names.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        super().__init__(cfg)
+        without_weights = cfg.clone()
+        without_weights.MODEL.WEIGHTS = ""  # Detectron2's loader would run what a pickle says
+        super().__init__(without_weights)
+        self.cfg = cfg.clone()
+        if cfg.MODEL.WEIGHTS:
+            AtomicCheckpointer(self.model).load_weights(cfg.MODEL.WEIGHTS, strict=True)
         node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
         self.vocabulary: Vocabulary = instantiate(node)
+        self.metadata = MetadataCatalog.get(register_metadata(self.vocabulary))
         self.aug = build_augmentations(cfg)
         self.request: ClassRequest | None = None
         self.is_compact = False

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg, instantiate
-from detectron2.data import MetadataCatalog
+from detectron2.config import CfgNode, LazyCall, get_cfg, instantiate
 from detectron2.data import transforms as T
 from omegaconf import DictConfig
-from torch import nn
 
 from ..data import ResizeShortestEdgeTruncated
-from ..engine.checkpointer import AtomicCheckpointer
+from ..engine.checkpointer import check_weights
 from ..engine.config import (
-    disable_pretrained,
     dotted_name,
     load_config,
     plain_container,
-    use_saved_vocabulary,
+    with_saved_vocabulary,
+    with_vocabulary,
+    without_pretrained,
 )
 from ..engine.placement import choose_device
-from ..structures import Vocabulary
+from ..engine.weights_file import read_weights
+from .metadata import register_metadata, with_metadata
 
 
 def get_predictor_cfg(
@@ -44,7 +44,9 @@ def get_predictor_cfg(
     Args:
         config_file: a file of ``configs/``, or the ``config.yaml`` of a training.
         weights: a checkpoint, best a training's ``model_inference.pth`` (the averaged weights
-            where it averaged); an empty string predicts with random weights.
+            where it averaged); an empty string predicts with random weights. `CategoryPredictor`
+            reads it as it is checked here, `DefaultPredictor` by a loader of its own, which knows
+            weights at the top of a file or under ``model`` alone and runs what a pickle says.
         overrides: ``key=value`` for the lazy config.
         device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
 
@@ -55,18 +57,17 @@ def get_predictor_cfg(
     """
     if weights and not Path(weights).is_file():
         raise FileNotFoundError(f"there is no checkpoint {weights}")
-    lazy = load_config(config_file, overrides)
-    disable_pretrained(lazy.model)
-    saved = bool(weights) and use_saved_vocabulary(lazy, weights)
-    if not saved and _reads_a_dataset(lazy.vocabulary):
+    lazy = without_pretrained(load_config(config_file, overrides))
+    lazy = with_saved_vocabulary(lazy, weights)
+    if _reads_a_dataset(lazy.vocabulary):
         from ..data import register_all
 
         register_all(lazy.train.get("datasets_root"))
+    lazy.vocabulary = LazyCall(with_metadata)(vocabulary=lazy.vocabulary)
+    vocabulary = instantiate(lazy.vocabulary)
     model = plain_container(lazy.model)
     if weights:
-        checkpointer = AtomicCheckpointer(instantiate(DictConfig(model)))
-        checkpointer.load_weights(weights, strict=True)
-        _check_finite(checkpointer.model, weights)
+        _check_weights(with_vocabulary(lazy, vocabulary).model, weights)
     short, longest = _test_size(lazy)
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = model["_target_"].rsplit(".", 1)[-1]
@@ -81,17 +82,18 @@ def get_predictor_cfg(
     cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.MIN_SIZE_TEST = short
     cfg.INPUT.MAX_SIZE_TEST = longest
-    cfg.DATASETS.TEST = (register_metadata(instantiate(lazy.vocabulary)),)
+    cfg.DATASETS.TEST = (register_metadata(vocabulary),)
     return cfg
 
 
-def _check_finite(model: nn.Module, weights: str | Path) -> None:
-    wrong = [name for name, one in model.named_parameters() if not one.isfinite().all()]
-    if wrong:
-        raise ValueError(
-            f"{weights} has NaN or infinite numbers in {len(wrong)} weights, among them "
-            f"{', '.join(wrong[:3])}: its training diverged"
-        )
+def _check_weights(model: DictConfig, weights: str | Path) -> None:
+    """Makes sure that a file holds exactly a model's weights, without memory for the model's."""
+    try:
+        with torch.device("meta"):
+            empty = instantiate(model)
+    except RuntimeError:  # a part of one's own that looks at numbers when it is made
+        empty = instantiate(model)
+    check_weights(read_weights(weights), empty, weights, strict=True)
 
 
 def _reads_a_dataset(node: DictConfig) -> bool:
@@ -141,14 +143,3 @@ def _test_size(lazy: DictConfig) -> tuple[int, int]:
                 raise ValueError(f"the test images need one short_edge_length, got {lengths}")
             return sizes.pop(), node.get("max_size", 2**31 - 1)
     return 0, 0
-
-
-def register_metadata(vocabulary: Vocabulary) -> str:
-    """Registers names and ids under a name that follows from the vocabulary's content."""
-    content = repr((vocabulary.names, vocabulary.dataset_ids)).encode()
-    name = f"cqdino_vocabulary_{hashlib.sha256(content).hexdigest()[:16]}"
-    MetadataCatalog.get(name).set(
-        thing_classes=list(vocabulary.names),
-        thing_dataset_id_to_contiguous_id=dict(vocabulary.vocab_id_of),
-    )
-    return name

@@ -31,14 +31,14 @@ import torch
 from benchmarks.categories import matrix_product_rate
 from benchmarks.profile_model import FLOPS, make_batch, stage_flops
 from benchmarks.stage_clock import CLOCKS, StageClock
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import instantiate
 from detectron2.structures import pairwise_iou
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from cqdino_d2.engine import load_config
-from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
+from cqdino_d2.engine.config import with_vocabulary, without_pretrained
 from cqdino_d2.files import write_atomically
 from cqdino_d2.structures import random_vocabulary
 from tests.plain_model import plain
@@ -50,10 +50,8 @@ Predictions = dict[str, Any]
 
 def build_model(config: Path, categories: int) -> nn.Module:
     """A config's model with made-up categories; no part of it starts without effect."""
-    cfg = load_config(config, [])
-    cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=categories)
-    disable_pretrained(cfg.model)
-    share_vocabulary(cfg)
+    cfg = without_pretrained(load_config(config, []))
+    cfg = with_vocabulary(cfg, random_vocabulary(categories))
     torch.manual_seed(0)
     model = instantiate(cfg.model).eval()
     with torch.no_grad():

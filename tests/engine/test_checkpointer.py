@@ -82,7 +82,7 @@ def test_bad_files(tmp_path):
         checkpointer.load_weights(tmp_path / "objects.pth", strict=True)
     torch.save({"model": checkpointer.model.state_dict()}, tmp_path / "weights.pth")
     checkpointer.tag_last_checkpoint("weights.pth")
-    with pytest.raises(ValueError, match="holds no iteration, optimizer"):
+    with pytest.raises(ValueError, match="holds 'model', but no iteration"):
         checkpointer.resume()
     checkpointer.tag_last_checkpoint("gone.pth")
     with pytest.raises(FileNotFoundError, match=r"gone\.pth"):
