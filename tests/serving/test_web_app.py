@@ -251,7 +251,7 @@ class Page:
         try:
             self.wait.until(lambda b: re.search(pattern, self.text(selector)))
         except Exception as error:
-            raise AssertionError(f"{pattern!r} not in {self.text(selector)!r}") from error
+            raise AssertionError(f"{pattern!r} not in {self.text(selector)[:2000]!r}") from error
 
     def foreign_requests(self):
         messages = [
