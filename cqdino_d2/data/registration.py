@@ -33,6 +33,7 @@ class _Source:
     tree_node_field: str = "id"
     evaluator_type: str = "coco"
     layout: str = ""
+    outside_root: bool = False
 
 
 def _v3det(annotations: str) -> _Source:
@@ -155,6 +156,7 @@ def register_coco_like(
     *,
     tree_node_field: str = "id",
     evaluator_type: str = "coco",
+    outside_root: bool = False,
 ) -> None:
     """Registers one's own data set in the COCO format.
 
@@ -166,6 +168,8 @@ def register_coco_like(
         tree_node_field: the field of a category that names its node in an edge list, for instance
             'synset'.
         evaluator_type: 'coco', 'lvis' or 'v3det'.
+        outside_root: whether the file may name images that do not lie in that folder, by absolute
+            names or by '..'. Links in the folder are followed either way.
 
     Raises:
         ValueError: the name is taken by a data set that was not registered here.
@@ -178,6 +182,7 @@ def register_coco_like(
             tree_file=str(Path(tree_file).absolute()) if tree_file is not None else None,
             tree_node_field=tree_node_field,
             evaluator_type=evaluator_type,
+            outside_root=outside_root,
         ),
     )
 
@@ -197,7 +202,7 @@ def registered_records(name: str) -> Records:
     """All records of a data set registered here; also fills its metadata.
 
     Raises:
-        ValueError: as `registered_annotations`.
+        ValueError: as `registered_annotations`, or images outside its image folder.
         FileNotFoundError: its annotation file or its image folder is missing.
     """
     source, annotations = _source(name), registered_annotations(name)
@@ -206,7 +211,10 @@ def registered_records(name: str) -> Records:
         raise FileNotFoundError(f"no such image folder: {source.image_root}{hint}")
     if annotations.has_categories:
         dataset_vocabulary(name)
-    return Records.of_file(annotations, source.image_root)
+    try:
+        return Records.of_file(annotations, source.image_root, outside_root=source.outside_root)
+    except ValueError as error:
+        raise ValueError(f"{source.json_file}: {error}") from error
 
 
 def registered_descriptions(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A config for Detectron2's own `DefaultPredictor`."""
+"""A config for `CategoryPredictor` and for Detectron2's own `DefaultPredictor`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import yaml
 from detectron2.config import CfgNode, get_cfg, instantiate
 from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
 from omegaconf import DictConfig
 
+from ..data import ResizeShortestEdgeTruncated
 from ..engine.checkpointer import AtomicCheckpointer
 from ..engine.config import (
     disable_pretrained,
@@ -30,7 +32,10 @@ def get_predictor_cfg(
     overrides: Sequence[str] = (),
     device: str | None = None,
 ) -> CfgNode:
-    """Turns a lazy config into what ``detectron2.engine.DefaultPredictor`` takes.
+    """Turns a lazy config into what `CategoryPredictor` and Detectron2's `DefaultPredictor` take.
+
+    The former resizes images as the test mapper does, the latter by a rule of its own, which can
+    differ by a pixel: see `build_augmentations`.
 
     If ``vocabulary.json`` lies beside the weights (a training writes it), the vocabulary comes
     from there and the data set is not needed.
@@ -62,7 +67,11 @@ def get_predictor_cfg(
     short, longest = _test_size(lazy)
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = model["_target_"].rsplit(".", 1)[-1]
-    nodes = {"LAZY_CONFIG": model, "VOCABULARY": plain_container(lazy.vocabulary)}
+    nodes = {
+        "LAZY_CONFIG": model,
+        "VOCABULARY": plain_container(lazy.vocabulary),
+        "AUGMENTATIONS": plain_container(_test_augmentations(lazy)),
+    }
     cfg.MODEL.CQDINO = CfgNode({k: yaml.safe_dump(v, sort_keys=False) for k, v in nodes.items()})
     cfg.MODEL.WEIGHTS = str(weights)
     cfg.MODEL.DEVICE = str(choose_device(device or "auto"))
@@ -79,14 +88,40 @@ def _reads_a_dataset(node: DictConfig) -> bool:
     return name.startswith("cqdino_d2.data.")
 
 
+def _test_augmentations(lazy: DictConfig) -> list[DictConfig]:
+    mapper = lazy.dataloader.test.get("mapper")
+    return list((mapper.get("augmentations") if mapper else None) or [])
+
+
+def build_augmentations(cfg: CfgNode) -> T.AugmentationList:
+    """What the test mapper does to an image, by the sizes of ``cfg.INPUT``.
+
+    The recipes resize by `ResizeShortestEdgeTruncated`, as the released models were tested.
+    `DefaultPredictor` cannot be told so: it makes a ``ResizeShortestEdge`` of ``cfg.INPUT``
+    itself, which rounds (1067 x 800 for 640 x 480 at 800/1333, where the mapper has 1066) and
+    leaves nothing of the short side of a very thin image, which then cannot be predicted.
+
+    Args:
+        cfg: from `get_predictor_cfg`; ``INPUT.MIN_SIZE_TEST`` and ``MAX_SIZE_TEST`` may have been
+            changed since, a MIN_SIZE_TEST of 0 keeps images as they are.
+    """
+    sizes = {"short_edge_length": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
+    nodes = yaml.safe_load(cfg.MODEL.CQDINO.AUGMENTATIONS)
+    if not any("short_edge_length" in node for node in nodes):
+        nodes.append({"_target_": dotted_name(ResizeShortestEdgeTruncated), **sizes})
+    if not cfg.INPUT.MIN_SIZE_TEST:
+        nodes = [node for node in nodes if "short_edge_length" not in node]
+    nodes = [node | sizes if "short_edge_length" in node else node for node in nodes]
+    return T.AugmentationList([instantiate(DictConfig(node)) for node in nodes])
+
+
 def _test_size(lazy: DictConfig) -> tuple[int, int]:
     """Short and long side from the test mapper's resizing; (0, 0) keeps images as they are.
 
     Raises:
         ValueError: a range or choice of sizes; a predictor needs a single one.
     """
-    mapper = lazy.dataloader.test.get("mapper")
-    for node in (mapper.get("augmentations") if mapper else None) or []:
+    for node in _test_augmentations(lazy):
         if "short_edge_length" in node:
             lengths = node.short_edge_length
             sizes = {lengths} if isinstance(lengths, int) else set(lengths)

@@ -6,7 +6,6 @@ import logging
 import re
 import threading
 import time
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..files import UnreadableImageError, read_image, read_image_size
 from ..prediction import CategoryPredictor
 from ..prediction.loading import restricted
-from ..visualization.media import read_picture
 from ..visualization.result_view import ResultView, ViewSettings
 from .results import Look, box_table, selection_table, summary
 
@@ -78,13 +77,10 @@ class Models:
     def _read(self, path: Path) -> np.ndarray:
         """(H, W, 3) uint8 BGR; the size is looked at before the pixels are decoded."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path) as stored:
-                    width, height = stored.size
+            height, width = read_image_size(path)
             if width * height <= self.max_pixels:
-                return read_picture(path)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                return read_image(path, "BGR")
+        except (UnreadableImageError, FileNotFoundError) as error:
             _LOGGER.warning("an image cannot be read: %r", str(error))
             raise ValueError("This file cannot be read as an image.") from error
         raise ValueError(

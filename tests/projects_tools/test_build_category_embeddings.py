@@ -2,11 +2,12 @@ import json
 
 import pytest
 import torch
-from build_category_embeddings import main, prompts_of, read_templates
+from build_category_embeddings import main
 
 from cqdino_d2.categories import CategoryQueries
 from cqdino_d2.data import load_category_embeddings
 from cqdino_d2.structures import CategoryHierarchy, Vocabulary, random_vocabulary
+from cqdino_d2.text.prompts import prompts_of, read_templates
 
 TINY = {
     "embed_dim": 12,

@@ -7,7 +7,8 @@ import demo
 import numpy as np
 import pytest
 
-from cqdino_d2.visualization.media import VideoFile, VideoReader, read_picture, write_picture
+from cqdino_d2.files import read_image
+from cqdino_d2.visualization.media import VideoFile, VideoReader, write_image
 from tests.prediction.test_category_predictor import load, save_tiny
 
 CONFIG = "configs/emojidet/tiny_tree.py"
@@ -22,7 +23,7 @@ def weights(tmp_path_factory):
 def pictures(tmp_path):
     for number in range(3):
         image = np.random.default_rng(number).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-        write_picture(tmp_path / f"in/{number}.png", image)
+        write_image(tmp_path / f"in/{number}.png", image)
     return tmp_path / "in"
 
 
@@ -40,13 +41,13 @@ def test_a_folder_with_a_file_that_cannot_be_read(weights, pictures, tmp_path, c
     assert f"cannot do {pictures / '1b.png'}: cannot identify" in told.err
     assert "1 of 4 could not be done" in told.err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
-    drawn = read_picture(tmp_path / "out/2.png")
+    drawn = read_image(tmp_path / "out/2.png", "BGR")
     assert drawn.shape == (64 * 8, 80 * 8, 3)  # enlarged
-    assert np.array_equal(read_picture(tmp_path / "sheet.png")[518:, :640], drawn)
+    assert np.array_equal(read_image(tmp_path / "sheet.png", "BGR")[518:, :640], drawn)
     rows = json.loads((tmp_path / "found.json").read_text())
     assert [row["image_id"] for row in rows] == [1] * 5 + [2] * 5 + [3] * 5
     predictor = load(weights)
-    best = predictor(read_picture(pictures / "2.png"))["instances"][0]
+    best = predictor(read_image(pictures / "2.png", "BGR"))["instances"][0]
     row = rows[10]
     assert row["category_id"] == predictor.vocabulary.dataset_ids[best.pred_classes.item()]
     assert row["score"] == pytest.approx(best.scores.item(), abs=1e-4)
@@ -72,7 +73,7 @@ def test_one_picture_to_a_file_with_its_categories(weights, pictures, tmp_path, 
     options += ["--json", tmp_path / "found.json"]
     picture, output = pictures / "0.png", tmp_path / "new" / "drawn.jpg"
     assert run(weights, "--input", picture, "--output", output, *options) == 0
-    assert read_picture(output).shape == (512, 640 + 380, 3)
+    assert read_image(output, "BGR").shape == (512, 640 + 380, 3)
     ids = {row["category_id"] for row in json.loads((tmp_path / "found.json").read_text())}
     assert ids <= {i + 1 for i in (2, 9, 10, 11, 12, 37, 38, 39)} and 0 < len(ids) <= 3
     assert "category" in capsys.readouterr().out

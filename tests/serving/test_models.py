@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cqdino_d2.serving.models import GONE, Looks, Models, model_names
-from cqdino_d2.visualization.media import write_picture
+from cqdino_d2.visualization.media import write_image
 from tests.prediction.test_category_predictor import load, save_tiny
 
 
@@ -20,7 +20,7 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def picture(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-    write_picture(tmp_path / "picture.png", image)
+    write_image(tmp_path / "picture.png", image)
     return tmp_path / "picture.png"
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cqdino_d2.visualization.media import write_picture
+from cqdino_d2.visualization.media import write_image
 from tests.prediction.test_category_predictor import save_tiny
 
 pytest.importorskip("gradio", reason="the web page needs gradio, which is not installed")
@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
 @pytest.fixture
 def picture(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-    write_picture(tmp_path / "picture.png", image)
+    write_image(tmp_path / "picture.png", image)
     return tmp_path / "picture.png"
 
 
