@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..structures import Vocabulary, load_vocabulary
+from .recipes import find_config
 
 _TOP_LEVEL = ("model", "vocabulary", "dataloader", "optimizer", "lr_multiplier", "train")
 
@@ -28,9 +28,7 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictC
         FileNotFoundError: no such config.
         ValueError: a part of the config is missing, or an override cannot be used.
     """
-    if not os.path.isfile(config_file):
-        raise FileNotFoundError(f"there is no config file {config_file}")
-    cfg = LazyConfig.load(str(config_file))
+    cfg = LazyConfig.load(str(find_config(config_file)))
     if missing := [name for name in _TOP_LEVEL if name not in cfg]:
         raise ValueError(f"{config_file} is not a training config: it lacks {missing}")
     try:
