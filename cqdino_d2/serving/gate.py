@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections import OrderedDict
+import time
+from collections import Counter, OrderedDict
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -19,6 +21,7 @@ from .upload_folder import UploadFolder
 
 _API = "/gradio_api"
 _UPLOAD, _JOIN, _ANSWERS = f"{_API}/upload", f"{_API}/queue/join", f"{_API}/queue/data"
+_PROGRESS = f"{_API}/upload_progress"
 _WRITES = {_UPLOAD, _JOIN, f"{_API}/cancel", f"{_API}/reset"}  # all that the page sends
 # What can be read, but writes to the disk, fetches other addresses or is no part of the page.
 _CLOSED = tuple(
@@ -27,6 +30,8 @@ _CLOSED = tuple(
 )
 _READS = ("GET", "HEAD", "OPTIONS")
 _FORM_BYTES = 2**16  # of an upload's form around the file, and of any other request
+_URL_BYTES = 2048
+_SESSION_LETTERS = 64
 _MINUTE = 60.0
 _EVERYBODY = ""
 
@@ -44,22 +49,29 @@ class Refusal(Exception):
         return PlainTextResponse(self.reason, status_code=self.status, headers=later)
 
 
-class _FormTooLarge(MultiPartException):
+class _FormRefused(MultiPartException):
     """Gradio deletes the parts of a form that ends in this exception."""
 
 
 class _CountedBody:
-    """Passes a form on while it is small enough and brings one file."""
+    """Passes a form on while it is small enough, brings one file and arrives in time."""
 
-    def __init__(self, receive: Receive, content_type: str, most_bytes: int) -> None:
+    def __init__(
+        self, receive: Receive, content_type: str, most_bytes: int, seconds: float
+    ) -> None:
         boundary = content_type.partition("boundary=")[2].partition(";")[0].strip().strip('"')
         self._delimiter, self._tail = f"--{boundary}".encode(), b""
         self._receive, self._most_bytes = receive, most_bytes
+        self._end = time.monotonic() + seconds
         self.num_bytes, self._delimiters = 0, 0
         self.refusal: Refusal | None = None
 
     async def receive(self) -> Message:
-        message = await self._receive()
+        try:
+            message = await asyncio.wait_for(self._receive(), self._end - time.monotonic())
+        except asyncio.TimeoutError as error:
+            self.refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "The upload took too long.")
+            raise _FormRefused(self.refusal.reason) from error
         if message["type"] != "http.request":
             return message
         body = message.get("body", b"")
@@ -74,7 +86,7 @@ class _CountedBody:
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request may bring one file."
             )
         if self.refusal is not None:
-            raise _FormTooLarge(self.refusal.reason)
+            raise _FormRefused(self.refusal.reason)
         return message
 
 
@@ -126,6 +138,7 @@ class Gate:
         self._bytes = Rate(limits.client_bytes, limits.keep_seconds)
         self._runs = Rate(limits.runs_per_minute, _MINUTE)
         self._unread = _Unread(limits.sessions)
+        self._arriving: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request or passes it on."""
@@ -143,8 +156,12 @@ class Gate:
         headers, path = Headers(scope=scope), scope["path"].rstrip("/")
         _check_origin(headers)
         _check_route(scope["method"], path)
+        if len(path) + len(scope["query_string"]) > _URL_BYTES:
+            raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
         client = scope["client"][0] if scope.get("client") else _EVERYBODY
         if scope["method"] in _READS:
+            if path == _PROGRESS:
+                self._count_run(client)
             if path == _ANSWERS:
                 await self._read_answers(scope, receive, send)
             else:
@@ -154,7 +171,8 @@ class Gate:
         else:
             body = await _whole_body(receive, headers)
             if path == _JOIN:
-                self._count_run(client, body)
+                self._count_run(client)
+                self._count_unread(body)
             await self.app(scope, _replayed(body, receive), send)
 
     async def _read_answers(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,14 +183,18 @@ class Gate:
         finally:
             self._unread.ends_to_read(session)
 
-    def _count_run(self, client: str, body: bytes) -> None:
+    def _count_run(self, client: str) -> None:
         if not self._runs.allows(client):
             raise _too_often("Too many requests")
         self._runs.take(client)
+
+    def _count_unread(self, body: bytes) -> None:
         try:
-            session = str(json.loads(body)["session_hash"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Refusal(HTTPStatus.BAD_REQUEST, "This is no request of the page.") from error
+            session = json.loads(body)["session_hash"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            session = None
+        if not isinstance(session, str) or len(session) > _SESSION_LETTERS:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "This is no request of the page.")
         if self._unread.asked(session) > self.limits.unread_answers:
             raise _too_often("Too many answers wait for this page")
 
@@ -188,18 +210,23 @@ class Gate:
             raise _too_often("Too many uploads")
         if not self._bytes.allows(client, length):
             raise _too_often("You have uploaded too much")
+        if self._arriving[client] >= self.limits.uploads_at_once:
+            raise _too_often("Too many uploads at the same time")
         if not self.folder.reserve(length):
             raise _too_often("Too many uploads at the same time")
         self._uploads.take(client)
         self._all_uploads.take(_EVERYBODY)
-        body = _CountedBody(receive, headers.get("content-type", ""), most)
+        self._arriving[client] += 1
+        seconds = self.limits.upload_seconds
+        body = _CountedBody(receive, headers.get("content-type", ""), most, seconds)
         try:
             await self.app(scope, body.receive, _unless_refused(body, send))
-        except _FormTooLarge:
+        except _FormRefused:
             pass
         finally:
             self._bytes.take(client, body.num_bytes)
             self.folder.release(length)
+            self._arriving -= Counter([client])  # leaves no zeros behind
         if body.refusal is not None:
             raise body.refusal
 

@@ -22,8 +22,10 @@ class Limits:
         keep_seconds: after which an upload or drawn image is deleted.
         uploads_per_minute: of one client.
         uploads_per_minute_in_all: of all clients.
+        uploads_at_once: of one client.
+        upload_seconds: that one upload may take.
         client_bytes: that one client may upload within ``keep_seconds``.
-        runs_per_minute: requests of one client to run or show something.
+        runs_per_minute: requests of one client to run, show or follow something.
         sessions: whose last result is kept in memory.
         result_bytes: of all results in memory.
         unread_answers: of a session that does not fetch its answers.
@@ -36,6 +38,8 @@ class Limits:
     keep_seconds: float = 3600.0
     uploads_per_minute: int = 30
     uploads_per_minute_in_all: int = 120
+    uploads_at_once: int = 4
+    upload_seconds: float = 120.0
     client_bytes: int = 128 * 2**20
     runs_per_minute: int = 240
     sessions: int = 100

@@ -1,5 +1,6 @@
 """What the gate lets in, before a small application in place of the page."""
 
+import asyncio
 import json
 
 import pytest
@@ -201,3 +202,56 @@ def test_a_call_reaches_the_page_unchanged(serve):
     client, _, _ = serve()
     answer = join(client, "a session")
     assert json.loads(answer.content) == {"session_hash": "a session", "data": [], "fn_index": 0}
+
+
+def test_long_addresses_and_session_names_are_refused(serve):
+    client, echo, _ = serve()
+    assert client.get("/gradio_api/upload_progress?upload_id=" + "x" * 3000).status_code == 414
+    assert client.get("/gradio_api/file=" + "x" * 3000).status_code == 414
+    assert join(client, "s" * 65).status_code == 400 and join(client, 7).status_code == 400
+    assert echo.requests == 0
+
+
+def test_following_an_upload_counts_as_a_run(serve):
+    client, _, _ = serve(runs_per_minute=2)
+    url = "/gradio_api/upload_progress?upload_id=a"
+    assert [client.get(url).status_code for _ in range(3)] == [200, 200, 429]
+
+
+class Arriving:
+    """An upload of which the rest never comes."""
+
+    def __init__(self, gate, client):
+        head = [(b"content-type", b"multipart/form-data; boundary=e"), (b"host", b"h")]
+        self.scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/gradio_api/upload",
+            "query_string": b"",
+            "headers": head,
+            "client": (client, 1),
+        }
+        self.gate, self.sent = gate, []
+
+    async def receive(self):
+        if not self.sent:
+            await asyncio.sleep(60)
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        self.sent.append(message)
+
+    async def status(self):
+        await self.gate(self.scope, self.receive, self.send)
+        return self.sent[0]["status"]
+
+
+def test_slow_uploads_are_few_and_end(serve):
+    """Each holds room on the disk, so that a client may have few, and none for long."""
+    _, _, gate = serve(uploads_at_once=2, upload_seconds=0.5)
+
+    async def all_at_once():
+        return await asyncio.gather(*(Arriving(gate, c).status() for c in "aaab"))
+
+    assert sorted(asyncio.run(all_at_once())) == [408, 408, 408, 429]
+    assert gate.folder._reserved == 0 and not gate._arriving

@@ -87,10 +87,11 @@ def fetch(url, body=None, **headers):
         return answer.status, answer.read().decode(errors="replace"), answer.headers
 
 
-def upload(server, content, name="a.png"):
+def upload(server, *contents, name="a.png"):
     edge = "edge"
     head = f'--{edge}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
-    body = head.encode() + content + f"\r\n--{edge}--\r\n".encode()
+    body = b"".join(head.encode() + content + b"\r\n" for content in contents)
+    body += f"--{edge}--\r\n".encode()
     kind = f"multipart/form-data; boundary={edge}"
     return fetch(f"{server}/gradio_api/upload", body, **{"Content-Type": kind})[:2]
 
@@ -165,6 +166,11 @@ def test_the_disk_has_a_total_and_uploads_a_rate(weights, tmp_path):
             totals.append(disk_total(tmp_path))
             names += json.loads(text) if status == 200 else []
         kept = [name for name in names if Path(name).is_file()]
+    with serving(tmp_path, (weights,), *limits) as address:
+        for count in (2, 100):
+            status, text = upload(address, *[rng.bytes(2000)] * count)
+            assert status == 413 and text == "A request may bring one file."
+        assert disk_total(tmp_path) == 0  # what had arrived is deleted
     assert answers == [200] * 30 + [429] * 10
     assert 600_000 < max(totals) <= 2**20
     assert kept == names[-len(kept) :] and 4 <= len(kept) <= 6  # the newest
