@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 from cqdino_d2.prediction.loading import load_predictor, restricted
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import display_name
 from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
 from cqdino_d2.visualization.media import find_sources
 from cqdino_d2.visualization.result_view import ViewSettings
@@ -101,13 +101,11 @@ def draw(given: argparse.Namespace) -> int:
         batch_size=given.batch_size,
         min_side=given.min_side,
     )
-    settings.check(sources)
+    files = DrawnFiles(sources, settings)
     predictor = load_predictor(
         given.config_file, given.weights, device=given.device, overrides=given.overrides
     )
-    predictor = restricted(predictor, given.only, given.branch, given.num_selected)
-    files = DrawnFiles(predictor, sources, settings)
-    files.run()
+    files.run(restricted(predictor, given.only, given.branch, given.num_selected))
     if files.problems:
         print(f"demo: {len(files.problems)} of {len(sources)} could not be done", file=sys.stderr)
     return len(files.problems)
@@ -120,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return 1 if draw(given) else 0
     except (ValueError, OSError) as error:
-        print(f"demo: {one_line(str(error))}", file=sys.stderr)
+        print(f"demo: {display_name(str(error))}", file=sys.stderr)
         return 2
 
 

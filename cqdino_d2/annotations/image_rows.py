@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from urllib.parse import urlparse
 
 import msgspec
@@ -42,22 +41,17 @@ def file_name(image: ImageRow) -> tuple[str, str]:
 
 
 def pixels(image: ImageRow) -> tuple[int, int]:
-    """Height and width; (0, 0) where one of them is not told.
-
-    Raises:
-        ValueError: no positive number.
-    """
-    if image.height is None or image.width is None:
-        return 0, 0
-    return _side(image, "height"), _side(image, "width")
+    """Height and width; (0, 0) where they are not told or are no sizes."""
+    height, width = _side(image.height), _side(image.width)
+    return (height, width) if height and width else (0, 0)
 
 
-def _side(image: ImageRow, field: str) -> int:
-    value = getattr(image, field)
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 1 <= number <= _LARGEST_SIDE:
-        raise ValueError(f"image {image.id!r} has the {field!r} {value!r}, expected pixels")
-    return int(number)
+def _side(value: Number | str | None) -> int:
+    if type(value) is int:
+        number = value
+    else:
+        try:
+            number = float(value or 0)
+        except ValueError:
+            return 0
+    return int(number) if 1 <= number <= _LARGEST_SIDE else 0

@@ -68,8 +68,8 @@ def image_table(json_file: str | Path) -> ImageTable:
         names.append(name)
     try:
         ids = tuple(as_id(image.id) for image in images)
-        sizes = [pixels(image) for image in images]
     except ValueError as error:
         raise ValueError(f"{path} is not in the COCO format: {error}") from error
+    sizes = map(pixels, images)
     known = tuple(size if size != (0, 0) else None for size in sizes)
     return ImageTable(ids, tuple(names), known)

@@ -11,12 +11,13 @@ import numpy as np
 from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
-from ..annotations.cache import Annotations
+from ..annotations.coco_format import IMAGE_LISTS
+from ..annotations.columns import Annotations
 from ..files import inside
 from ..structures import RaggedIndex
+from .image_sizes import complete_sizes
 
 _NAMED = 5  # problems that an error names
-_IMAGE_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class _Part:
     Attributes:
         annotations: the file's columns.
         image_root: folder of its images.
+        sizes: (I, 2) int32 height and width of all images of the file.
         rows: (n,) which images of the file, in their order.
         with_crowd: whether crowd boxes are among the boxes.
         vocab_id_of: (V of the file,) its vocab_ids in another vocabulary; None leaves them.
@@ -33,6 +35,7 @@ class _Part:
 
     annotations: Annotations
     image_root: str
+    sizes: np.ndarray
     rows: np.ndarray
     with_crowd: bool = True
     vocab_id_of: np.ndarray | None = None
@@ -40,7 +43,7 @@ class _Part:
     def record(self, position: int) -> dict[str, Any]:
         annotations, columns = self.annotations, self.annotations.columns
         row = int(self.rows[position])
-        height, width = columns["sizes"][row].tolist()
+        height, width = self.sizes[row].tolist()
         record = {
             "file_name": os.path.join(
                 self.image_root, os.path.normpath(annotations.text("file_name", row))
@@ -49,10 +52,10 @@ class _Part:
             "height": height,
             "width": width,
         }
-        for name in _IMAGE_LISTS:
-            if f"{name}_offsets" in columns:
-                start, end = columns[f"{name}_offsets"][row : row + 2].tolist()
-                record[name] = columns[f"{name}_values"][start:end].tolist()
+        for name in IMAGE_LISTS:
+            ranks = annotations.image_list(name)
+            if ranks is not None:
+                record[name] = [annotations.category_ids[rank] for rank in ranks[row].tolist()]
         start, end = columns["box_offsets"][row : row + 2].tolist()
         crowd = columns["is_crowd"][start:end].tolist()
         vocab_ids = columns["vocab_ids"][start:end]
@@ -151,12 +154,14 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
             outside_root: whether file names may be absolute or lead out of the folder.
 
         Raises:
-            ValueError: file names that may not; some are named.
+            ValueError: file names that may not, or images whose size neither the file nor the
+                image tells; some are named.
         """
         if not outside_root:
             _check_file_names(annotations, image_root)
         rows = np.arange(len(annotations), dtype=np.int32)
-        return cls([_Part(annotations, str(image_root), rows)])
+        sizes = complete_sizes(annotations, str(image_root))
+        return cls([_Part(annotations, str(image_root), sizes, rows)])
 
     @classmethod
     def concatenate(cls, records: Iterable[Records]) -> Records:
@@ -228,7 +233,7 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
 
     def sizes(self) -> np.ndarray:
         """(len, 2) int32 height and width of each record's image."""
-        parts = [part.annotations.columns["sizes"][part.rows] for part in self._parts]
+        parts = [part.sizes[part.rows] for part in self._parts]
         return np.concatenate([np.empty((0, 2), np.int32), *parts])
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..annotations.cache import Annotations, load_annotations
+from ..annotations.law import refuse_for_training
 from ..annotations.vocabularies import vocabulary_of_categories
 from ..structures import Vocabulary
 from .records import Records
@@ -195,7 +196,9 @@ def registered_annotations(name: str) -> Annotations:
         FileNotFoundError: its annotation file is missing.
     """
     source = _source(name)
-    return load_annotations(source.json_file, source.layout)
+    annotations = load_annotations(source.json_file, source.layout)
+    refuse_for_training(annotations, source.json_file)
+    return annotations
 
 
 def registered_records(name: str) -> Records:
@@ -256,9 +259,12 @@ def _read_vocabulary(
     categories = annotations.categories()
     if not categories:
         raise ValueError(f"{source.json_file} lists no categories")
-    vocabulary = vocabulary_of_categories(
-        categories, source.tree_file, node_field=source.tree_node_field, layout=source.layout
-    )
+    try:
+        vocabulary = vocabulary_of_categories(
+            categories, source.tree_file, node_field=source.tree_node_field, layout=source.layout
+        )
+    except ValueError as error:
+        raise ValueError(f"{source.json_file}: {error}") from error
     metadata: dict[str, Any] = {
         "thing_classes": list(vocabulary.names),
         "thing_dataset_id_to_contiguous_id": dict(vocabulary.vocab_id_of),

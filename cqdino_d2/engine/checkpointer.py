@@ -78,7 +78,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         Every process must call it: one may hold a share of an optimizer's state.
 
         Raises:
-            CheckpointWriteError: the disk is full or the like; earlier checkpoints survive.
+            FileWriteError: the disk is full or the like; earlier checkpoints survive.
         """
         for item in self.checkpointables.values():
             if hasattr(item, "consolidate_state_dict"):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from detectron2.config import instantiate
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
@@ -22,6 +22,14 @@ from .config import disable_pretrained, share_vocabulary, use_saved_vocabulary
 from .ema import ExponentialMovingAverage
 from .placement import choose_device
 from .seeding import seed_generators
+
+
+@runtime_checkable
+class ChecksBeforehand(Protocol):
+    """An evaluator that can tell before a training whether it will be able to score."""
+
+    def check(self) -> None:
+        """Raises ValueError or FileNotFoundError where it will not."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +75,16 @@ class Evaluation:
     def of_model(
         cls, cfg: DictConfig, model: nn.Module, ema: ExponentialMovingAverage | None = None
     ) -> Evaluation:
-        """For a model that exists, on the config's ``dataloader.test``."""
+        """For a model that exists, on the config's ``dataloader.test``.
+
+        Raises:
+            ValueError: the test set cannot be scored as the config asks.
+            FileNotFoundError: a file is missing.
+        """
         loader = instantiate(cfg.dataloader.test)
         evaluator = instantiate(cfg.dataloader.evaluator)
+        if isinstance(evaluator, ChecksBeforehand):
+            evaluator.check()
         return cls(model, loader, evaluator, cfg.train.output_dir, ema)
 
     def weights(self) -> Mapping[str, Tensor]:

@@ -32,7 +32,7 @@ from .vocabulary_order import hierarchy_in_order
 
 _FILE_OF = {
     "COCOEvaluator": "evaluators",
-    "ColumnEvaluator": "evaluators",
+    "ColumnEvaluator": "column_evaluator",
     "LVISEvaluator": "evaluators",
     "TaggingEvaluator": "tagging",
     "TaggingProtocol": "tagging",

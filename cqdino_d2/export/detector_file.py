@@ -18,6 +18,7 @@ from detectron2.engine import DefaultPredictor
 from ..files import write_atomically, write_text
 from ..ops import backend
 from ..prediction import get_predictor_cfg
+from ..prediction.predictor_config import build_augmentations
 from .check import Sizes, check, onnx_runner, torch_runner
 from .exportable import ExportableDetector
 from .onnx import to_onnx
@@ -138,6 +139,7 @@ def _description(options: ExportOptions, cfg: CfgNode, sizes: Sizes, count: int)
             "values": "float32 RGB, 0..255",
             "side_pixels": None if options.static else limits,
             "trained_for": {"short": cfg.INPUT.MIN_SIZE_TEST, "long": cfg.INPUT.MAX_SIZE_TEST},
+            "resize": "as in an evaluation: " + repr(build_augmentations(cfg)),
         },
         "outputs": {
             "boxes": [count, 4, "x0, y0, x1, y1 in pixels of the input"],

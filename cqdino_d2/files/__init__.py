@@ -6,7 +6,7 @@ What needs torch is imported when first asked for: scoring a file does without i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .atomic_file import CheckpointWriteError, write_atomically, write_text
+from .atomic_file import FileWriteError, write_atomically, write_text
 from .column_file import open_column_file, write_column_file
 from .places import inside
 
@@ -23,7 +23,7 @@ _FILE_OF = {
 }
 
 __all__ = [
-    "CheckpointWriteError",
+    "FileWriteError",
     "Discarded",
     "UnreadableImageError",
     "inside",

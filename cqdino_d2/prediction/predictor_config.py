@@ -11,6 +11,7 @@ from detectron2.config import CfgNode, get_cfg, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from omegaconf import DictConfig
+from torch import nn
 
 from ..data import ResizeShortestEdgeTruncated
 from ..engine.checkpointer import AtomicCheckpointer
@@ -49,7 +50,8 @@ def get_predictor_cfg(
 
     Raises:
         FileNotFoundError: the config, the weights or the data set's files are missing.
-        ValueError: an unusable override, or weights of another config (the keys are named).
+        ValueError: an unusable override, or weights of another config or with NaN (the keys are
+            named).
     """
     if weights and not Path(weights).is_file():
         raise FileNotFoundError(f"there is no checkpoint {weights}")
@@ -64,6 +66,7 @@ def get_predictor_cfg(
     if weights:
         checkpointer = AtomicCheckpointer(instantiate(DictConfig(model)))
         checkpointer.load_weights(weights, strict=True)
+        _check_finite(checkpointer.model, weights)
     short, longest = _test_size(lazy)
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = model["_target_"].rsplit(".", 1)[-1]
@@ -80,6 +83,15 @@ def get_predictor_cfg(
     cfg.INPUT.MAX_SIZE_TEST = longest
     cfg.DATASETS.TEST = (register_metadata(instantiate(lazy.vocabulary)),)
     return cfg
+
+
+def _check_finite(model: nn.Module, weights: str | Path) -> None:
+    wrong = [name for name, one in model.named_parameters() if not one.isfinite().all()]
+    if wrong:
+        raise ValueError(
+            f"{weights} has NaN or infinite numbers in {len(wrong)} weights, among them "
+            f"{', '.join(wrong[:3])}: its training diverged"
+        )
 
 
 def _reads_a_dataset(node: DictConfig) -> bool:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .hierarchy import CategoryHierarchy, RaggedIndex
-from .names import one_line
+from .names import display_name, printable
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ __all__ = [
     "RaggedIndex",
     "SelectedCategories",
     "Vocabulary",
+    "display_name",
     "gather_rows",
     "load_vocabulary",
-    "one_line",
+    "printable",
     "random_vocabulary",
 ]
 

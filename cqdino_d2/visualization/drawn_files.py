@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..files.images import UnreadableImageError, read_image
-from ..structures import Vocabulary, one_line
+from ..structures import Vocabulary, display_name
 from .drawing import draw_sheet
 from .media import Source, VideoFile, VideoReader, output_path, write_image
 from .result_files import ImageIds, found_line, write_rows
@@ -61,24 +61,13 @@ class DrawingSettings:
     batch_size: int = 8
     min_side: int = 640
 
-    def check(self, sources: Sequence[Source]) -> ImageIds:
-        """What can be found wrong before a model is loaded; the ids of the results.
-
-        Raises:
-            ValueError: an output that is an input or one file for several, or annotations that
-                cannot be understood.
-            FileNotFoundError: there are no such annotations.
-        """
-        for source in sources:
-            output_path(source, self.output, len(sources) == 1)
-        return ImageIds(self.annotations, sources)
-
 
 class DrawnFiles:
     """The files of one run.
 
+    What can be found wrong without a model is found wrong at once.
+
     Args:
-        predictor: of a detector.
         sources: what to look at.
         settings: what to make of them.
 
@@ -86,27 +75,32 @@ class DrawnFiles:
         problems: a line for each file that could not be done.
 
     Raises:
-        ValueError, FileNotFoundError: as `DrawingSettings.check`.
+        ValueError: an output that is an input or one file for several, or annotations that cannot
+            be understood.
+        FileNotFoundError: there are no such annotations.
     """
 
-    def __init__(
-        self, predictor: BatchPredictor, sources: Sequence[Source], settings: DrawingSettings
-    ) -> None:
-        self.predictor, self.sources, self.settings = predictor, list(sources), settings
+    def __init__(self, sources: Sequence[Source], settings: DrawingSettings) -> None:
+        self.sources, self.settings = list(sources), settings
         self.problems: list[str] = []
         self._alone = len(self.sources) == 1
-        self._view = ResultView(predictor.vocabulary)
-        self._ids = settings.check(self.sources)
         self._rows: list[dict[str, Any]] = []
         self._on_sheet: list[np.ndarray] = []
+        for source in self.sources:
+            output_path(source, settings.output, self._alone)
+        self._ids = ImageIds(settings.annotations, self.sources)
 
-    def run(self) -> None:
+    def run(self, predictor: BatchPredictor) -> None:
         """Does all images in batches, then the videos, then writes what is of all.
+
+        Args:
+            predictor: of a detector.
 
         Raises:
             OSError: the sheet or the results cannot be written.
             ValueError: a model that finds no boxes.
         """
+        self._predictor, self._view = predictor, ResultView(predictor.vocabulary)
         images = [source for source in self.sources if not source.is_video]
         with tqdm(total=len(images), desc="images", unit="image", disable=None) as progress:
             for batch in _batches(self._read(images, progress), self.settings.batch_size):
@@ -126,7 +120,7 @@ class DrawnFiles:
         reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
         if isinstance(error, FileNotFoundError):
             reason = "there is no such file"
-        self.problems.append(one_line(f"{path}: {reason or type(error).__name__}"))
+        self.problems.append(display_name(f"{path}: {reason or type(error).__name__}"))
         tqdm.write(f"cannot do {self.problems[-1]}", file=sys.stderr)
 
     def _read(
@@ -144,7 +138,7 @@ class DrawnFiles:
     ) -> Iterator[tuple[Source, np.ndarray, dict[str, Any] | None]]:
         """Results; where the batch fails, of one image after the other, None for those that do."""
         try:
-            results = self.predictor.batch([image for _, image in batch])
+            results = self._predictor.batch([image for _, image in batch])
         except _NOT_DONE as error:
             if len(batch) > 1:
                 for one in batch:
@@ -168,7 +162,7 @@ class DrawnFiles:
         if len(self._on_sheet) < ON_SHEET:
             self._on_sheet.append(drawn)
         names = [f"{self._view.vocabulary.names[f.shown_id]} {100 * f.score:.0f}" for f in found]
-        tqdm.write(f"{one_line(str(path))}: {found_line(names, NAMED_BOXES)}")
+        tqdm.write(f"{display_name(str(path))}: {found_line(names, NAMED_BOXES)}")
         try:
             self._rows += self._results(source, found, {})
         except ValueError as error:
@@ -199,7 +193,7 @@ class DrawnFiles:
             reader = VideoReader(source.path)
             with VideoFile(path, reader.rate) as video, _frames_of(source, reader) as progress:
                 for batch in _batches(reader, self.settings.batch_size):
-                    for frame, result in zip(batch, self.predictor.batch(batch), strict=True):
+                    for frame, result in zip(batch, self._predictor.batch(batch), strict=True):
                         found, drawn = self._draw(frame, result)
                         video.write(drawn)
                         rows += self._results(source, found, {"frame": frame_number})
@@ -211,11 +205,11 @@ class DrawnFiles:
             self._note(source.path, error)
             return
         self._rows += rows
-        tqdm.write(f"{one_line(str(path))}: {frame_number} frames")
+        tqdm.write(f"{display_name(str(path))}: {frame_number} frames")
 
 
 def _frames_of(source: Source, reader: VideoReader) -> tqdm:
-    name = one_line(source.path.name)
+    name = display_name(source.path.name)
     return tqdm(total=reader.num_frames, desc=name, unit="frame", disable=None)
 
 

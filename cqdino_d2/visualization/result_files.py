@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..annotations import image_table
 from ..files import write_atomically
-from ..structures import one_line
+from ..structures import display_name
 from .media import Source
 
 logger = logging.getLogger(__name__)
@@ -23,9 +23,10 @@ _Parts = tuple[str, ...]
 class ImageIds:
     """Ids for COCO results: those of an annotation file, or 1, 2, ...
 
-    A file is the image whose file name, with its folders, the path ends in; where there is none,
-    the one image whose file name ends in the path below the folder that was named. No image is
-    given to two files by the second rule.
+    A file is the image whose file name, with its folders, the path ends in (the longest such name);
+    where there is none, the one image whose file name ends in the path below the folder that was
+    named. An image is one file: of several that it could be it is the one whose path below its
+    folder is just its name.
 
     Args:
         annotations: in COCO's form, or None.
@@ -52,38 +53,34 @@ class ImageIds:
         rows_of: dict[str, list[int]] = {}
         for row, parts in enumerate(named):
             rows_of.setdefault(parts[-1] if parts else "", []).append(row)
-        loosely: dict[Path, int] = {}
-        taken: Counter[int] = Counter()
+        files_of: dict[int, list[tuple[_Fit, Path]]] = {}
         for source in sources:
-            rows = rows_of.get(source.path.name, [])
-            whole = Path(os.path.abspath(source.path)).parts
-            below = source.path.parts[-len(source.relative.parts) :]
-            found = _longest([row for row in rows if _ends_in(whole, named[row])], named)
-            loose = [] if found else [row for row in rows if _ends_in(named[row], below)]
-            if not found and not loose:
-                self._problems[source.path] = f"{self._file} has no image {'/'.join(below)}"
-            elif len(found or loose) > 1:
-                names = sorted("/".join(named[row]) for row in (found or loose)[:3])
-                self._problems[source.path] = (
-                    f"{self._file} has {len(found or loose)} images that it could be: {names}"
-                )
-            else:
-                row = (found or loose)[0]
-                taken[row] += 1
-                self._ids[source.path] = ids[row]
-                if loose:
-                    loosely[source.path] = row
-        for path, row in loosely.items():
-            if taken[row] > 1:
-                del self._ids[path]
-                self._problems[path] = (
-                    f"{self._file} has the image {'/'.join(named[row])}, which {taken[row]} of "
-                    "the files could be"
-                )
-        if by_name := [path for path in loosely if path in self._ids]:
-            example = "/".join(named[loosely[by_name[0]]])
-            message = "%d files are taken for images of the same name in another folder: %s as %s"
-            logger.warning(message, len(by_name), one_line(str(by_name[0])), one_line(example))
+            fit, rows = _best_rows(source, rows_of.get(source.path.name, []), named)
+            if len(rows) == 1:
+                files_of.setdefault(rows[0], []).append((fit, source.path))
+                continue
+            names = sorted("/".join(named[row]) for row in rows[:3])
+            below = "/".join(_below(source))
+            several = f"has {len(rows)} images that it could be: {names}"
+            known = several if rows else f"has no image {below}"
+            self._problems[source.path] = f"{self._file} {known}"
+        loose = []
+        for row, files in files_of.items():
+            best = max(fit for fit, _ in files)
+            single = sum(fit == best for fit, _ in files) == 1
+            for fit, path in files:
+                if single and fit == best:
+                    self._ids[path] = ids[row]
+                    loose += [(path, named[row])] if fit == _Fit.BY_NAME else []
+                else:
+                    self._problems[path] = (
+                        f"{self._file} has the image {'/'.join(named[row])}, which {len(files)} "
+                        "of the files could be"
+                    )
+        if loose:
+            example = display_name(f"{loose[0][0]} as {'/'.join(loose[0][1])}")
+            message = "%d files are taken for images of the same name in another folder: %s"
+            logger.warning(message, len(loose), example)
 
     def of(self, path: Path) -> Any:
         """The id of a file's image.
@@ -99,13 +96,34 @@ class ImageIds:
         return self._ids[path]
 
 
+class _Fit(IntEnum):
+    """How well a path fits an image's file name."""
+
+    BY_NAME = 0
+    WHOLE_NAME = 1
+    SAME = 2
+
+
+def _below(source: Source) -> _Parts:
+    """The path below the folder that was named; ``relative`` may have been renamed."""
+    return source.path.parts[-len(source.relative.parts) :]
+
+
+def _best_rows(
+    source: Source, rows: Sequence[int], named: Sequence[_Parts]
+) -> tuple[_Fit, list[int]]:
+    """The images that a file could be, of those with the same last part of their name."""
+    whole, below = Path(os.path.abspath(source.path)).parts, _below(source)
+    found = [row for row in rows if _ends_in(whole, named[row])]
+    if found:
+        longest = max(len(named[row]) for row in found)
+        found = [row for row in found if len(named[row]) == longest]
+        return _Fit.SAME if named[found[0]] == below else _Fit.WHOLE_NAME, found
+    return _Fit.BY_NAME, [row for row in rows if _ends_in(named[row], below)]
+
+
 def _ends_in(parts: _Parts, end: _Parts) -> bool:
     return parts[-len(end) :] == end
-
-
-def _longest(rows: Sequence[int], named: Sequence[_Parts]) -> list[int]:
-    longest = max((len(named[row]) for row in rows), default=0)
-    return [row for row in rows if len(named[row]) == longest]
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -122,4 +140,4 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def found_line(names: Sequence[str], most: int) -> str:
     """What was found, for a terminal."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return one_line(", ".join(names[:most]) or "nothing") + more
+    return display_name(", ".join(names[:most]) or "nothing") + more

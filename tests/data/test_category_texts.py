@@ -1,5 +1,6 @@
 """Names and descriptions of categories from annotation files and plain lists."""
 
+import gzip
 import json
 
 import pytest
@@ -25,6 +26,11 @@ def test_annotations_are_known_by_their_content(tmp_path, name, start):
     assert texts.ids == (1, 2, 3, 4)
     assert texts.names == ("dog", "animal", "dog", "watch")
     assert texts.descriptions[3] == "about watch"
+
+
+def test_gzipped_annotations(tmp_path):
+    (tmp_path / "A.JSON.GZ").write_bytes(gzip.compress(CONTENT.encode()))
+    assert CategoryTexts.of_file(tmp_path / "A.JSON.GZ").ids == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(

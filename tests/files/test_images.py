@@ -140,6 +140,7 @@ def test_floating_point_pixels_are_rounded():
 def test_images_are_opened_in_one_place_alone():
     readers = r"Image\.open\(|\bimread\(|import_?\w* read_image\b.*detection_utils|imdecode\("
     readers += r"|detection_utils(\.| import .*)read_image|io\.(read_image|decode_image)"
+    readers += r"|from PIL\.Image import|imageio"
     files = [*(ROOT / "cqdino_d2").rglob("*.py"), *(ROOT / "projects_tools").rglob("*.py")]
     files += [*(ROOT / "configs").rglob("*.py"), ROOT / "train_net.py"]
     found = [str(f.relative_to(ROOT)) for f in files if re.search(readers, f.read_text("utf-8"))]

@@ -65,3 +65,14 @@ def test_errors(trained):
     sizes = "dataloader.test.mapper.augmentations.0.short_edge_length=[1,2]"
     with pytest.raises(ValueError, match="one short_edge_length"):
         get_predictor_cfg(CONFIG, weights=trained, overrides=[sizes])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_of_a_training_that_diverged(trained, value):
+    content = torch.load(trained)
+    content["model"]["box.weight"][1, 2] = value
+    torch.save(content, trained)
+    with pytest.raises(
+        ValueError, match=r"inference\.pth has NaN or infinite .* 1 weights, box\.w"
+    ):
+        get_predictor_cfg(CONFIG, weights=trained)

@@ -144,3 +144,25 @@ def test_a_test_set_with_other_numbers(root, capsys):
     edit(root, "val", swap)
     assert check(root) == 1
     assert "PROBLEM: emojidet_val numbers its categories differently" in capsys.readouterr().out
+
+
+def test_images_outside_their_folder_are_found_before_a_training(root, capsys):
+    def move(content):
+        content["images"][0]["file_name"] = "../../secret.png"
+
+    edit(root, "val", move)
+    assert check(root) != 0
+    told = capsys.readouterr()
+    assert "'../../secret.png' leads out of" in told.out + told.err
+    assert "outside_root=True" in told.out + told.err
+
+
+def test_names_in_several_lines_are_drawn(root, capsys):
+    def break_names(content):
+        for row in content["categories"]:
+            row["name"] += "\n\x1b[2J"
+
+    for split in ("train", "val"):
+        edit(root, split, break_names)
+    assert check(root) == 0
+    assert "0 problems" in capsys.readouterr().out

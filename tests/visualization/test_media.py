@@ -109,3 +109,22 @@ def test_errors_of_videos(tmp_path):
         video.write(np.zeros((32, 32, 3), np.uint8))
         raise RuntimeError
     assert not list(tmp_path.glob("*half*"))
+
+
+def test_a_folder_says_what_is_left_out(tmp_path, caplog):
+    names = ["a.avif", "b.JFIF", "c.jp2", "d.heic", "e.HEIC", "f.svg", "README", "g.mp4"]
+    touch(*[tmp_path / "deep" / name for name in names])
+    sources = find_sources([str(tmp_path)], ())
+    assert [s.path.name for s in sources] == ["a.avif", "b.JFIF", "c.jp2", "g.mp4"]
+    assert caplog.text.count("left out") == 1
+    assert "2 .heic, 1 without an ending, 1 .svg" in caplog.text
+    caplog.clear()
+    assert len(find_sources([str(tmp_path / "deep/f.svg"), str(tmp_path / "deep/*.jp2")], ())) == 2
+    assert not caplog.text
+
+
+def test_images_that_opencv_cannot_write(tmp_path):
+    for suffix in (".gif3", ".jfif"):
+        with pytest.raises(OSError, match=f"OpenCV cannot write a {suffix}"):
+            write_image(tmp_path / f"a{suffix}", np.zeros((2, 2, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
