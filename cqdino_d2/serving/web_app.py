@@ -7,13 +7,15 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .gate import Gate
 from .limits import Limits
@@ -30,6 +32,28 @@ _POLICY = (
     "connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors 'self'"
 )
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class PolicyHeaders:
+    """Tells browsers with every answer what the page may load."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on."""
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
 
 
 def make_app(models: Models, *, host: str, folder: Path, limits: Limits) -> FastAPI:
@@ -45,17 +69,8 @@ def make_app(models: Models, *, host: str, folder: Path, limits: Limits) -> Fast
     uploads = UploadFolder(folder, most_bytes=limits.disk_bytes, keep_seconds=limits.keep_seconds)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_tidied(uploads))
 
-    @app.middleware("http")
-    async def add_policy(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = _POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
-
     app.add_middleware(Gate, limits=limits, folder=uploads)
+    app.add_middleware(PolicyHeaders)  # what is added later is passed first
     if host in _LOCAL:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     fonts = ["system-ui", "sans-serif"]

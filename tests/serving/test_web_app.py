@@ -169,7 +169,7 @@ def test_the_disk_has_a_total_and_uploads_a_rate(weights, tmp_path):
     with serving(tmp_path, (weights,), *limits) as address:
         for count in (2, 100):
             status, text = upload(address, *[rng.bytes(2000)] * count)
-            assert status == 413 and text == "A request may bring one file."
+            assert (status, text) == (413, "A request may bring one file.")
         assert disk_total(tmp_path) == 0  # what had arrived is deleted
     assert answers == [200] * 30 + [429] * 10
     assert 600_000 < max(totals) <= 2**20
