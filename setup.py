@@ -204,7 +204,6 @@ setup(
         "omegaconf>=2.1",
         "msgspec>=0.18",
         "pycocotools>=2.0.2",
-        "orjson",
         "numpy",
         "Pillow",
         "scipy",

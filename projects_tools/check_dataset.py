@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from cqdino_d2.data import register_all
 from cqdino_d2.data.checks import Findings, ImageChoice, check_mapper, check_sets
 from cqdino_d2.engine import load_config
-from cqdino_d2.structures import printable
+from cqdino_d2.structures import one_line
 from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_frequencies
 
 
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.output.mkdir(parents=True, exist_ok=True)
         check(cfg, given, findings)
     except (ValueError, OSError) as error:
-        print(f"check_dataset: {printable(str(error))}", file=sys.stderr)
+        print(f"check_dataset: {one_line(str(error))}", file=sys.stderr)
         return 2
     print(f"{len(findings.problems)} problems")
     return 1 if findings.problems else 0

@@ -19,7 +19,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cqdino_d2.checkpoint.conversion import ConversionRequest, convert_released_file
+from cqdino_d2.conversion import ConversionRequest, convert_released_file
 
 UNEXPLAINED, BAD_INPUT = 1, 2
 

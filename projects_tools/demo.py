@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 from cqdino_d2.prediction.loading import load_predictor, restricted
-from cqdino_d2.structures import display_name
+from cqdino_d2.structures import one_line
 from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
 from cqdino_d2.visualization.media import find_sources
 from cqdino_d2.visualization.result_view import ViewSettings
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return 1 if draw(given) else 0
     except (ValueError, OSError) as error:
-        print(f"demo: {display_name(str(error))}", file=sys.stderr)
+        print(f"demo: {one_line(str(error))}", file=sys.stderr)
         return 2
 
 

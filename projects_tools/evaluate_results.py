@@ -22,6 +22,7 @@ from pathlib import Path
 from cqdino_d2.evaluation import Report, score
 from cqdino_d2.evaluation.scoring import PROTOCOLS, category_table, v3det_tree
 from cqdino_d2.files import write_text
+from cqdino_d2.structures import one_line
 
 BAD_INPUT = 2
 _HEADLINES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
@@ -82,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(given, started)
     except (ValueError, OSError, MemoryError) as error:
-        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
+        print(f"error: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr)
         return BAD_INPUT
     return 0
 

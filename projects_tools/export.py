@@ -26,6 +26,7 @@ import sys
 from pathlib import Path
 
 from cqdino_d2.export import FORMATS, ExportOptions, export_detector
+from cqdino_d2.structures import one_line
 
 BAD_INPUT = 2
 
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
             given.config_file, given.weights, given.output, options, overrides=given.overrides
         )
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     print("\n".join(made.comparisons))
     print(f"{made.path} ({made.num_bytes / 2**20:.1f} MiB), {made.description}")

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from cqdino_d2.evaluation.scoring import PROTOCOLS
 from cqdino_d2.reports import ReportOptions, write_report
+from cqdino_d2.structures import one_line
 
 INCOMPLETE, BAD_INPUT = 1, 2
 
@@ -102,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
         )
     except (ValueError, OSError, MemoryError) as error:
-        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
+        print(f"error: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr)
         return BAD_INPUT
     print(written.page)
     return INCOMPLETE if written.refused else 0

@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from cqdino_d2.serving.limits import Limits, size_in_bytes
+from cqdino_d2.structures import one_line
 
 MISSING = "the web page needs gradio, which is not installed here: pip install gradio"
 BAD_INPUT = 2
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"web_demo: {MISSING if error.name == 'gradio' else error}", file=sys.stderr)
         return BAD_INPUT
     except (ValueError, OSError) as error:
-        print(f"web_demo: {error}", file=sys.stderr)
+        print(f"web_demo: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         pass

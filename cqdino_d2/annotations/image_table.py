@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -35,17 +32,6 @@ class ImageTable:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @cached_property
-    def row_of_file_name(self) -> Mapping[str, int]:
-        """Rows by the whole file name, in which / parts folders."""
-        return {name: row for row, name in enumerate(self.file_names)}
-
-    @cached_property
-    def ambiguous_names(self) -> frozenset[str]:
-        """Last parts of file names that several images share."""
-        counts = Counter(name.rsplit("/", 1)[-1] for name in self.file_names)
-        return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def image_table(json_file: str | Path) -> ImageTable:

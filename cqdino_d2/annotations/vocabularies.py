@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..structures import CategoryHierarchy, Vocabulary, display_name
+from ..structures import CategoryHierarchy, Vocabulary, one_line
 from .cache import load_annotations
 from .edge_lists import hierarchy_from_edge_list
 from .released_tree import hierarchy_from_released_table, read_released_table
@@ -53,9 +53,7 @@ def vocabulary_from_tree(path: str | Path) -> Vocabulary:
     """
     if Path(path).suffix.lower() == ".csv":
         rows = read_released_table(path)
-        names = {
-            row.category_id: display_name(row.name) for row in rows if row.category_id is not None
-        }
+        names = {row.category_id: one_line(row.name) for row in rows if row.category_id is not None}
     else:
         content = read_v3det_tree(path)
         name_of_node = content.get("id2name") or {}
@@ -70,7 +68,7 @@ def vocabulary_from_tree(path: str | Path) -> Vocabulary:
 
 def category_name(category: Mapping[str, Any]) -> str:
     """What to call a category object: its name on one line, or 'category ID'."""
-    return display_name(str(category.get("name") or "")) or f"category {category['id']}"
+    return one_line(str(category.get("name") or "")) or f"category {category['id']}"
 
 
 def _whole_number(one: int | str) -> int:

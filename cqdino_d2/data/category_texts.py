@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files.text_lines import is_json, read_lines, read_text
+from ..structures import one_line
 from .registration import dataset_vocabulary, register_coco_like, registered_descriptions
 
 _FROM_FILE = "cqdino_d2.data.category_texts"
@@ -51,7 +52,7 @@ class CategoryTexts:
         if named_so or is_json(read_text(path)):
             register_coco_like(_FROM_FILE, path, path.parent)
             return cls.of_dataset(_FROM_FILE)
-        names = read_lines(path)
+        names = [one_line(line) for line in read_lines(path)]  # as annotations are read
         if empty := [number for number, name in enumerate(names, 1) if not name]:
             raise ValueError(
                 f"{path}: no name in the lines {empty[:10]} (a line's number is its id)"

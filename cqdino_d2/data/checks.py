@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from ..files.images import read_image
-from ..structures import Vocabulary, printable
+from ..structures import Vocabulary, one_line
 from .embedding_files import load_category_embeddings
 from .image_sizes import wrong_size
 from .records import Records
@@ -40,19 +40,19 @@ class Findings:
 
     def title(self, text: str) -> None:
         """What the next lines are about."""
-        self.tell(printable(text))
+        self.tell(one_line(text))
 
     def say(self, text: str) -> None:
         """States a fact."""
-        self.tell(f"  {printable(text)}")
+        self.tell(f"  {one_line(text)}")
 
     def warn(self, text: str) -> None:
         """States what a person should look at."""
-        self.tell(f"  NOTE: {printable(text)}")
+        self.tell(f"  NOTE: {one_line(text)}")
 
     def fail(self, text: str) -> None:
         """States a problem."""
-        self.tell(f"  PROBLEM: {printable(text)}")
+        self.tell(f"  PROBLEM: {one_line(text)}")
         self.problems.append(text)
 
 

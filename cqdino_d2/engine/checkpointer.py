@@ -10,6 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
+from ..checkpoint import with_present_names
 from ..files import read_tensor_file, write_atomically
 
 _NAMED_KEYS = 8
@@ -142,13 +143,15 @@ class AtomicCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         content = read_tensor_file(filename)
         content = content if "model" in content else {"model": content}
-        average = content["ema"]["weights"] if "ema" in content else {}
-        for weights in (content["model"], average):
-            if not _are_tensors(weights):
+        holders = [(content, "model")]
+        holders += [(content["ema"], "weights")] if "ema" in content else []
+        for holder, key in holders:
+            if not _are_tensors(holder[key]):
                 raise ValueError(
                     f"{filename} holds {sorted(content)[:8]}, expected a dict of named tensors, or "
                     "one under 'model'"
                 )
+            holder[key] = with_present_names(holder[key])
         return content
 
     def _take(self, weights: dict[str, Tensor], path: str, *, strict: bool) -> WeightsReport:

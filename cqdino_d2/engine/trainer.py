@@ -14,6 +14,7 @@ from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 from torch import Tensor, nn
 
+from ..structures.stages import CountsOverParts
 from .ema import ExponentialMovingAverage
 from .seeding import seed_iteration
 from .step_figures import StepFigures, gather_figures, mean_losses
@@ -72,8 +73,8 @@ class Trainer(TrainerBase):
         ema: a moving average to update after each step.
         num_parts: a batch goes through the model in so many equal parts, one after the other,
             whose gradients add up to those of the whole. A module of the model whose losses are
-            divided by something counted over a batch offers ``counted_over(parts)``, a context
-            in which it counts over all the parts.
+            divided by something counted over a batch keeps the contract
+            `CountsOverParts`.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class Trainer(TrainerBase):
         with ExitStack() as stack:
             if len(parts) > 1:
                 for module in unwrap(self.model).modules():
-                    if hasattr(module, "counted_over"):
+                    if isinstance(module, CountsOverParts):
                         stack.enter_context(module.counted_over(parts))
             for part in parts:
                 alone = part is not parts[-1] and self.model is not unwrap(self.model)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..structures import Vocabulary, load_vocabulary
+from ..structures.stages import TakesEmbeddings
 from .activation_checkpointing import checkpoint_blocks
 from .checkpointer import AtomicCheckpointer
 from .compiling import compile_parts
@@ -194,6 +195,10 @@ def _build_model(
         return instantiate(cfg.model)
     model = instantiate(cfg.model)
     if settings.category_embeddings:
+        if not isinstance(model.categories, TakesEmbeddings):
+            raise ValueError(
+                f"train.category_embeddings: {type(model.categories).__name__} takes no embeddings"
+            )
         dim = model.categories.embeddings.shape[1]
         embeddings = load_embeddings(settings.category_embeddings, vocabulary, dim)
         model.categories.load_embeddings(embeddings)

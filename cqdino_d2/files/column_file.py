@@ -13,6 +13,7 @@ import math
 import mmap
 import zlib
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,7 @@ from .atomic_file import write_atomically
 _MAGIC = b"CQDCOL02"
 _PREAMBLE = len(_MAGIC) + 8 + 8
 _ALIGNMENT = 64
+_BLOCK = 1 << 18  # bytes
 _DTYPES = {"|b1", "|u1", "|i1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4", "<f8"}
 _MOST_AXES = 4
 
@@ -91,19 +93,27 @@ def open_column_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]
         FileNotFoundError: no such file.
         ValueError: another format, cut short, or not as it was written.
     """
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         preamble = file.read(_PREAMBLE)
         if len(preamble) < _PREAMBLE or not preamble.startswith(_MAGIC):
             raise ValueError(f"{path} is no column file of this version")
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    length, checksum = preamble[8:16], int.from_bytes(preamble[16:], "little")
-    with memoryview(content) as whole, whole[_PREAMBLE:] as rest:
-        if zlib.crc32(rest, zlib.crc32(length)) != checksum:
+        length = preamble[8:16]
+        if _checksum(file, length) != int.from_bytes(preamble[16:], "little"):
             raise ValueError(f"{path} is cut short or damaged: its checksum differs")
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
         return _arrays(content, int.from_bytes(length, "little"))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path} has a header that does not fit: {error!r}") from error
+
+
+def _checksum(file: FileIO, start: bytes) -> int:
+    """Of the rest of the file; read, as mapped pages would count as this process's memory."""
+    checksum, block = zlib.crc32(start), bytearray(_BLOCK)
+    with memoryview(block) as view:
+        while count := file.readinto(view):
+            checksum = zlib.crc32(view[:count], checksum)
+    return checksum
 
 
 def _arrays(content: mmap.mmap, length: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 
-class ParameterMemo:
-    """Keeps a tensor that was computed from parameters until one of them changes.
+
+class ParameterMemo(Generic[T]):
+    """Keeps what was computed from parameters until one of them changes.
 
     Where gradients are recorded nothing is kept. A change is seen by the parameters' version
     counters (optimizer steps, loading weights), by their place in memory (moving to another device
@@ -22,34 +24,28 @@ class ParameterMemo:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets."""
+        """Drops what is kept, so that the next call computes anew."""
         self._key: tuple[Any, ...] | None = None
-        self._value: Tensor | None = None
+        self.value: T | None = None
 
-    def get(
-        self,
-        parameters: Sequence[Tensor],
-        compute: Callable[[], Tensor],
-        source: Tensor | None = None,
-    ) -> Tensor:
+    def get(self, parameters: Sequence[Tensor], compute: Callable[[], T]) -> T:
         """What ``compute`` returns, or returned when the parameters were the same.
 
         Args:
             parameters: all that the result depends on.
             compute: makes the result.
-            source: a further tensor that it depends on; only the same object counts as the same.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return compute()
         key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
-        key += (autocast_dtype(parameters[0].device), source)
-        if self._key is None or not _same(key, self._key):
-            self._value = compute()
+        key += (autocast_dtype(parameters[0].device),)
+        if self._key is None or key != self._key:
+            self.value = compute()
             self._key = key
-        return self._value
+        return self.value
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_key": None, "_value": None}
+        return {"_key": None, "value": None}
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
@@ -57,7 +53,3 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     kind = device.type
     known = torch.amp.is_autocast_available(kind)  # not of the meta device
     return torch.get_autocast_dtype(kind) if known and torch.is_autocast_enabled(kind) else None
-
-
-def _same(key: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return key[:-1] == other[:-1] and key[-1] is other[-1]

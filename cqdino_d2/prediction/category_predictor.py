@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ..files import write_atomically
-from ..structures import CategoryOffer, Vocabulary
+from ..structures import ClassRequest, Vocabulary
 from ..text.prompts import SIMPLE_TEMPLATES, TextEncoder, encode_names
 from .image_arrays import checked_image
 from .predictor_config import build_augmentations, register_metadata
@@ -39,7 +39,7 @@ class CategoryPredictor(DefaultPredictor):
 
     Attributes:
         vocabulary: the V categories of the model with their tree.
-        offer: what images may select from, None the whole vocabulary.
+        request: what images may select from, None the whole vocabulary.
         is_compact: whether it comes from `compact`.
     """
 
@@ -48,15 +48,21 @@ class CategoryPredictor(DefaultPredictor):
         node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
         self.vocabulary: Vocabulary = instantiate(node)
         self.aug = build_augmentations(cfg)
-        self.offer: CategoryOffer | None = None
+        self.request: ClassRequest | None = None
         self.is_compact = False
 
     @property
-    def offered_vocab_ids(self) -> list[int]:
+    def requested_vocab_ids(self) -> list[int]:
         """The categories that can be found, ascending."""
-        if self.offer is None or self.offer.vocab_ids is None:
+        if self.request is None or self.request.vocab_ids is None:
             return list(range(len(self.vocabulary)))
-        return self.offer.vocab_ids.tolist()
+        return self.request.vocab_ids.tolist()
+
+    @property
+    def num_selected(self) -> int:
+        """K, or how many can be found where nothing is selected."""
+        requested = self.request and self.request.num_selected
+        return requested or self.model.num_selected or len(self.requested_vocab_ids)
 
     def __call__(self, original_image: np.ndarray) -> dict[str, Any]:
         """What the model finds in a BGR image: see `batch` and `CQDINO`."""
@@ -87,7 +93,7 @@ class CategoryPredictor(DefaultPredictor):
         for place, item in enumerate(inputs):
             groups.setdefault(tuple(item["image"].shape), []).append(place)
         results: list[dict[str, Any]] = [{}] * len(inputs)
-        arguments = () if self.offer is None else (self.offer,)
+        arguments = () if self.request is None else (self.request,)
         with torch.no_grad():
             for places in groups.values():
                 found = self.model([inputs[place] for place in places], *arguments)
@@ -124,13 +130,13 @@ class CategoryPredictor(DefaultPredictor):
         for key in _listed(branches):
             for root in self.vocabulary.find(key):
                 chosen.update(self.vocabulary.hierarchy.branch(root))
-        kept = sorted(chosen.intersection(self.offered_vocab_ids))
+        kept = sorted(chosen.intersection(self.requested_vocab_ids))
         if not kept:
             raise ValueError(
                 f"nothing is left to find: got categories {list(categories)} and branches "
-                f"{list(branches)}, among {len(self.offered_vocab_ids)} on offer"
+                f"{list(branches)}, among {len(self.requested_vocab_ids)} that it may find"
             )
-        return self._offering(vocab_ids=torch.tensor(kept))
+        return self._requesting(vocab_ids=torch.tensor(kept))
 
     def selecting(self, num_selected: int) -> CategoryPredictor:
         """A predictor that selects another number K of categories.
@@ -138,12 +144,12 @@ class CategoryPredictor(DefaultPredictor):
         Raises:
             ValueError: K below 1.
         """
-        return self._offering(num_selected=num_selected)
+        return self._requesting(num_selected=num_selected)
 
-    def _offering(self, **changes: Any) -> CategoryPredictor:
+    def _requesting(self, **changes: Any) -> CategoryPredictor:
         other = copy.copy(self)
-        offer = dataclasses.replace(self.offer or CategoryOffer(), **changes)
-        other.offer = offer.to(torch.device(self.cfg.MODEL.DEVICE))
+        request = dataclasses.replace(self.request or ClassRequest(), **changes)
+        other.request = request.to(torch.device(self.cfg.MODEL.DEVICE))
         return other
 
     def extend_vocabulary(
@@ -156,7 +162,7 @@ class CategoryPredictor(DefaultPredictor):
         parents: Sequence[str | int | Sequence[str | int] | None] | None = None,
         dataset_ids: Sequence[int] | None = None,
     ) -> CategoryPredictor:
-        """A predictor with n more categories, of which the whole vocabulary is on offer.
+        """A predictor with n more categories, all of which may be found.
 
         Their embeddings enter as the trained ones do: through the same projection and the same
         relation. Below parents of a tree they become part of these, so that the parents change as
@@ -186,7 +192,7 @@ class CategoryPredictor(DefaultPredictor):
         other.vocabulary = self.vocabulary.extended(names, rows, dataset_ids)
         other.model = extend_model(self.cfg, self.model, other.vocabulary, embeddings)
         other.metadata = MetadataCatalog.get(register_metadata(other.vocabulary))
-        other.offer = None
+        other.request = None
         return other
 
     def compact(self, dtype: torch.dtype = torch.float16) -> CategoryPredictor:

@@ -12,8 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..structures import Vocabulary
-
-_EMBEDDINGS = "categories.embeddings"
+from ..structures.stages import TakesEmbeddings
 
 
 def parent_ids(
@@ -65,21 +64,23 @@ def extend_model(
     Raises:
         ValueError: embeddings that do not fit, or a model in which more than these depends on V.
     """
-    weights = model.state_dict()
-    known = weights.get(_EMBEDDINGS)
-    if known is None:
+    if not isinstance(model.categories, TakesEmbeddings):
         raise ValueError(
-            f"a model without {_EMBEDDINGS} cannot be extended (a compact one has none left)"
+            "a model without category embeddings cannot be extended (a compact one has none left)"
         )
+    own = model.categories.embeddings
+    name = next(name for name, parameter in model.named_parameters() if parameter is own)
+    weights = model.state_dict()
+    known = weights[name]
     wanted = (len(vocabulary) - len(known), known.shape[1])
     if embeddings.shape != wanted:
         raise ValueError(
-            f"new embeddings must be {wanted} for {_EMBEDDINGS}, got {tuple(embeddings.shape)}"
+            f"new embeddings must be {wanted} for {name}, got {tuple(embeddings.shape)}"
         )
     if not embeddings.isfinite().all():
         raise ValueError("new embeddings must be finite")
     extended = _build(cfg, vocabulary)
-    weights[_EMBEDDINGS] = torch.cat([known, embeddings.to(known)])
+    weights[name] = torch.cat([known, embeddings.to(known)])
     shapes = {key: value.shape for key, value in extended.state_dict().items()}
     if unfit := sorted(key for key in shapes if weights[key].shape != shapes[key]):
         raise ValueError(f"this model cannot be extended: {unfit} depend on the vocabulary's size")

@@ -130,8 +130,9 @@ def find_category(text: str, truth: GroundTruth) -> int:
         ValueError: there is none, or the name is that of several.
     """
     ids = truth.category_ids.tolist()
-    if text.isdecimal() and int(text) in ids:
-        return ids.index(int(text))
+    for key in (text, int(text) if text.isdecimal() else None):
+        if key is not None and key in ids:
+            return ids.index(key)
     found = [row for row, name in enumerate(truth.names) if name == text]
     if len(found) == 1:
         return found[0]
@@ -171,7 +172,7 @@ def _gather(
     plots = draw_all(report, errors, v3det_tree(tree), given.output / "plots")
     galleries, refused = _draw_galleries(given, report, judged, shown)
     anchors = {one.anchor for one in galleries if one.figures}
-    places = {f"category-{one}": row for row, one in enumerate(truth.category_ids.tolist())}
+    places = {gallery.anchor_of(truth, row): row for row in range(len(truth.names))}
     content = Content(
         title=f"{given.results.name} on {given.annotations.name}",
         facts=[*_facts(given, report, judged), *refused],

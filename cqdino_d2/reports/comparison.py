@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..annotations import image_table
+from ..annotations.ids import Id
 from ..files import inside, write_atomically
 from ..visualization.drawing import Colour, LabelledBox, draw_boxes, short
 
@@ -67,7 +68,7 @@ class ImageFile:
         return inside(self.root, self.name)
 
 
-def image_files(annotations: Path, folder: Path) -> dict[int | str, ImageFile]:
+def image_files(annotations: Path, folder: Path) -> dict[Id, ImageFile]:
     """The file of each image id of an annotation file.
 
     Args:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..annotations.ids import Id
 from ..evaluation import GroundTruth, JudgedDetections, Report
 from ..evaluation.error_breakdown import HIT, KINDS, MISS
 from ..evaluation.reference import pairwise_iou_of_rows
@@ -36,7 +37,7 @@ class Painter:
 
     judged: JudgedDetections
     truth: GroundTruth
-    files: Mapping[int | str, ImageFile]
+    files: Mapping[Id, ImageFile]
     folder: Path
     refused: list[str] = field(default_factory=list)
 
@@ -93,7 +94,7 @@ class Painter:
         category: int | None = None,
     ) -> str | None:
         """Draws one image; its path from the page, or None where it cannot be read."""
-        image_id = self.truth.image_ids[image].item()
+        image_id = self.truth.image_ids[image : image + 1].tolist()[0]
         file = self.files[image_id]
         try:
             pixels = read_image(file.path(), "RGB", image_id, size=file.size)
@@ -176,6 +177,15 @@ def plan_errors(judged: JudgedDetections, truth: GroundTruth, count: int) -> Ite
         yield Section(f"kind-{kind}", TITLES[kind].capitalize(), plans)
 
 
+def anchor_of(truth: GroundTruth, category: int) -> str:
+    """What a category's images are called on the page and on the disk.
+
+    An id that is a text could name another place, so that the category's row takes its part.
+    """
+    category_id = truth.category_ids[category : category + 1].tolist()[0]
+    return f"category-{category_id}" if isinstance(category_id, int) else f"category-row-{category}"
+
+
 def plan_categories(
     judged: JudgedDetections, report: Report, categories: Sequence[int]
 ) -> Iterator[Section]:
@@ -183,13 +193,13 @@ def plan_categories(
     truth = report.truth
 
     for category in categories:
-        category_id = truth.category_ids[category]
+        anchor = anchor_of(truth, category)
         ap = report.per_category.figures["AP"][category]
         boxes = report.per_category.num_boxes[category]
         title = f"Category: {truth.names[category]} (AP {ap:.1f}, {boxes} boxes)"
         plans = [
             Plan(
-                f"category-{category_id}-{place}",
+                f"{anchor}-{place}",
                 row,
                 (f"image {truth.image_ids[row]}",),
                 category=category,
@@ -198,7 +208,7 @@ def plan_categories(
                 images_of_category(judged, category, _PICTURES_OF_A_CATEGORY)
             )
         ]
-        yield Section(f"category-{category_id}", title, plans)
+        yield Section(anchor, title, plans)
 
 
 def paint_all(painter: Painter, planned: Sequence[Section], images: Path) -> list[Gallery]:

@@ -42,7 +42,7 @@ class Models:
         """Greatest K on offer, the model's own K, depth of its tree."""
         predictor = self.predictors[name]
         most = min(len(predictor.vocabulary), _MOST_SELECTED)
-        return most, min(most, predictor.model.selection.num_selected), self.views[name].tree.depth
+        return most, min(most, predictor.num_selected), self.views[name].tree.depth
 
     def look(
         self, path: str | Path, name: str, num_selected: int, words: str, branches: bool
@@ -71,7 +71,7 @@ class Models:
             int(num_selected),
         )
         result = {key: value.to("cpu") for key, value in predictor(image_bgr).items()}
-        seconds, offered = time.monotonic() - start, len(predictor.offered_vocab_ids)
+        seconds, offered = time.monotonic() - start, len(predictor.requested_vocab_ids)
         return Look(name, Path(path), result, seconds, offered)
 
     def _read(self, path: Path) -> np.ndarray:

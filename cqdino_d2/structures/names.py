@@ -1,25 +1,22 @@
-"""Names out of other people's files, made fit to be shown."""
+"""Names from other people's files, as they are shown."""
 
 from __future__ import annotations
 
-_JOINERS = "\u200c\u200d"  # between letters of some scripts and parts of emoji
+import unicodedata
+
+# what moves a terminal's cursor, turns the direction of writing, or cannot be encoded at all
+_NOT_SHOWN = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c")
 
 
-def printable(text: str) -> str:
-    """A text in which control and escape characters are written out, as Python does (``\\x1b``).
+def one_line(text: str) -> str:
+    """A text for a terminal, a log or a label: in one line and without control characters.
 
-    A terminal would obey such characters: colours, titles, moves of the cursor, and marks that
-    turn the direction of what follows.
+    White space becomes single spaces; control characters, marks of the direction of writing and
+    halves of surrogate pairs become U+FFFD.
     """
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one in _JOINERS else _written(one) for one in text)
-
-
-def _written(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def display_name(name: str) -> str:
-    """A category's name as it is shown: on one line, printable, single spaces between words."""
-    return printable(" ".join(name.split()))
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()
+    return "".join(
+        "\ufffd" if char in _NOT_SHOWN or unicodedata.category(char) in ("Cc", "Cs") else char
+        for char in " ".join(text.split())
+    )

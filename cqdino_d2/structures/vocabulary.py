@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..files.atomic_file import write_atomically
 from .hierarchy import CategoryHierarchy
-from .names import display_name
+from .names import one_line
 
 _FORMAT = "cqdino_d2.vocabulary.v1"
 _FIELDS = {
@@ -179,7 +179,7 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
             raise ValueError(
                 f"{path} is not a vocabulary: {field!r} must be {what}, got {str(wrong[0])[:60]!r}"
             )
-    names = tuple(display_name(name) for name in content["names"])
+    names = tuple(one_line(name) for name in content["names"])
     try:
         hierarchy = CategoryHierarchy(len(names), content["parents"], content["levels"])
         return Vocabulary(names, tuple(content["dataset_ids"]), hierarchy)

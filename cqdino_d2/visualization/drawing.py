@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-from ..structures import display_name
+from ..structures import one_line
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -38,7 +38,7 @@ class LabelledBox:
 
 def short(name: str, length: int = _LONGEST_NAME) -> str:
     """A name in one line, cut to a length."""
-    name = display_name(name)
+    name = one_line(name)
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"
 
 

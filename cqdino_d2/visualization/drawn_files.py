@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..files.images import UnreadableImageError, read_image
-from ..structures import Vocabulary, display_name
+from ..structures import Vocabulary, one_line
 from .drawing import draw_sheet
 from .media import Source, VideoFile, VideoReader, output_path, write_image
 from .result_files import ImageIds, found_line, write_rows
@@ -120,7 +120,7 @@ class DrawnFiles:
         reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
         if isinstance(error, FileNotFoundError):
             reason = "there is no such file"
-        self.problems.append(display_name(f"{path}: {reason or type(error).__name__}"))
+        self.problems.append(one_line(f"{path}: {reason or type(error).__name__}"))
         tqdm.write(f"cannot do {self.problems[-1]}", file=sys.stderr)
 
     def _read(
@@ -162,7 +162,7 @@ class DrawnFiles:
         if len(self._on_sheet) < ON_SHEET:
             self._on_sheet.append(drawn)
         names = [f"{self._view.vocabulary.names[f.shown_id]} {100 * f.score:.0f}" for f in found]
-        tqdm.write(f"{display_name(str(path))}: {found_line(names, NAMED_BOXES)}")
+        tqdm.write(f"{one_line(str(path))}: {found_line(names, NAMED_BOXES)}")
         try:
             self._rows += self._results(source, found, {})
         except ValueError as error:
@@ -205,11 +205,11 @@ class DrawnFiles:
             self._note(source.path, error)
             return
         self._rows += rows
-        tqdm.write(f"{display_name(str(path))}: {frame_number} frames")
+        tqdm.write(f"{one_line(str(path))}: {frame_number} frames")
 
 
 def _frames_of(source: Source, reader: VideoReader) -> tqdm:
-    name = display_name(source.path.name)
+    name = one_line(source.path.name)
     return tqdm(total=reader.num_frames, desc=name, unit="frame", disable=None)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..annotations import image_table
 from ..files import write_atomically
-from ..structures import display_name
+from ..structures import one_line
 from .media import Source
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class ImageIds:
                         "of the files could be"
                     )
         if loose:
-            example = display_name(f"{loose[0][0]} as {'/'.join(loose[0][1])}")
+            example = one_line(f"{loose[0][0]} as {'/'.join(loose[0][1])}")
             message = "%d files are taken for images of the same name in another folder: %s"
             logger.warning(message, len(loose), example)
 
@@ -140,4 +140,4 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def found_line(names: Sequence[str], most: int) -> str:
     """What was found, for a terminal."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return display_name(", ".join(names[:most]) or "nothing") + more
+    return one_line(", ".join(names[:most]) or "nothing") + more

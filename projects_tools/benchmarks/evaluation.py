@@ -217,7 +217,7 @@ def describe_machine(given: argparse.Namespace) -> None:
     model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
     print(f"{model}, {os.cpu_count()} cores, {platform.system()}; load {os.getloadavg()[0]:.1f}")
     names = [f"Python {platform.python_version()}"]
-    names += [f"{p} {metadata.version(p)}" for p in ("numpy", "torch", "orjson")]
+    names += [f"{p} {metadata.version(p)}" for p in ("numpy", "torch", "msgspec")]
     if given.others:
         code = "import sys; from importlib.metadata import version as v\n"
         code += "print(*(f'{p} {v(p)}' for p in sys.argv[1:]), sep=', ')"

@@ -145,7 +145,7 @@ def measure(
     return {
         "operations_per_second": rate,
         "seconds": {
-            side: {name: statistics.median(t[name] for t in passes) for name in stages}
+            side: {name: statistics.median(t.get(name, 0.0) for t in passes) for name in stages}
             for side, passes in times.items()
         },
         "flops": flops,
@@ -167,11 +167,12 @@ def print_results(result: dict[str, Any]) -> None:
     print(f"{'stage':18s}{head}{'gain':>8s}{'share':>8s}{'GFLOP':>9s}{'floor s':>9s}{'of it':>7s}")
     for name, ours in seconds["ours"].items():
         row = "".join(f"{seconds[side][name]:12.3f}" for side in sides)
-        gain = f"{seconds['plain'][name] / ours:7.2f}x" if "plain" in seconds else ""
+        gain = f"{seconds['plain'][name] / ours:7.2f}x" if "plain" in seconds and ours else ""
         share = 100 * ours / seconds["ours"]["total"]
+        of_floor = f"{100 * floor[name] / ours:6.0f}%" if ours else ""  # kept from image to image
         print(
             f"{name:18s}{row}{gain:>8s}{share:7.1f}%{flops.get(name, 0) / 1e9:9.1f}"
-            f"{floor[name]:9.3f}{100 * floor[name] / ours:6.0f}%"
+            f"{floor[name]:9.3f}{of_floor:>7s}"
         )
     for side, same in result["against_plain"].items():
         print(

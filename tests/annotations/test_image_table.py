@@ -29,8 +29,6 @@ def test_ids_names_and_sizes(tmp_path, name, encoding):
     assert table.file_names == ("video1/frame_0.png", "video2/frame_0.png", "val2017/1.jpg")
     assert table.sizes == ((20, 30), None, (4, 5))
     assert len(table) == 3
-    assert table.row_of_file_name["video2/frame_0.png"] == 1
-    assert table.ambiguous_names == {"frame_0.png"}
 
 
 @pytest.mark.parametrize("height", [0, -3, None, "x", "", 1e300, 2**40])

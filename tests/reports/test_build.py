@@ -143,3 +143,17 @@ def test_a_pair_shows_truth_left_and_detections_right():
     thick = (sheet[int(55 * zoom)] == COLOURS["error"]).all(-1).sum()
     thin = (sheet[int(50 * zoom)] == COLOURS["missed"]).all(-1).sum()
     assert thick == 2 * thin > 0
+
+
+def test_ids_that_are_texts_name_no_files(folder):
+    content = json.loads((folder / "annotations.json").read_text())
+    content["categories"][0]["id"] = evil = "../../outside"
+    for row in content["annotations"]:
+        row["category_id"] = evil
+    found = [row | {"score": 0.9} for row in content["annotations"]]
+    (folder / "annotations.json").write_text(json.dumps(content))
+    (folder / "results.json").write_text(json.dumps(found))
+    before = {path for path in folder.rglob("*") if "report" not in path.parts}
+    write(folder, categories=[evil])
+    assert {path for path in folder.rglob("*") if "report" not in path.parts} == before
+    assert (folder / "report" / "pictures" / "category-row-0-0.jpg").is_file()

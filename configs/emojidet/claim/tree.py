@@ -8,4 +8,4 @@ from ..quickstart import dataloader, lr_multiplier, model, optimizer, train, voc
 
 train.output_dir = "output/claim/tree"
 train.max_iter = 1000
-model.criterion.balance = L(GradientBalance)(period=20)
+model.criterion.observers = [L(GradientBalance)(period=20)]

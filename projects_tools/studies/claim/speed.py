@@ -35,11 +35,11 @@ def load_model(output: Path, key: RunKey, device: str) -> tuple[nn.Module, Any]:
     cfg = LazyConfig.load(str(ROOT / CONFIGS / f"{key.variant}.py"))
     folder = output / "training" / str(key)
     cfg.model = LazyConfig.load(str(folder / "config.yaml")).model  # with the run's overrides
+    cfg.model.criterion.observers = []  # they write to a training's log
     share_vocabulary(cfg)
     model = instantiate(cfg.model).to(device)
     weights = torch.load(folder / "model_inference.pth", weights_only=True, map_location=device)
     model.load_state_dict(weights["model"])
-    model.criterion.balance = None  # it writes to a training's log
     return model.eval(), cfg
 
 

@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from ..annotations import vocabulary_from_annotations, vocabulary_from_tree
 from ..categories import CategorySelfAttention, LengthOneSelfAttention, TreeAggregation
+from ..checkpoint import (
+    ConversionReport,
+    convert_released_weights,
+    read_mmengine_file,
+    weights_of,
+)
 from ..data import load_category_embeddings, register_all
 from ..engine import load_config
 from ..engine.config import disable_pretrained, share_vocabulary
 from ..files import write_atomically
 from ..structures import Vocabulary, load_vocabulary
-from .mmengine_file import read_mmengine_file, weights_of
-from .released import convert_released_weights
-from .report import ConversionReport
 
 
 @dataclass(frozen=True)
