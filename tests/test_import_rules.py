@@ -36,7 +36,7 @@ ALLOWED_FOLDERS = {
     "prediction": {"data", "detector", "engine", "files", "structures", "text"},
     "visualization": {"annotations", "files", "structures"},
     "reports": {"annotations", "evaluation", "files", "structures", "visualization"},
-    "export": {"detector", "layers", "prediction", "structures"},
+    "export": {"detector", "files", "layers", "ops", "prediction", "structures"},
     "serving": {"files", "prediction", "structures", "visualization"},
 }
 # Only configs may bring two of these together.
@@ -63,7 +63,7 @@ ALLOWED_OUTSIDE = {
     "prediction": _MODEL | {"omegaconf", "yaml"},
     "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
-    "export": _MODEL | {"onnxruntime"},
+    "export": _MODEL | {"onnx", "onnxruntime", "onnxscript"},
     "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
 }
 MOST_FILES = 20  # of a folder
