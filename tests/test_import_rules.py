@@ -29,7 +29,7 @@ ALLOWED_FOLDERS = {
     "criterion": {"layers", "structures"},
     "detector": {"layers", "structures"},
     "evaluation": {"annotations", "files", "structures"},
-    "engine": {"files", "structures"},
+    "engine": {"files", "layers", "structures"},
     "prediction": {"data", "detector", "engine", "files", "structures", "text"},
     "visualization": {"annotations", "files", "structures"},
     "reports": {"annotations", "evaluation", "files", "structures", "visualization"},

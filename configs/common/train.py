@@ -17,9 +17,10 @@ train = dict(
     # optimizer.lr is meant for so many images per iteration and is scaled linearly to
     # total_batch_size; null: it is taken as it is
     base_batch_size=None,
-    # the whole model under autocast, bf16 or fp16 (the latter with a loss scaler);
-    # model.autocast_dtype does it for backbone and neck alone
-    amp=dict(enabled=False, dtype="bf16"),
+    # the whole model under autocast in training: bf16, fp16 (with a loss scaler), or auto: bf16
+    # where the processor is faster in it, else float32. model.inference_dtype does it in
+    # inference; inside both, model.autocast_dtype decides for backbone and neck
+    amp=dict(enabled=False, dtype="auto"),
     # every process puts its share of a batch through the model in so many parts: less memory, the
     # same update (denoising noise is drawn, and batch norms count, part by part)
     accumulate=1,

@@ -35,4 +35,4 @@ model.decoder.hidden_dim = 4 * WIDTH
 model.criterion.class_weight = 3.0  # boxes are learnt sooner than 96 categories
 model.criterion.category_loss.weight = 2.0
 model.criterion.category_loss.loss.gamma_negative = 4.0
-model.autocast_dtype = "bfloat16"
+model.autocast_dtype = "auto"  # bfloat16 where the processor has it

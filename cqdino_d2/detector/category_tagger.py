@@ -29,7 +29,8 @@ class CategoryTagger(ImageModel):
             projection belongs to the detector and is not trained here.
         category_loss: (B, V) logits and targets -> loss.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type.
+        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type, "auto" in
+            bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
@@ -43,7 +44,7 @@ class CategoryTagger(ImageModel):
         category_loss: nn.Module,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
-        autocast_dtype: str | None = None,
+        autocast_dtype: str | None = "auto",
         inference_dtype: str | None = None,
     ) -> None:
         super().__init__(

@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from detectron2.structures import ImageList
 from torch import nn
 
-from ..layers import xyxy_to_cxcywh
+from ..layers import autocast, check_precision, xyxy_to_cxcywh
 from ..structures import ImageTargets
 
 _FOR_TRAINING = {"criterion", "category_loss", "denoising"}
-_AUTOCAST_DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class ImageModel(nn.Module):
@@ -25,7 +24,8 @@ class ImageModel(nn.Module):
     Args:
         backbone: images -> named feature maps, from fine to coarse.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs the convolutional part in that type.
+        autocast_dtype: the type of the convolutional part: "bfloat16", "float16", "auto" or None,
+            as `layers.precision` explains them.
         inference_dtype: the same for the whole model in inference: faster, less exact.
 
     Raises:
@@ -45,8 +45,9 @@ class ImageModel(nn.Module):
         self.backbone = backbone
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
-        self.autocast_dtype = _dtype("autocast_dtype", autocast_dtype)
-        self.inference_dtype = _dtype("inference_dtype", inference_dtype)
+        check_precision("autocast_dtype", autocast_dtype)
+        check_precision("inference_dtype", inference_dtype)
+        self.autocast_dtype, self.inference_dtype = autocast_dtype, inference_dtype
 
     def preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> ImageList:
         """Normalises the images and pads them at the right and bottom to the largest."""
@@ -98,9 +99,7 @@ class ImageModel(nn.Module):
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of backbone and neck."""
-        if self.autocast_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.pixel_mean.device.type, self.autocast_dtype)
+        return autocast(self.autocast_dtype, self.pixel_mean.device.type)
 
 
 def in_inference_dtype(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,15 +107,8 @@ def in_inference_dtype(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(forward)
     def wrapped(self: ImageModel, *args: Any, **kwargs: Any) -> Any:
-        if self.training or self.inference_dtype is None:
-            return forward(self, *args, **kwargs)
-        with torch.autocast(self.pixel_mean.device.type, self.inference_dtype):
+        name = None if self.training else self.inference_dtype
+        with autocast(name, self.pixel_mean.device.type):
             return forward(self, *args, **kwargs)
 
     return wrapped
-
-
-def _dtype(argument: str, name: str | None) -> torch.dtype | None:
-    if name not in _AUTOCAST_DTYPES:
-        raise ValueError(f"{argument} must be in {list(_AUTOCAST_DTYPES)}, got {name!r}")
-    return _AUTOCAST_DTYPES[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from ..files import write_atomically
 from ..structures import Vocabulary, load_vocabulary
 from .activation_checkpointing import checkpoint_blocks
 from .checkpointer import AtomicCheckpointer
@@ -26,7 +28,7 @@ from .evaluation import Evaluation
 from .hooks import build_hooks
 from .lengths import resolve_lengths
 from .optimizers import build_optimizer, scale_learning_rate
-from .placement import choose_device, wrap_for_processes
+from .placement import choose_device, describe_machine, wrap_for_processes
 from .seeding import seed_generators
 from .trainer import NonFiniteError, Precision, Trainer
 
@@ -59,7 +61,8 @@ class Training:
     ) -> Training:
         """Builds everything and loads what there is to load.
 
-        Writes ``config.yaml`` and ``vocabulary.json`` into ``train.output_dir`` once all is ready.
+        Writes ``config.yaml``, ``vocabulary.json`` and ``machine.json`` (device, instruction set,
+        the types that were chosen) into ``train.output_dir`` once all is ready.
 
         Args:
             cfg: the whole config; it is filled in.
@@ -110,7 +113,8 @@ class Training:
         )
         trainer.register_hooks(hooks)
         if comm.is_main_process():
-            _describe_run(Path(settings.output_dir), as_given, vocabulary)
+            machine = describe_machine(device, cfg.model, precision.dtype)
+            _describe_run(Path(settings.output_dir), as_given, vocabulary, machine)
         return cls(trainer, evaluation, checkpointer, start_iter, settings.max_iter)
 
     def run(self) -> None:
@@ -169,12 +173,16 @@ def _check_same_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
         raise ValueError(f"cannot resume: {path} has other categories than this config's data set")
 
 
-def _describe_run(folder: Path, cfg: DictConfig, vocabulary: Vocabulary) -> None:
-    """Writes the config and the vocabulary, each whole or not at all."""
+def _describe_run(
+    folder: Path, cfg: DictConfig, vocabulary: Vocabulary, machine: dict[str, Any]
+) -> None:
+    """Writes config, vocabulary and machine, each whole or not at all."""
     temporary = folder / "config.tmp.yaml"
     LazyConfig.save(cfg, str(temporary))
     temporary.replace(folder / "config.yaml")
     vocabulary.save(folder / "vocabulary.json")
+    text = json.dumps(machine, indent=2) + "\n"
+    write_atomically(folder / "machine.json", lambda file: file.write(text.encode()))
 
 
 def _build_model(
