@@ -44,6 +44,8 @@ train = dict(
     best=dict(metric="bbox/AP", mode="max"),
     eval_period=5000,  # length; 0: at the end only
     log_period=20,
+    # what is printed: losses (all of them, by Detectron2), or short (step, loss, pace, time left)
+    progress="losses",
     log_window=20,  # metrics.json and TensorBoard show the median over so many steps
     wandb=dict(project=None),  # a name logs to Weights & Biases too; other arguments of its init
 )

@@ -6,6 +6,7 @@ from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
 from .launch import LaunchError, launch
 from .parameter_groups import get_parameter_groups
+from .progress import Pace, duration, measure_pace
 from .schedules import cosine_schedule, multi_step_schedule
 from .seeding import seed_generators, seed_iteration
 from .trainer import NonFiniteError, Precision, Trainer
@@ -17,14 +18,17 @@ __all__ = [
     "ExponentialMovingAverage",
     "LaunchError",
     "NonFiniteError",
+    "Pace",
     "Precision",
     "Trainer",
     "Training",
     "WeightsReport",
     "cosine_schedule",
+    "duration",
     "get_parameter_groups",
     "launch",
     "load_config",
+    "measure_pace",
     "multi_step_schedule",
     "seed_generators",
     "seed_iteration",
