@@ -29,8 +29,8 @@ class CategoryTagger(ImageModel):
             projection belongs to the detector and is not trained here.
         category_loss: (B, V) logits and targets -> loss.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type, "auto" in
-            bfloat16 where the processor is faster in it; see `layers.precision`.
+        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type,
+            "auto" in bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 

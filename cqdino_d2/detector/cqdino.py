@@ -32,8 +32,8 @@ class CQDINO(ImageModel):
         criterion: -> weighted losses by name.
         post_processor: -> `Instances` per image.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs backbone and neck (only these) in that type, "auto" in
-            bfloat16 where the processor is faster in it; see `layers.precision`.
+        autocast_dtype: "bfloat16" or "float16" runs backbone and neck (only these) in that type,
+            "auto" in bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
