@@ -9,7 +9,7 @@ from .cqdino_swin_b import model
 WIDTH = 96
 
 model.backbone = L(SmallResNet)(
-    stem_channels=24, channels=[48, 96, 192, 192], strides=[2, 2, 2, 1], num_outputs=2
+    stem_channels=24, channels=[48, 96, 192], strides=[2, 2, 2], num_outputs=2
 )
 model.neck.in_channels = [96, 192]
 model.neck.dim = WIDTH
