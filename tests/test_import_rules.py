@@ -29,7 +29,7 @@ ALLOWED_FOLDERS = {
     "criterion": {"layers", "structures"},
     "detector": {"checkpoint", "layers", "structures"},
     "evaluation": {"annotations", "files", "structures"},
-    "engine": {"checkpoint", "files", "structures"},
+    "engine": {"checkpoint", "files", "layers", "structures"},
     "conversion": {
         *("annotations", "categories", "checkpoint", "data", "engine", "files", "structures")
     },

@@ -10,6 +10,13 @@ from .feed_forward import MLP, FeedForward
 from .makers import factory, named
 from .memo import ParameterMemo, autocast_dtype
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
+from .precision import (
+    autocast,
+    check_precision,
+    chosen_dtype,
+    emulation_warning,
+    instruction_set,
+)
 from .recompute import check_recomputation, recomputing
 
 __all__ = [
@@ -20,13 +27,18 @@ __all__ = [
     "Linear",
     "MultiScaleDeformableAttention",
     "ParameterMemo",
+    "autocast",
     "autocast_dtype",
     "batched_linear",
     "box_sine_encoding",
+    "check_precision",
     "check_recomputation",
+    "chosen_dtype",
     "cxcywh_to_xyxy",
+    "emulation_warning",
     "factory",
     "in_chunks",
+    "instruction_set",
     "inverse_sigmoid",
     "map_sine_encoding",
     "merge_heads",
