@@ -29,11 +29,14 @@ ALLOWED_FOLDERS = {
     "criterion": {"layers", "structures"},
     "detector": {"checkpoint", "layers", "structures"},
     "evaluation": {"annotations", "files", "structures"},
-    "engine": {"checkpoint", "files", "structures"},
+    "engine": {"checkpoint", "files", "layers", "structures"},
+    "conversion": {
+        *("annotations", "categories", "checkpoint", "data", "engine", "files", "structures")
+    },
     "prediction": {"data", "detector", "engine", "files", "structures", "text"},
     "visualization": {"annotations", "files", "structures"},
     "reports": {"annotations", "evaluation", "files", "structures", "visualization"},
-    "export": {"detector", "layers", "prediction", "structures"},
+    "export": {"detector", "files", "layers", "ops", "prediction", "structures"},
     "serving": {"files", "prediction", "structures", "visualization"},
 }
 # Only configs may bring two of these together.
@@ -47,19 +50,20 @@ ALLOWED_OUTSIDE = {
     "checkpoint": _MODEL,
     "layers": {"torch"},
     "annotations": {"numpy", "msgspec"},
-    "text": {"torch", "numpy", "open_clip", "transformers"},
-    "data": _MODEL | {"PIL", "tqdm"},
+    "text": {"torch", "numpy", "open_clip", "tqdm", "transformers"},
+    "data": _MODEL | {"PIL", "omegaconf", "tqdm"},
     "backbone": _MODEL | {"timm"},
     "categories": _MODEL,
     "transformer": {"torch"},
     "criterion": _MODEL | {"scipy"},
     "detector": _MODEL | {"omegaconf"},
-    "evaluation": {"numpy", "detectron2", "orjson", "pyarrow", "tqdm"},
+    "evaluation": {"numpy", "detectron2", "psutil", "pyarrow", "tqdm"},
     "engine": _MODEL | {"fvcore", "hydra", "omegaconf"},
+    "conversion": _MODEL | {"omegaconf"},
     "prediction": _MODEL | {"omegaconf", "yaml"},
-    "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision"},
+    "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
-    "export": _MODEL | {"onnxruntime"},
+    "export": _MODEL | {"onnx", "onnxruntime", "onnxscript"},
     "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
 }
 MOST_FILES = 20  # of a folder

@@ -37,7 +37,8 @@ class CategoryTagger(ImageModel):
             features of its slots belongs to the detector and is not trained here.
         category_loss: scores of the vocabulary and targets -> losses by name.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type.
+        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type,
+            "auto" in bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
@@ -53,7 +54,7 @@ class CategoryTagger(ImageModel):
         category_loss: CategoryCriterion,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
-        autocast_dtype: str | None = None,
+        autocast_dtype: str | None = "auto",
         inference_dtype: str | None = None,
     ) -> None:
         super().__init__(

@@ -8,6 +8,13 @@ from .feed_forward import MLP, FeedForward
 from .makers import factory, named
 from .memo import ParameterMemo, autocast_dtype
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
+from .precision import (
+    autocast,
+    check_precision,
+    chosen_dtype,
+    emulation_warning,
+    instruction_set,
+)
 from .recompute import check_recomputation, recomputing
 
 __all__ = [
@@ -17,14 +24,19 @@ __all__ = [
     "MultiScaleDeformableAttention",
     "ParameterMemo",
     "accelerate_for_cpu",
+    "autocast",
     "autocast_dtype",
     "batched_linear",
     "box_sine_encoding",
+    "check_precision",
     "check_recomputation",
+    "chosen_dtype",
     "cxcywh_to_xyxy",
+    "emulation_warning",
     "factory",
     "form_of",
     "in_chunks",
+    "instruction_set",
     "inverse_sigmoid",
     "linear",
     "map_sine_encoding",
