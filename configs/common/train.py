@@ -17,9 +17,10 @@ train = dict(
     # optimizer.lr is meant for N images per iteration and is scaled linearly to
     # total_batch_size; null: it is taken unchanged
     base_batch_size=None,
-    # the whole model under autocast, bf16 or fp16 (the latter with a loss scaler);
-    # model.autocast_dtype does it for backbone and neck alone
-    amp=dict(enabled=False, dtype="bf16"),
+    # the whole model under autocast in training: bf16, fp16 (with a loss scaler), or auto: bf16
+    # where the processor is faster in it, else float32. model.inference_dtype does it in
+    # inference; inside both, model.autocast_dtype decides for backbone and neck
+    amp=dict(enabled=False, dtype="auto"),
     # every process puts its share of a batch through the model in N parts: less memory, the
     # same update (denoising noise is drawn, and batch norms count, part by part)
     accumulate=1,
@@ -43,6 +44,8 @@ train = dict(
     best=dict(metric="bbox/AP", mode="max"),
     eval_period=5000,  # length; 0: at the end only
     log_period=20,
+    # what is printed: losses (all of them, by Detectron2), or short (step, loss, pace, time left)
+    progress="losses",
     log_window=20,  # metrics.json and TensorBoard show the median over N steps
     wandb=dict(project=None),  # a name logs to Weights & Biases too; other arguments of its init
 )

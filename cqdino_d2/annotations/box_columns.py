@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,6 +56,21 @@ def clip_boxes(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, n
     return np.where(changed[:, None], clipped, boxes_xywh), np.select(reasons, range(4), -1)
 
 
+def _clip_where_needed(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `clip_boxes`; looks twice only at boxes that do not plainly lie in their image."""
+    x, y, w, h = boxes_xywh.T
+    height, width = sizes.T
+    with np.errstate(invalid="ignore"):  # of boxes that are not finite
+        inside = (x >= 0) & (y >= 0) & (w > 0) & (h > 0) & (x + w <= width) & (y + h <= height)
+    rows = np.flatnonzero(~inside)
+    events = np.full(len(boxes_xywh), -1)
+    clipped = boxes_xywh
+    if len(rows):
+        clipped = boxes_xywh.copy()
+        clipped[rows], events[rows] = clip_boxes(boxes_xywh[rows], sizes[rows])
+    return clipped, events
+
+
 def _unlisted(rows: np.ndarray, annotations: Sequence[AnnotationRow], field: str) -> list[Any]:
     """[how many, the first annotation's id, the id that is not listed] or nothing."""
     missing = np.flatnonzero(rows == UNKNOWN)
@@ -64,16 +80,24 @@ def _unlisted(rows: np.ndarray, annotations: Sequence[AnnotationRow], field: str
     return [len(missing), first.id, getattr(first, field)]
 
 
+def _values(annotations: Sequence[AnnotationRow], field: str) -> list[Any]:
+    """One field of all rows; millions of them, so without a loop in Python."""
+    return list(map(operator.attrgetter(field), annotations))
+
+
 def _numbering(annotations: Sequence[AnnotationRow]) -> tuple[np.ndarray, int]:
     """(N,) bool: the id is 0; and how many ids stand for several annotations.
 
     Where ids are repeated the annotations are numbered anew from 1 on, so that none is 0.
     """
-    given = [row.id for row in annotations if row.id is not None]
-    repeated = len(given) - len(set(given))
-    if repeated:
-        return np.zeros(len(annotations), bool), repeated
-    return np.fromiter((row.id == 0 for row in annotations), bool, len(annotations)), 0
+    ids = _values(annotations, "id")
+    distinct = set(ids)
+    repeated = len(ids) - len(distinct)
+    if None in distinct:
+        repeated -= ids.count(None) - 1
+    if repeated or 0 not in distinct:
+        return np.zeros(len(ids), bool), repeated
+    return np.fromiter((one == 0 for one in ids), bool, len(ids)), 0
 
 
 def _offsets(rows: np.ndarray, count: int) -> np.ndarray:
@@ -84,17 +108,21 @@ def _offsets(rows: np.ndarray, count: int) -> np.ndarray:
 
 def _areas(annotations: Sequence[AnnotationRow], boxes_xywh: np.ndarray) -> np.ndarray:
     """(N,) float64 the stated areas, width x height where there is none."""
-    stated = [row.area for row in annotations]
-    absent = np.fromiter((area is None for area in stated), bool, len(stated))
+    stated = _values(annotations, "area")
+    areas = np.asarray(stated, dtype=np.float64)  # None becomes NaN
+    if not np.isnan(areas).any():
+        return areas
     with np.errstate(invalid="ignore"):  # of boxes that are not finite
         sides = boxes_xywh[:, 2] * boxes_xywh[:, 3]
-    return np.where(absent, sides, np.asarray(stated, dtype=np.float64))
+    absent = np.fromiter((area is None for area in stated), bool, len(stated))
+    return np.where(absent, sides, areas)
 
 
 def _flags(annotations: Sequence[AnnotationRow], zero_id: np.ndarray) -> np.ndarray:
-    count = len(annotations)
-    flags = np.fromiter((bool(row.iscrowd) for row in annotations), np.uint8, count) * CROWD
-    flags += np.fromiter((bool(row.ignore) for row in annotations), np.uint8, count) * IGNORE
+    flags = np.zeros(len(annotations), np.uint8)
+    for field, flag in (("iscrowd", CROWD), ("ignore", IGNORE)):
+        truths = map(bool, _values(annotations, field))
+        flags += np.fromiter(truths, np.uint8, len(annotations)) * np.uint8(flag)
     return flags + zero_id.astype(np.uint8) * ZERO_ID
 
 
@@ -123,9 +151,9 @@ def box_columns(
         a training's box), 'unlisted_images', 'unlisted_categories', 'repeated_ids',
         'zero_ids', 'endless_boxes' (how many are not finite, and the ids of some).
     """
-    of_image = rows_of([row.image_id for row in annotations], image_rows)
-    of_category = rows_of([row.category_id for row in annotations], category_rows)
-    flat = itertools.chain.from_iterable(row.bbox for row in annotations)
+    of_image = rows_of(_values(annotations, "image_id"), image_rows)
+    of_category = rows_of(_values(annotations, "category_id"), category_rows)
+    flat = itertools.chain.from_iterable(_values(annotations, "bbox"))
     boxes = np.fromiter(flat, dtype=np.float64, count=4 * len(annotations)).reshape(-1, 4)
     areas = _areas(annotations, boxes)
     zero_id, repeated = _numbering(annotations)
@@ -133,8 +161,8 @@ def box_columns(
     listed = np.flatnonzero((of_image != UNKNOWN) & (of_category != UNKNOWN))
     order = listed[np.argsort(of_image[listed], kind="stable")]
     rows, boxes, flags = of_image[order], boxes[order], flags[order]
-    endless = order[~np.isfinite(boxes).all(axis=1)]
-    clipped, events = clip_boxes(boxes, sizes[rows])
+    clipped, events = _clip_where_needed(boxes, sizes[rows])
+    endless = order[events == _EVENTS.index("not finite")]
     kept = np.flatnonzero((events < 0) | (events == 3))
     columns = {
         "given_offsets": _offsets(rows, len(sizes)),

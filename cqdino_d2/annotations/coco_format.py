@@ -48,6 +48,8 @@ def _distinct(source: str, table: str, rows: list[Any], ids: list[Id]) -> tuple[
     Raises:
         ValueError: entries with the same id that differ.
     """
+    if len(set(ids)) == len(ids) and all(type(one) is int for one in ids):
+        return rows, ids
     first: dict[str, int] = {}
     repeats, clashes = set(), []
     for place, one in enumerate(ids):

@@ -6,6 +6,7 @@ One rule decides which are the same, within a file and between files: those that
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -76,7 +77,7 @@ def rows_of(ids: Sequence[int | float | str], row_of: Mapping[Id, int]) -> np.nd
         ids: as a file has them.
         row_of: by id; found by its spelling if it is not there as it stands.
     """
-    rows = np.fromiter((row_of.get(one, UNKNOWN) for one in ids), np.int32, len(ids))
+    rows = np.fromiter(map(row_of.get, ids, itertools.repeat(UNKNOWN)), np.int32, len(ids))
     if not len(missing := np.flatnonzero(rows == UNKNOWN)):
         return rows
     by_spelling = {spelling(one): row for one, row in row_of.items()}

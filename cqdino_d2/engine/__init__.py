@@ -14,6 +14,7 @@ from .processes import (
     one_line_errors,
     report_a_full_disk_once,
 )
+from .progress import Pace, duration, measure_pace
 from .schedules import cosine_schedule, multi_step_schedule
 from .seeding import seed_generators, seed_iteration
 from .trainer import NonFiniteError, Precision, Trainer
@@ -27,15 +28,18 @@ __all__ = [
     "FolderLock",
     "LaunchError",
     "NonFiniteError",
+    "Pace",
     "Precision",
     "ProcessFailedError",
     "Trainer",
     "Training",
     "WeightsReport",
     "cosine_schedule",
+    "duration",
     "get_parameter_groups",
     "launch",
     "load_config",
+    "measure_pace",
     "multi_step_schedule",
     "one_line_errors",
     "report_a_full_disk_once",

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
+from ..layers import check_precision, chosen_dtype
 from ..structures.stages import CountsOverParts
 from .ema import ExponentialMovingAverage
 from .seeding import seed_iteration
@@ -23,7 +24,7 @@ from .step_figures import StepFigures, gather_figures, mean_losses
 
 _LOGGER = logging.getLogger(__name__)
 Batch = list[dict[str, Any]]  # of the dataset mapper
-_AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AMP_NAMES = {"auto": "auto", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class NonFiniteError(FloatingPointError):
@@ -46,17 +47,19 @@ class Precision:
 
     @classmethod
     def from_name(cls, *, device_type: str, enabled: bool, dtype: str) -> Precision:
-        """Builds it from the config's ``train.amp``.
+        """Builds it from the config's ``train.amp``; `layers.precision` says what "auto" is.
 
         Raises:
-            ValueError: a dtype other than bf16 or fp16.
+            ValueError: a dtype other than auto, bf16 or fp16.
         """
-        if dtype not in _AMP_DTYPES:
-            raise ValueError(f"train.amp.dtype is {dtype!r}, expected one of {list(_AMP_DTYPES)}")
+        if dtype not in _AMP_NAMES:
+            raise ValueError(f"train.amp.dtype is {dtype!r}, expected one of {list(_AMP_NAMES)}")
         if not enabled:
             return cls(device_type)
-        scaler = torch.amp.GradScaler(device_type) if dtype == "fp16" else None
-        return cls(device_type, _AMP_DTYPES[dtype], scaler)
+        check_precision("train.amp.dtype", _AMP_NAMES[dtype])
+        chosen = chosen_dtype(_AMP_NAMES[dtype], device_type)
+        scaler = torch.amp.GradScaler(device_type) if chosen == torch.float16 else None
+        return cls(device_type, chosen, scaler)
 
 
 class Trainer(TrainerBase):

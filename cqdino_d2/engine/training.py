@@ -32,7 +32,7 @@ from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
 from .hooks import build_hooks
 from .optimizers import build_optimizer
-from .placement import choose_device, wrap_for_processes
+from .placement import choose_device, describe_machine, wrap_for_processes
 from .processes import FolderLock
 from .seeding import seed_generators
 from .trainer import NonFiniteError, Precision, Trainer
@@ -68,7 +68,8 @@ class Training:
     ) -> Training:
         """Builds everything and loads what there is to load.
 
-        Writes ``config.yaml`` and ``vocabulary.json`` into ``train.output_dir`` once all is ready.
+        Writes ``config.yaml``, ``vocabulary.json`` and ``machine.json`` (device, instruction set,
+        the types that were chosen) into ``train.output_dir`` once all is ready.
 
         Args:
             cfg: the whole config; it stays as it is.
@@ -109,7 +110,10 @@ class Training:
         )
         trainer.register_hooks(hooks)
         if comm.is_main_process():
-            write_record(folder, cfg, settled.vocabulary)
+            machine = describe_machine(
+                choose_device(cfg.train.device), settled.cfg.model, states.precision.dtype
+            )
+            write_record(folder, cfg, settled.vocabulary, machine)
         return cls(
             trainer, evaluation, checkpointer, settled.start_iter, settled.cfg.train.max_iter, lock
         )

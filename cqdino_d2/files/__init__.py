@@ -6,7 +6,7 @@ What needs torch is imported when first asked for: scoring a file does without i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .atomic_file import FileWriteError, write_atomically
+from .atomic_file import FileWriteError, write_atomically, write_text
 from .column_file import open_column_file, write_column_file
 from .places import inside
 
@@ -33,6 +33,7 @@ __all__ = [
     "read_tensor_file",
     "write_atomically",
     "write_column_file",
+    "write_text",
 ]
 
 

@@ -101,3 +101,14 @@ def _has_no_writer(file: IO[bytes]) -> bool:
     except OSError:
         return time.time() - os.fstat(file.fileno()).st_mtime > _FORGOTTEN
     return True
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text in UTF-8, whole or not at all; makes the folders above it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(text.encode()))

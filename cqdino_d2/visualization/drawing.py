@@ -27,11 +27,13 @@ class LabelledBox:
         box_xyxy_abs: in pixels of the picture.
         label: beside the box; empty for none.
         colour: RGB, 0..255.
+        thick: whether its frame is twice as wide as the others'.
     """
 
     box_xyxy_abs: Rectangle
     label: str
     colour: Colour
+    thick: bool = False
 
 
 def short(name: str, length: int = _LONGEST_NAME) -> str:
@@ -90,7 +92,7 @@ def draw_boxes(
     line = int(np.clip(longest / 320, 2, 8))
     boxes = [tuple(factor * value for value in item.box_xyxy_abs) for item in objects]
     for item, box in list(zip(objects, boxes, strict=True))[::-1]:
-        _frame(canvas, box, item.colour, line)
+        _frame(canvas, box, item.colour, 2 * line if item.thick else line)
     _draw_labels(canvas, picture.size, objects, boxes, font)
     return np.asarray(picture)
 

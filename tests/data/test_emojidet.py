@@ -5,12 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from cqdino_d2.data.emojidet import build as emojidet
 from cqdino_d2.data.emojidet.artwork import all_emoji, choose_emoji
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet, draw_probabilities
-from cqdino_d2.data.emojidet.compose import CompositionSettings, _Canvas, compose, random_background
+from cqdino_d2.data.emojidet.compose import (
+    CompositionSettings,
+    _Canvas,
+    _random_object,
+    compose,
+    random_background,
+)
 from cqdino_d2.data.emojidet.tables import lvis_frequency
 from cqdino_d2.data.registration import dataset_vocabulary, register_all
 
@@ -101,6 +107,29 @@ def test_same_parameters_do_nothing_others_are_refused(root, monkeypatch):
         assert not build_emojidet(root / "emojidet", SMALL, progress=False)
         with pytest.raises(FileExistsError, match=r"other parameters \(zipf: 1.0 there, 2.0 want"):
             build_emojidet(root / "emojidet", replace(SMALL, zipf=2.0), progress=False)
+
+
+def test_training_pictures_may_be_more_crowded(root, tmp_path):
+    """The held-out pictures stay as they were, byte for byte."""
+    crowded = replace(SMALL, train_objects=(7, 9), train_images=10)
+    build_emojidet(tmp_path / "crowded", crowded, workers=1, progress=False)
+    before, after = content_of(root / "emojidet"), content_of(tmp_path / "crowded")
+    pictures = [name for name in before if name.startswith("images/val")]
+    assert len(pictures) == 6
+    assert all(before[name] == after[name] for name in pictures)
+    per_image = [
+        Counter(row["image_id"] for row in json.loads(path.read_text())["annotations"])
+        for path in (
+            root / "emojidet/annotations/emojidet_train.json",
+            tmp_path / "crowded/annotations/emojidet_train.json",
+        )
+    ]
+    assert max(per_image[0].values()) <= 6 < max(per_image[1].values()) <= 9
+
+
+def test_sets_from_before_that_choice_are_still_known(root):
+    path = root / "emojidet/emojidet.json"
+    assert "train_objects" not in json.loads(path.read_text())["parameters"]
 
 
 def test_overwriting(tmp_path):
@@ -217,6 +246,7 @@ def test_zipf():
         (lambda: CompositionSettings(object_size=(30, 200)), "128"),
         (lambda: CompositionSettings(objects=(0, 3)), "objects per image"),
         (lambda: CompositionSettings(overlap=1.5), "overlap must lie in 0..1"),
+        (lambda: EmojiDetSettings(train_objects=(5, 4)), "objects per image .* got 5 4"),
         (lambda: EmojiDetSettings(categories=0), "categories must be at least 1"),
         (lambda: EmojiDetSettings(zipf=-1.0), "cannot be negative"),
     ],
@@ -224,3 +254,23 @@ def test_zipf():
 def test_bad_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_objects_turn_and_change_their_hue_both_ways():
+    bar = Image.new("RGBA", (64, 64))
+    ImageDraw.Draw(bar).rectangle((0, 28, 63, 36), fill=(200, 20, 20, 255))
+    settings = CompositionSettings(
+        image_size=128, object_size=(60, 90), hue_shift=True, grey_share=0.0
+    )
+    rises, hues = [], []
+    for seed in range(24):
+        drawn = np.asarray(_random_object(bar, settings, np.random.default_rng(seed)), dtype=float)
+        solid = drawn[..., 3] > 128
+        rows, columns = solid.nonzero()
+        left, right = columns < solid.shape[1] / 3, columns > solid.shape[1] * 2 / 3
+        rises.append(rows[right].mean() - rows[left].mean())
+        red, green, blue = drawn[solid][:, :3].mean(axis=0)
+        hues.append(green - blue)
+    for values in (np.array(rises), np.array(hues)):
+        assert (values < -1).sum() >= 5 and (values > 1).sum() >= 5
+        assert len(np.unique(values.round())) > 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ...structures import Vocabulary, load_vocabulary
 from .overrides import apply_overrides
+from .recipes import find_config
 
 _TOP_LEVEL = ("model", "vocabulary", "dataloader", "optimizer", "lr_multiplier", "train")
 
@@ -24,9 +24,7 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictC
         FileNotFoundError: no such config.
         ValueError: a part of the config is missing, or an override cannot be used.
     """
-    if not os.path.isfile(config_file):
-        raise FileNotFoundError(f"there is no config file {config_file}")
-    cfg = LazyConfig.load(str(config_file))
+    cfg = LazyConfig.load(str(find_config(config_file)))
     if missing := [name for name in _TOP_LEVEL if name not in cfg]:
         raise ValueError(f"{config_file} is not a training config: it lacks {missing}")
     return apply_overrides(cfg, overrides)
