@@ -18,10 +18,12 @@ from typing import Any
 from unittest import mock
 
 import torch
+from detectron2.structures import ImageList
 from parity.fixture import ParityFixture
 from torch import Tensor, nn
 
 from cqdino_d2.checkpoint import convert_released_weights
+from cqdino_d2.structures import Detected
 from cqdino_d2.transformer import denoising
 
 TOLERANCE = 1e-4
@@ -78,22 +80,10 @@ def record(model: nn.Module) -> tuple[dict[str, Any], Callable[[], None]]:
     return seen, stop
 
 
-def run_stages(model: nn.Module, fixture: ParityFixture, training: bool) -> dict[str, Any]:
-    """Runs the detector on the fixture's normalised, padded pictures; returns its structures."""
-    pictures, sizes = fixture.pictures(), fixture.image_sizes
+def run_stages(model: nn.Module, fixture: ParityFixture, training: bool) -> Detected:
+    """Runs the detector on the fixture's normalised, padded images."""
     targets = fixture.targets() if training else None
-    maps = list(model.backbone(pictures).values())
-    levels = model.neck(maps)
-    tokens = model.tokenizer(levels, sizes, tuple(pictures.shape[-2:]))
-    result: dict[str, Any] = dict(maps=maps, levels=levels, image=tokens)
-    result["selected"] = model.selection(maps[-1], model.categories(), targets)
-    result["tokens"], result["fused"] = model.encoder(tokens, result["selected"])
-    result["proposals"] = model.query_selection(result["tokens"], result["fused"])
-    result["group"] = model.denoising(targets, result["fused"]) if training else None
-    result["output"] = model.decoder(
-        result["tokens"], result["fused"], result["proposals"], result["group"]
-    )
-    return result
+    return model.run(ImageList(fixture.images(), fixture.image_sizes), targets)
 
 
 def check_inference(model: nn.Module, fixture: ParityFixture, compare: Comparison) -> None:
@@ -109,7 +99,7 @@ def check_inference(model: nn.Module, fixture: ParityFixture, compare: Compariso
         if f"eval/{name}" in fixture:
             recorded = fixture.tensor(f"eval/{name}")
             if name == "enc_coord_unact":
-                recorded = _take(recorded, result["proposals"].token_ids)
+                recorded = _take(recorded, result.proposals.token_ids)
             if tensor.dim() + 1 == recorded.dim():  # recorded per image, though it is the same
                 tensor = tensor.expand_as(recorded)
             compare_as_recorded(compare, name, tensor, recorded)
@@ -126,13 +116,11 @@ def _take(x: Tensor, token_ids: Tensor) -> Tensor:
     return x.gather(1, token_ids[..., None].expand(-1, -1, x.shape[-1]))
 
 
-def inference_stages(
-    model: nn.Module, seen: dict[str, Any], result: dict[str, Any]
-) -> dict[str, Tensor]:
+def inference_stages(model: nn.Module, seen: dict[str, Any], result: Detected) -> dict[str, Tensor]:
     """Our tensors under the fixture's names, in the order of computation."""
-    image, selected, proposals = result["image"], result["selected"], result["proposals"]
-    stages = {f"backbone.{i}": x for i, x in enumerate(result["maps"])}
-    stages |= {f"neck.{i}": x for i, x in enumerate(result["levels"])}
+    image, selected, proposals = seen["tokenizer"][1], result.selected, result.proposals
+    stages = {f"backbone.{i}": x for i, x in enumerate(seen["backbone"][1].values())}
+    stages |= {f"neck.{i}": x for i, x in enumerate(seen["neck"][1])}
     if "backbone.body.patch_embed" in seen:
         first_stage = {
             "patch_embed": "backbone.body.patch_embed",
@@ -150,7 +138,7 @@ def inference_stages(
         for i in range(len(model.selection.layers))
     }
     stages |= dict(
-        category_logits=selected.logits,
+        category_logits=selected.scores.logits,
         topk_categories=selected.vocab_ids,
         text_feat=selected.features,
     )
@@ -159,30 +147,30 @@ def inference_stages(
     stages["enc_in.valid_ratios"] = image.valid_ratios
     for i in range(len(model.encoder.fusion_layers)):
         visual, text = seen[f"encoder.fusion_layers.{i}"][1]
-        stages |= {f"enc_fusion{i}.visual": visual, f"enc_fusion{i}.text": text}
+        stages[f"enc_fusion{i}.visual"] = visual.features
+        stages[f"enc_fusion{i}.text"] = text.features
         stages[f"enc_layer{i}"] = seen[f"encoder.image_layers.{i}"][1]
-    stages |= dict(memory=result["tokens"].features, memory_text=result["fused"].features)
+    stages |= dict(memory=result.tokens.features, memory_text=result.slots.features)
     stages["output_memory"] = seen["query_selection.norm"][1]
-    stages["enc_class"] = seen["query_selection.contrastive_head"][1]
+    stages["enc_class"] = seen["query_selection.class_head"][1]
     stages["enc_coord_unact"] = proposals.boxes_cxcywh_norm.logit()
     stages["topk_proposals"] = proposals.token_ids
     stages["dec_in.query"] = proposals.content
     stages["dec_in.reference_points"] = proposals.boxes_cxcywh_norm
     for i in range(len(model.decoder.layers)):
         stages[f"dec_layer{i}"] = seen[f"decoder.layers.{i}"][1]
-    stages["dec_class"] = result["output"].logits
-    stages["dec_boxes"] = result["output"].boxes_cxcywh_norm
+    stages["dec_class"] = result.output.logits
+    stages["dec_boxes"] = result.output.boxes_cxcywh_norm
     return stages
 
 
 def check_predictions(
-    model: nn.Module, fixture: ParityFixture, result: dict[str, Any], compare: Comparison
+    model: nn.Module, fixture: ParityFixture, result: Detected, compare: Comparison
 ) -> None:
     """The final detections; the order may differ only among equal scores."""
     factors = fixture.tensor("in/scale_factors")  # (w, h) of the resize before
     sizes = fixture.image_sizes
-    wanted = [{"height": h, "width": w} for h, w in sizes]
-    found = model.post_processor(result["output"], result["selected"], sizes, wanted)
+    found = model.post_processor(result.output, result.slots, sizes, sizes)
     for image, item in enumerate(found):
         instances, prefix = item["instances"], f"pred.{image}"
         boxes = instances.pred_boxes.tensor / factors[image].repeat(2)
@@ -222,13 +210,13 @@ def check_training(model: nn.Module, fixture: ParityFixture, compare: Comparison
         mock.patch.object(model.denoising.content, "labels", lambda *_: labels),
     ):
         result = run_stages(model, fixture, training=True)
-    group, output = result["group"], result["output"]
+    group, output = result.denoising, result.output
     compare.close("dn.label_query", group.content, fixture.tensor("dn/label_query"))
     compare.same("dn.attn_mask", group.attention_mask, fixture.tensor("dn/attn_mask"))
     compare.close("train.dec_class", output.logits, fixture.tensor("train/dec_class"))
     compare.close("train.dec_boxes", output.boxes_cxcywh_norm, fixture.tensor("train/dec_boxes"))
     targets = fixture.targets()
-    losses = model.criterion(output, result["proposals"], result["fused"], targets, group)
+    losses = model.criterion(output, result.proposals, result.slots, targets, group)
     check_losses(model, fixture, losses, compare)
     sum(losses.values()).backward()
     check_gradients(model, fixture, compare)

@@ -116,6 +116,7 @@ def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
         cfg = load_config(str(CONFIG), [override("train.output_dir", Path(scratch))])
         training = Training.prepare(cfg, resume=False, load_embeddings=load_category_embeddings)
         pace = measure_pace(training.trainer, training.evaluation)
+        training.lock.release()
     return steps * pace.step, pace.evaluation
 
 
@@ -160,19 +161,18 @@ def evaluate_random_selection(training: Path, datasets: Path) -> float:
 
 
 def predict(training: Path, datasets: Path, output: Path) -> None:
-    """Runs Detectron2's own `DefaultPredictor` on held-out pictures and draws the result."""
+    """Predicts on held-out images as an evaluation does and draws the result."""
     from detectron2.data import DatasetCatalog
-    from detectron2.engine import DefaultPredictor
 
     from cqdino_d2.data import register_all
-    from cqdino_d2.prediction import get_predictor_cfg
+    from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
     from cqdino_d2.structures import load_vocabulary
     from cqdino_d2.visualization.training_pictures import draw_comparison
 
     cfg = get_predictor_cfg(CONFIG, weights=training / "model_inference.pth", device="cpu")
     register_all(datasets)
     draw_comparison(
-        predictor=DefaultPredictor(cfg),
+        predictor=CategoryPredictor(cfg),
         vocabulary=load_vocabulary(training / "vocabulary.json"),
         records=DatasetCatalog.get("emojidet_val")[:6],
         path=output / "predictions.png",
@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     expected = train(datasets, training, steps)
     step("3/4 Does the selection matter? Evaluation with categories drawn at random")
     random_ap = evaluate_random_selection(training, datasets)
-    step("4/4 Prediction with Detectron2's DefaultPredictor")
+    step("4/4 Prediction")
     from cqdino_d2.engine.hooks import last_figure
     from cqdino_d2.visualization.training_pictures import draw_loss_curve
 

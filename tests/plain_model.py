@@ -14,7 +14,7 @@ from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 
 from cqdino_d2.layers import Linear
 from cqdino_d2.ops import compiled
-from cqdino_d2.structures import SelectedCategories
+from cqdino_d2.structures import CategoryScores, ClassQueries, ClassSlots
 from cqdino_d2.transformer.fusion import BiAttention
 from tests.categories import plain_formulation
 from tests.transformer.plain_fusion import plain_fusion
@@ -44,12 +44,15 @@ def plain(model, batch=1):
     """Inside, the detector computes everything the plain way, for so many images."""
     categories, selection = model.categories, model.selection
 
-    def relate():
-        return plain_formulation.relate(categories, categories.relation, batch)
+    def relate(request=None):
+        return ClassQueries(plain_formulation.relate(categories, categories.relation, batch))
 
-    def select(image_map, queries, targets=None, offer=None):
-        logits, ids, features = plain_formulation.select_among(selection, queries, image_map)
-        return SelectedCategories(features, ids, torch.ones_like(ids, dtype=torch.bool), logits)
+    def select(image_map, queries, targets=None, request=None):
+        logits, ids, features = plain_formulation.select_among(
+            selection, queries.features, image_map
+        )
+        valid = torch.ones_like(ids, dtype=torch.bool)
+        return ClassSlots(features, ids, valid, scores=CategoryScores(logits))
 
     with ExitStack() as stack:
 
@@ -59,8 +62,9 @@ def plain(model, batch=1):
         replace(compiled, "DEVICES", frozenset())
         replace(Linear, "forward", torch.nn.Linear.forward)
         replace(F, "scaled_dot_product_attention", unfused_attention)
-        replace(BiAttention, "forward", plain_fusion)
+        replace(BiAttention, "fuse", plain_fusion)
         replace(categories, "forward", relate)
+        replace(model, "class_queries", lambda request=None: categories(request))
         replace(selection, "forward", select)
         for module in model.backbone.modules():
             if isinstance(module, WindowAttention):

@@ -202,6 +202,6 @@ def test_extending_from_start_to_end(checkout):
     from cqdino_d2.engine.checkpointer import read_tensor_file
 
     weights = read_tensor_file(str(checkout / "output/variant/model_inference.pth"))["model"]
-    names = {"categories.relation.share", "decoder.contrastive_heads.0.scale"}
+    names = {"categories.relation.share", "decoder.class_heads.0.scale"}
     assert names <= weights.keys() and "backbone.coarse.0.weight" in weights
     assert weights["categories.relation.share"].abs().sum() > 0  # it was trained

@@ -4,9 +4,8 @@ from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from cqdino_d2.categories import AllCategories, CategoryEmbeddings
-from cqdino_d2.transformer import ClassificationHead, ImageEncoder
-
-_FUSION = ("fusion_dim", "fusion_heads", "fusion_dropout", "fusion_initial_scale")
+from cqdino_d2.layers import factory
+from cqdino_d2.transformer import ClassificationHead
 
 
 def use_classification_head(model: DictConfig) -> None:
@@ -17,10 +16,10 @@ def use_classification_head(model: DictConfig) -> None:
     """
     model.categories = L(CategoryEmbeddings)(vocabulary="${vocabulary}", dim="${model.neck.dim}")
     model.selection = L(AllCategories)(dim="${model.categories.dim}")
-    model.encoder["_target_"] = ImageEncoder
-    for key in _FUSION:
-        del model.encoder[key]
-    head = L(ClassificationHead)(dim="${model.neck.dim}", vocabulary="${vocabulary}")
+    model.encoder.exchange = None
+    head = L(factory)(
+        module=ClassificationHead, dim="${model.neck.dim}", vocabulary="${vocabulary}"
+    )
     model.query_selection.class_head = head
     model.decoder.class_head = head
     model.decoder.category_attention = False

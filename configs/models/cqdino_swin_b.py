@@ -4,13 +4,24 @@ from detectron2.config import LazyCall as L
 
 from cqdino_d2.backbone import ChannelMapper, TimmBackbone
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
-from cqdino_d2.criterion import AsymmetricLoss, CategoryLoss, HungarianMatcher, SetCriterion
+from cqdino_d2.criterion import (
+    AsymmetricLoss,
+    BoxLosses,
+    CategoryLoss,
+    FocalLoss,
+    HungarianMatcher,
+    SetCriterion,
+)
 from cqdino_d2.detector import CQDINO, PostProcessor
+from cqdino_d2.layers import factory, named
 from cqdino_d2.transformer import (
+    BiAttention,
     CategoryContent,
+    ContrastiveHead,
     Decoder,
+    DeformableEncoderLayer,
     Denoising,
-    FusionEncoder,
+    Encoder,
     ImageTokenizer,
     QuerySelection,
 )
@@ -43,20 +54,33 @@ model = L(CQDINO)(
         force_targets=False,
         ranking="score",
     ),
-    encoder=L(FusionEncoder)(
-        dim="${model.neck.dim}",
+    encoder=L(Encoder)(
+        exchange=L(factory)(
+            module=BiAttention,
+            dim="${model.neck.dim}",
+            attention_dim=1024,
+            num_heads=4,
+            dropout=0.1,
+            initial_scale=1e-4,
+        ),
+        slot_layer=None,
+        image_layer=L(factory)(
+            module=DeformableEncoderLayer,
+            dim="${model.neck.dim}",
+            num_heads=8,
+            num_points=4,
+            hidden_dim=2048,
+        ),
         num_levels="${model.neck.num_levels}",
         num_layers=6,
-        num_heads=8,
-        num_points=4,
-        hidden_dim=2048,
-        fusion_dim=1024,
-        fusion_heads=4,
-        fusion_dropout=0.1,
-        fusion_initial_scale=1e-4,
         first_level=0,
+        merge=None,
     ),
-    query_selection=L(QuerySelection)(dim="${model.neck.dim}", num_queries=900),
+    query_selection=L(QuerySelection)(
+        dim="${model.neck.dim}",
+        num_queries=900,
+        class_head=L(factory)(module=ContrastiveHead),
+    ),
     denoising=L(Denoising)(
         content=L(CategoryContent)(dim="${model.neck.dim}"),
         num_object_queries="${model.query_selection.num_queries}",
@@ -71,6 +95,8 @@ model = L(CQDINO)(
         num_heads=8,
         num_points=4,
         hidden_dim=2048,
+        class_head=L(factory)(module=ContrastiveHead),
+        extra_heads=L(named)(),
     ),
     criterion=L(SetCriterion)(
         matcher=L(HungarianMatcher)(class_weight=2.0, l1_weight=5.0, giou_weight=2.0),
@@ -80,9 +106,11 @@ model = L(CQDINO)(
             weight=1.0,
             images_per_process=2,
         ),
-        class_weight=1.0,
-        l1_weight=5.0,
-        giou_weight=2.0,
+        losses=L(named)(
+            focal=L(FocalLoss)(weight=1.0),
+            boxes=L(BoxLosses)(l1_weight=5.0, giou_weight=2.0),
+        ),
+        observers=[],
     ),
     post_processor=L(PostProcessor)(num_detections=300),
     pixel_mean=[123.675, 116.28, 103.53],

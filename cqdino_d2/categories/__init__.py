@@ -1,7 +1,7 @@
 """Category queries, their relations and the image-guided selection."""
 
 from .all_categories import AllCategories
-from .queries import CategoryEmbeddings, CategoryQueries, FixedQueries
+from .queries import CategoryEmbeddings, CategoryQueries
 from .selection import ImageGuidedSelection
 from .self_attention import CategorySelfAttention, LengthOneSelfAttention
 from .tree import TreeAggregation
@@ -11,7 +11,6 @@ __all__ = [
     "CategoryEmbeddings",
     "CategoryQueries",
     "CategorySelfAttention",
-    "FixedQueries",
     "ImageGuidedSelection",
     "LengthOneSelfAttention",
     "TreeAggregation",

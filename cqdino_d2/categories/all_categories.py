@@ -8,19 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import Linear
-from ..structures import CategoryOffer, ImageTargets, SelectedCategories
+from ..structures import NO_CATEGORY, ClassQueries, ClassRequest, ClassSlots, ImageTargets
 
 
 class AllCategories(nn.Module):
     """Takes the place of `ImageGuidedSelection` and lets all V categories pass, in their order.
 
-    It scores nothing: all logits are zero (so that every category is as probable as not) and there
-    is nothing that a category loss could train (give the criterion none).
+    It scores nothing, so there is nothing that a category loss could train.
 
     Args:
         dim: width H of the category queries.
-        output_dim: C, width of the categories for the detector; None leaves them as they are.
+        output_dim: C, width of the slots for the detector; None leaves the queries unchanged.
     """
+
+    num_selected = None
+    is_deterministic = True
 
     def __init__(self, *, dim: int, output_dim: int | None = None) -> None:
         super().__init__()
@@ -29,38 +31,38 @@ class AllCategories(nn.Module):
     def forward(
         self,
         image_map: Tensor,
-        queries: Tensor,
+        queries: ClassQueries,
         targets: Sequence[ImageTargets] | None = None,
-        offer: CategoryOffer | None = None,
-    ) -> SelectedCategories:
+        request: ClassRequest | None = None,
+    ) -> ClassSlots:
         """All categories for every image.
 
         Args:
             image_map: (B, C_map, h, w), for the size of the batch alone.
-            queries: (V, H).
+            queries: of the V categories.
             targets: not looked at.
-            offer: the slots of other categories are masked; not in training.
+            request: the slots of other categories are empty; not in training.
 
         Returns:
-            K = V slots; slot_id and vocab_id are the same number.
+            S = V slots; slot_id and vocab_id are the same number, apart from empty slots.
 
         Raises:
-            ValueError: an offer in training, or one that asks for a number of categories.
+            ValueError: a request in training, or one for a number of categories.
         """
-        if offer is not None and (self.training or offer.num_selected is not None):
+        if request is not None and (self.training or request.num_selected is not None):
             raise ValueError(
-                "AllCategories selects nothing: an offer may name categories, for inference, but "
-                f"not how many to select; got {offer}, training: {self.training}"
+                "AllCategories selects nothing: a request may name categories, for inference, but "
+                f"not how many to select; got {request}, training: {self.training}"
             )
-        batch, num_categories = len(image_map), len(queries)
-        vocab_ids = torch.arange(num_categories, device=queries.device).expand(batch, -1)
-        offered = torch.ones(num_categories, dtype=torch.bool, device=queries.device)
-        if offer is not None and offer.vocab_ids is not None:
-            offered = torch.zeros_like(offered).index_fill(0, offer.vocab_ids, True)
-        logits = queries.new_zeros(num_categories).masked_fill(~offered, -torch.inf)
-        return SelectedCategories(
-            features=self.output_projection(queries).expand(batch, -1, -1),
-            vocab_ids=vocab_ids,
-            valid=offered.expand(batch, -1),
-            logits=logits.expand(batch, -1),
+        features = queries.features
+        batch, num_categories = len(image_map), len(features)
+        vocab_ids = torch.arange(num_categories, device=features.device)
+        wanted = torch.ones_like(vocab_ids, dtype=torch.bool)
+        if request is not None and request.vocab_ids is not None:
+            wanted = torch.zeros_like(wanted).index_fill(0, request.vocab_ids, True)
+            vocab_ids = vocab_ids.masked_fill(~wanted, NO_CATEGORY)
+        return ClassSlots(
+            features=self.output_projection(features).expand(batch, -1, -1),
+            vocab_ids=vocab_ids.expand(batch, -1),
+            valid=wanted.expand(batch, -1),
         )

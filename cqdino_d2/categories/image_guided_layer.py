@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..layers import CrossAttention, Dropout, FeedForward
 
-Image = list[tuple[Tensor, Tensor]]  # keys and values of each layer
+ImageKeysValues = list[tuple[Tensor, Tensor]]  # of each layer, from its `keys_values`
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class ImageGuidedLayer(nn.Module):
             image: keys and values, from ``attention.keys_values``.
             projected: ``attention.query(queries)``, where it is known already.
         """
-        return self.feed_forward(self.look(queries, image, projected))
+        return self.feed_forward(self.cross_attend(queries, image, projected))
 
-    def look(
+    def cross_attend(
         self, queries: Tensor, image: tuple[Tensor, Tensor], projected: Tensor | None = None
     ) -> Tensor:
         """`forward` without the feed-forward block, about a third of the operations."""

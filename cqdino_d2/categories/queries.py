@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import Linear, ParameterMemo, autocast_dtype
-from ..structures import Vocabulary
+from ..layers import Linear, autocast_dtype
+from ..structures import ClassQueries, ClassRequest, Vocabulary
 
 
 class CategoryEmbeddings(nn.Module):
@@ -35,21 +35,23 @@ class CategoryEmbeddings(nn.Module):
             )
         self.embeddings.copy_(embeddings)
 
-    def forward(self) -> Tensor:
-        """(V, H)."""
-        return self.embeddings
+    def constant_queries(self) -> ClassQueries:
+        """Of all V categories."""
+        return ClassQueries(self.embeddings)
 
-    def compact(self, dtype: torch.dtype) -> FixedQueries:
-        """The queries alone, for inference."""
-        with torch.no_grad():
-            return FixedQueries(self().to(dtype))
+    def forward(self, request: ClassRequest | None = None) -> ClassQueries:
+        """Of all V categories, (V, H); which of them are wanted is for the selection to know.
+
+        Raises:
+            ValueError: a request for words.
+        """
+        if request is not None and request.prompts is not None:
+            raise ValueError("this model knows the categories of its vocabulary, not words")
+        return self.constant_queries()
 
 
 class CategoryQueries(CategoryEmbeddings):
     """Learnable embeddings, projected and related to each other.
-
-    They do not depend on the image, so at inference they are computed once and kept until a weight
-    changes.
 
     Args:
         vocabulary: its size is V.
@@ -72,42 +74,19 @@ class CategoryQueries(CategoryEmbeddings):
         super().__init__(vocabulary=vocabulary, dim=width)
         self.projection = Linear(width, dim)
         self.relation = relation
-        self._memo = ParameterMemo()
 
-    def forward(self) -> Tensor:
-        """(V, H) category queries, at inference under autocast in its type."""
-        compute = self._compute if torch.is_grad_enabled() else self._compute_once
-        return self._memo.get(list(self.parameters()), compute)
+    def constant_queries(self) -> ClassQueries:
+        """Of all V categories, in inference under autocast in its type.
 
-    def _compute(self) -> Tensor:
-        return self.relation(self.projection(self.embeddings).relu())
-
-    def _compute_once(self) -> Tensor:
-        """Exact, since it costs nothing per image, but kept in no more memory than needed."""
+        There they are computed exactly, since that costs nothing per image, but kept in no more
+        memory than needed.
+        """
         device = self.embeddings.device
         dtype = autocast_dtype(device)
-        if dtype is None:
-            return self._compute()
+        if dtype is None or torch.is_grad_enabled():
+            return ClassQueries(self._related())
         with torch.autocast(device.type, enabled=False):
-            return self._compute().to(dtype)
+            return ClassQueries(self._related().to(dtype))
 
-    def train(self, mode: bool = True) -> CategoryQueries:
-        """Training forgets what was kept."""
-        self._memo.clear()
-        return super().train(mode)
-
-
-class FixedQueries(nn.Module):
-    """Category queries that have been computed, for inference alone.
-
-    Args:
-        queries: (V, H).
-    """
-
-    def __init__(self, queries: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("queries", queries.detach())
-
-    def forward(self) -> Tensor:
-        """(V, H)."""
-        return self.queries
+    def _related(self) -> Tensor:
+        return self.relation(self.projection(self.embeddings).relu())

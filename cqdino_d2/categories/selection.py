@@ -1,8 +1,7 @@
-"""Image-guided selection: which K of the V categories may be in this image."""
+"""ImageKeysValues-guided selection: which K of the V categories may be in this image."""
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,10 +10,17 @@ import torch
 from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
-from ..layers import Linear, ParameterMemo, check_recomputation, recomputing
-from ..structures import CategoryOffer, ImageTargets, SelectedCategories
+from ..layers import Linear, check_recomputation, recomputing
+from ..structures import (
+    NO_CATEGORY,
+    CategoryScores,
+    ClassQueries,
+    ClassRequest,
+    ClassSlots,
+    ImageTargets,
+)
 from .cascade import Cascade
-from .image_guided_layer import Candidates, Image, ImageGuidedLayer
+from .image_guided_layer import Candidates, ImageGuidedLayer, ImageKeysValues
 
 
 class ImageGuidedSelection(nn.Module):
@@ -38,10 +44,6 @@ class ImageGuidedSelection(nn.Module):
             the first attention go through the rest; the K are chosen among these. The auxiliary
             logit is trained along, with all V. A fifth of the cost where M is a few percent of V.
             None takes all V through all.
-
-    Attributes:
-        keeps_projection: whether inference keeps the first layer's projection of the queries, in
-            as much memory as these.
 
     Raises:
         ValueError: an unknown ranking or way to recompute, no category to select, empty chunks, or
@@ -95,55 +97,72 @@ class ImageGuidedSelection(nn.Module):
         self.score = Linear(dim, 1)
         self.output_projection = Linear(dim, output_dim)
         self.cascade = None if cascade is None else Cascade(dim=dim, keep=cascade)
-        self.keeps_projection = True
-        self._memo = ParameterMemo()
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the same image always gets the same slots."""
+        return self.ranking == "score"
 
     def forward(
         self,
         image_map: Tensor,
-        queries: Tensor,
+        queries: ClassQueries,
         targets: Sequence[ImageTargets] | None = None,
-        offer: CategoryOffer | None = None,
-    ) -> SelectedCategories:
+        request: ClassRequest | None = None,
+    ) -> ClassSlots:
         """Selects among the category queries.
 
         Args:
             image_map: (B, C_map, h, w), the last backbone map; padding takes part.
-            queries: (V, H).
+            queries: of the V categories, whether they went through `prepare` or not.
             targets: needed for ``force_targets`` in training.
-            offer: only these categories are scored and may be selected, and slots that stay
+            request: only its categories are scored and may be selected, and slots that stay
                 empty are left out; not in training.
 
         Raises:
-            ValueError: an offer in training.
+            ValueError: a request in training.
         """
-        if self.training and offer is not None:
-            raise ValueError("an offer of categories is for inference, not for training")
+        if self.training and request is not None:
+            raise ValueError("a request for categories is for inference, not for training")
         image = self._read(image_map)
-        candidates, num_categories = self._candidates(queries), len(queries)
-        offered = offer.vocab_ids if offer else None
-        if offered is not None:  # the queries of the rest have had their part in the relation
-            candidates = candidates[offered]
-        num_selected = (offer and offer.num_selected) or self.num_selected
+        candidates = Candidates(queries.features, queries.projected)
+        num_categories = len(queries.features)
+        requested = request.vocab_ids if request else None
+        if requested is not None:  # the queries of the rest have had their part in the relation
+            candidates = candidates[requested]
+        num_selected = (request and request.num_selected) or self.num_selected
         if self.training or self.cascade is None:
             forced = self._forced(targets, num_categories)
-            selected = self._select(candidates, image, forced, num_selected)
+            slots = self._select(candidates, image, forced, num_selected)
         else:
-            selected = self._select_in_two_steps(candidates, image, num_selected)
-        if offer is None:
-            selected = self._pad(selected)
-        return selected if offered is None else selected.among(offered, num_categories)
+            slots = self._select_in_two_steps(candidates, image, num_selected)
+        if request is None:
+            slots = self._pad(slots)
+        if requested is None:
+            return slots
+        scores = slots.scores.among(requested, num_categories)
+        return replace(slots, vocab_ids=requested[slots.vocab_ids], scores=scores)
 
-    def _candidates(self, queries: Tensor) -> Candidates:
+    def prepare(self, queries: ClassQueries) -> ClassQueries:
+        """Projects the queries as the first layer does, which needs no image."""
         query = self.layers[0].attention.query
-        if not self.keeps_projection:
-            return Candidates(queries)
-        projected = self._memo.get(list(query.parameters()), lambda: query(queries), source=queries)
-        return Candidates(queries, projected)
+        return replace(queries, projected=query(queries.features))
+
+    def preparing_parameters(self) -> list[Tensor]:
+        """Those of the first layer's query projection."""
+        return list(self.layers[0].attention.query.parameters())
+
+    def train_scores_alone(self) -> None:
+        """Freezes the projection of the selected queries, which belongs to the detector."""
+        self.output_projection.requires_grad_(False)
 
     def _select(
-        self, candidates: Candidates, image: Image, forced: Tensor | None, num_selected: int
-    ) -> SelectedCategories:
+        self,
+        candidates: Candidates,
+        image: ImageKeysValues,
+        forced: Tensor | None,
+        num_selected: int,
+    ) -> ClassSlots:
         """All categories through all layers."""
         logits, auxiliary, refined = self._score(candidates, image)
         vocab_ids = self._rank(logits, num_selected, forced)
@@ -154,13 +173,13 @@ class ImageGuidedSelection(nn.Module):
         return self._selected(chosen, vocab_ids, logits, auxiliary)
 
     def _select_in_two_steps(
-        self, candidates: Candidates, image: Image, num_selected: int
-    ) -> SelectedCategories:
+        self, candidates: Candidates, image: ImageKeysValues, num_selected: int
+    ) -> ClassSlots:
         """All V look at the image once, M of them go through the layers."""
         cascade = self.cascade
         given = (self._given(chunk, image) for chunk in self._chunks(candidates))
-        looks = (self.layers[0].look(*inputs) for inputs in given)
-        auxiliary = torch.cat([cascade.score(look) for look in looks], dim=1)
+        attended = (self.layers[0].cross_attend(*inputs) for inputs in given)
+        auxiliary = torch.cat([cascade.score(one) for one in attended], dim=1)
         kept_ids = self._rank(auxiliary, max(cascade.keep, num_selected))
         refined, _ = self._refine(candidates[kept_ids], image)
         kept_logits = self.score(refined).squeeze(-1)
@@ -171,23 +190,15 @@ class ImageGuidedSelection(nn.Module):
 
     def _selected(
         self, chosen: Tensor, vocab_ids: Tensor, logits: Tensor, auxiliary: Tensor | None
-    ) -> SelectedCategories:
-        valid = torch.ones_like(vocab_ids, dtype=torch.bool)
-        features = self.output_projection(chosen)
-        return SelectedCategories(features, vocab_ids, valid, logits, auxiliary)
+    ) -> ClassSlots:
+        return ClassSlots(
+            features=self.output_projection(chosen),
+            vocab_ids=vocab_ids,
+            valid=torch.ones_like(vocab_ids, dtype=torch.bool),
+            scores=CategoryScores(logits, auxiliary),
+        )
 
-    def compact(self) -> ImageGuidedSelection:
-        """The same with the same weights, which keeps nothing from image to image."""
-        other = copy.copy(self)
-        other.keeps_projection, other._memo = False, ParameterMemo()
-        return other
-
-    def train(self, mode: bool = True) -> ImageGuidedSelection:
-        """Training forgets what was kept."""
-        self._memo.clear()
-        return super().train(mode)
-
-    def _read(self, image_map: Tensor) -> Image:
+    def _read(self, image_map: Tensor) -> ImageKeysValues:
         """Keys and values of each layer from the image tokens, their mean in front."""
         image = image_map.flatten(2).transpose(1, 2)
         image = torch.cat([image.mean(dim=1, keepdim=True), image], dim=1)
@@ -198,7 +209,7 @@ class ImageGuidedSelection(nn.Module):
         return candidates.split(self.chunk_size or len(candidates.queries))
 
     def _score(
-        self, candidates: Candidates, image: Image
+        self, candidates: Candidates, image: ImageKeysValues
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """All V, chunk by chunk -> (B, V) logits, auxiliary logits and (B, V, H) refined queries.
 
@@ -218,20 +229,22 @@ class ImageGuidedSelection(nn.Module):
             torch.cat(kept, dim=1) if kept else None,
         )
 
-    def _refine(self, candidates: Candidates, image: Image) -> tuple[Tensor, Tensor | None]:
+    def _refine(
+        self, candidates: Candidates, image: ImageKeysValues
+    ) -> tuple[Tensor, Tensor | None]:
         """(N, H) or (B, N, H) queries -> (B, N, H) and, with a cascade, (B, N) auxiliary logits."""
         first, given = self.layers[0], self._given(candidates, image)
         if self.cascade is None:
             refined, auxiliary = first(*given), None
         else:
-            look = first.look(*given)
-            refined, auxiliary = first.feed_forward(look), self.cascade.score(look)
+            attended = first.cross_attend(*given)
+            refined, auxiliary = first.feed_forward(attended), self.cascade.score(attended)
         for layer, keys_values in zip(self.layers[1:], image[1:], strict=True):
             refined = layer(refined, keys_values)
         return refined, auxiliary
 
     def _given(
-        self, candidates: Candidates, image: Image
+        self, candidates: Candidates, image: ImageKeysValues
     ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
         """The inputs of the first layer."""
         batch, projected = len(image[0][0]), candidates.projected
@@ -257,19 +270,19 @@ class ImageGuidedSelection(nn.Module):
             scores = torch.where(forced, scores + (scores.max() - scores.min() + 1), scores)
         return scores.topk(min(count, scores.shape[1]), dim=1).indices
 
-    def _pad(self, selected: SelectedCategories) -> SelectedCategories:
+    def _pad(self, slots: ClassSlots) -> ClassSlots:
         """Fills up to K with masked slots."""
-        found = selected.vocab_ids.shape[1]
+        found = slots.num_slots
         missing = self.num_selected - found
         if missing:
             message = f"K = {self.num_selected}, but there are only {found} categories"
             log_first_n(logging.WARNING, f"{message}: {missing} slots stay empty", key="message")
         pad = nn.functional.pad
         return replace(
-            selected,
-            features=pad(selected.features, (0, 0, 0, missing)),
-            vocab_ids=pad(selected.vocab_ids, (0, missing)),
-            valid=pad(selected.valid, (0, missing)),
+            slots,
+            features=pad(slots.features, (0, 0, 0, missing)),
+            vocab_ids=pad(slots.vocab_ids, (0, missing), value=NO_CATEGORY),
+            valid=pad(slots.valid, (0, missing)),
         )
 
 

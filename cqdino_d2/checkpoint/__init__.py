@@ -2,6 +2,7 @@
 
 from .mmengine_file import read_mmengine_file, weights_of
 from .released import ReleasedConversion, convert_released_weights
+from .renamed import rename_before_loading, with_present_names
 from .report import ConversionReport, describe_shapes
 
 __all__ = [
@@ -10,5 +11,7 @@ __all__ = [
     "convert_released_weights",
     "describe_shapes",
     "read_mmengine_file",
+    "rename_before_loading",
     "weights_of",
+    "with_present_names",
 ]

@@ -135,7 +135,7 @@ def _rename(name: str, outputs: list[int], last_head: int) -> str:
     if match := _OUTPUT_NORM.match(name):
         return f"backbone.norms.{outputs.index(int(match[1]))}.{name[match.end() :]}"
     if match := _HEAD.match(name):
-        kind, rest = ("contrastive" if match[1] == "cls" else "box"), name[match.end() :]
+        kind, rest = ("class" if match[1] == "cls" else "box"), name[match.end() :]
         if int(match[2]) == last_head:  # the last one scores the encoder's proposals
             return f"query_selection.{kind}_head.{rest}"
         return f"decoder.{kind}_heads.{match[2]}.{rest}"

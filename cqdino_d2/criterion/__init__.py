@@ -3,15 +3,21 @@
 from .category_loss import CategoryLoss
 from .gradient_balance import GradientBalance, sigmoid_focal_gradient
 from .losses import AsymmetricLoss, BinaryCrossEntropy, sigmoid_focal_loss
+from .matched_losses import BoxLosses, FocalLoss, Matched, MatchedLoss, Observer
 from .matcher import HungarianMatcher
 from .set_criterion import SetCriterion
 
 __all__ = [
     "AsymmetricLoss",
     "BinaryCrossEntropy",
+    "BoxLosses",
     "CategoryLoss",
+    "FocalLoss",
     "GradientBalance",
     "HungarianMatcher",
+    "Matched",
+    "MatchedLoss",
+    "Observer",
     "SetCriterion",
     "sigmoid_focal_gradient",
     "sigmoid_focal_loss",

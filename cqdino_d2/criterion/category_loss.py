@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..structures import ImageTargets, Vocabulary, gather_rows
+from ..structures import CategoryScores, ImageTargets, Vocabulary, gather_rows
 
 
 class CategoryLoss(nn.Module):
@@ -64,7 +64,22 @@ class CategoryLoss(nn.Module):
         counted[image[box], ancestors] = False
         return present, counted | present
 
-    def forward(self, logits: Tensor, targets: Sequence[ImageTargets]) -> Tensor:
+    def forward(
+        self, scores: CategoryScores | None, targets: Sequence[ImageTargets]
+    ) -> dict[str, Tensor]:
+        """``loss_category``, and ``loss_category_auxiliary`` where there are auxiliary scores.
+
+        Raises:
+            ValueError: the slots were not selected by score.
+        """
+        if scores is None:
+            raise ValueError("a category loss needs a selection that scores the vocabulary")
+        losses = {"loss_category": self.of_logits(scores.logits, targets)}
+        if scores.auxiliary is not None:
+            losses["loss_category_auxiliary"] = self.of_logits(scores.auxiliary, targets)
+        return losses
+
+    def of_logits(self, logits: Tensor, targets: Sequence[ImageTargets]) -> Tensor:
         """(B, V) logits -> scalar."""
         present, counted = self.image_labels(targets, logits.shape[1])
         total = (self.loss(logits.float(), present.to(logits.dtype)) * counted).sum()

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from ..structures import LayerPredictions
+from .matched_losses import Matched
+
 
 def sigmoid_focal_gradient(
     logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0
@@ -55,14 +58,15 @@ class GradientBalance(nn.Module):
         self.period, self.hard, self.alpha, self.gamma = period, hard, alpha, gamma
 
     @torch.no_grad()
-    def forward(self, logits: Tensor, targets: Tensor) -> None:
-        """(B, Q, K) class logits and targets -> figures in the event storage.
+    def forward(self, predictions: LayerPredictions, matched: Matched) -> None:
+        """The last decoder layer's object queries -> figures in the event storage.
 
         Nothing is logged where there is no positive logit.
         """
         storage = get_event_storage()
-        if storage.iter % self.period == 0:
-            for name, figure in self.figures(logits, targets).items():
+        if predictions.name == "" and storage.iter % self.period == 0:
+            found = self.figures(predictions.logits, matched.class_targets)
+            for name, figure in found.items():
                 storage.put_scalar(f"gradient/{name}", figure, smoothing_hint=False)
 
     def figures(self, logits: Tensor, targets: Tensor) -> dict[str, float]:

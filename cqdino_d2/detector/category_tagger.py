@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..structures import CategoryOffer
+from ..structures import ClassRequest
+from ..structures.stages import (
+    Backbone,
+    CategoryCriterion,
+    CategorySelector,
+    CategorySource,
+    TrainsScoresAlone,
+)
 from .from_cfg import modules_from_cfg
 from .image_model import ImageModel, in_inference_dtype
 
@@ -24,24 +31,26 @@ class CategoryTagger(ImageModel):
 
     Args:
         backbone: images -> named feature maps, from fine to coarse.
-        categories: () -> category queries (V, H).
-        selection: last backbone map and category queries -> `SelectedCategories`. Its output
-            projection belongs to the detector and is not trained here.
-        category_loss: (B, V) logits and targets -> loss.
+        categories: request -> class queries.
+        selection: last backbone map and class queries -> class slots with scores. What makes the
+            features of its slots belongs to the detector and is not trained here.
+        category_loss: scores of the vocabulary and targets -> losses by name.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
         autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type,
             "auto" in bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
+    TRAINING_PARTS: ClassVar = ("category_loss",)
+
     @configurable
     def __init__(
         self,
         *,
-        backbone: nn.Module,
-        categories: nn.Module,
-        selection: nn.Module,
-        category_loss: nn.Module,
+        backbone: Backbone,
+        categories: CategorySource,
+        selection: CategorySelector,
+        category_loss: CategoryCriterion,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         autocast_dtype: str | None = "auto",
@@ -49,13 +58,16 @@ class CategoryTagger(ImageModel):
     ) -> None:
         super().__init__(
             backbone=backbone,
+            categories=categories,
+            selection=selection,
             pixel_mean=pixel_mean,
             pixel_std=pixel_std,
             autocast_dtype=autocast_dtype,
             inference_dtype=inference_dtype,
         )
-        self.categories, self.selection, self.category_loss = categories, selection, category_loss
-        self.selection.output_projection.requires_grad_(False)
+        self.category_loss = category_loss
+        if isinstance(selection, TrainsScoresAlone):
+            selection.train_scores_alone()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -64,13 +76,13 @@ class CategoryTagger(ImageModel):
 
     @in_inference_dtype
     def forward(
-        self, batched_inputs: Sequence[Mapping[str, Any]], offer: CategoryOffer | None = None
+        self, batched_inputs: Sequence[Mapping[str, Any]], request: ClassRequest | None = None
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Tags, or in training computes the loss.
 
         Args:
             batched_inputs: Detectron2's dicts as `CQDINO` takes them.
-            offer: tags among these categories only; not in training.
+            request: tags among its categories only; not in training.
 
         Returns:
             In training ``loss_category`` (and with a cascade ``loss_category_auxiliary``). Else per
@@ -82,16 +94,13 @@ class CategoryTagger(ImageModel):
         targets = self.prepare_targets(batched_inputs) if self.training else None
         with self.autocast():
             last_map = list(self.backbone(images.tensor).values())[-1]
-        selected = self.selection(last_map.float(), self.categories(), targets, offer)
+        slots = self.selection(last_map.float(), self.class_queries(request), targets, request)
         if self.training:
-            return {
-                f"loss_category{suffix}": self.category_loss(logits, targets)
-                for suffix, logits in selected.trained_logits().items()
-            }
+            return self.category_loss(slots.scores, targets)
         results = []
         for image, size in enumerate(images.image_sizes):
-            vocab_ids = selected.vocab_ids[image][selected.valid[image]]
-            scores = selected.selection_scores(image)
+            vocab_ids = slots.vocab_ids[image][slots.valid[image]]
+            scores = slots.selection_scores(image)
             results.append(
                 {
                     "instances": Instances(size, pred_classes=vocab_ids, scores=scores),

@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..structures import CategoryOffer
+from ..structures import (
+    ClassRequest,
+    Detected,
+    ImageTargets,
+)
+from ..structures.stages import (
+    Backbone,
+    BoxDecoder,
+    CategorySelector,
+    CategorySource,
+    Criterion,
+    Denoiser,
+    Encoder,
+    Neck,
+    PostProcess,
+    QuerySelector,
+    Tokenizer,
+)
 from .from_cfg import modules_from_cfg
-from .image_model import ImageModel, in_inference_dtype
+from .image_model import ImageModel, in_inference_dtype, output_sizes
 
 
 @META_ARCH_REGISTRY.register()
 class CQDINO(ImageModel):
-    """The whole detector; every stage is injected.
+    """The whole detector; every stage is injected and keeps its contract of `structures.stages`.
 
     Args:
         backbone: images -> named feature maps, from fine to coarse.
         neck: feature maps -> L maps of C channels.
-        tokenizer: L maps -> `ImageTokens`.
-        categories: () -> category queries (V, H).
-        selection: last backbone map and category queries -> `SelectedCategories`.
-        encoder: tokens and categories -> both, fused.
-        query_selection: tokens and categories -> `Proposals`.
-        denoising: targets and categories -> `DenoisingGroup`; None trains without.
-        decoder: all of these -> `DecoderOutput`.
+        tokenizer: L maps -> tokens.
+        categories: request -> class queries.
+        selection: last backbone map and class queries -> class slots.
+        encoder: tokens and slots -> both, fused.
+        query_selection: tokens and slots -> proposals.
+        denoising: targets and slots -> denoising group; None trains without.
+        decoder: all of these -> predictions of every layer.
         criterion: -> weighted losses by name.
         post_processor: -> `Instances` per image.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
@@ -37,21 +54,23 @@ class CQDINO(ImageModel):
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
+    TRAINING_PARTS: ClassVar = ("denoising", "criterion")
+
     @configurable
     def __init__(
         self,
         *,
-        backbone: nn.Module,
-        neck: nn.Module,
-        tokenizer: nn.Module,
-        categories: nn.Module,
-        selection: nn.Module,
-        encoder: nn.Module,
-        query_selection: nn.Module,
-        denoising: nn.Module | None,
-        decoder: nn.Module,
-        criterion: nn.Module,
-        post_processor: nn.Module,
+        backbone: Backbone,
+        neck: Neck,
+        tokenizer: Tokenizer,
+        categories: CategorySource,
+        selection: CategorySelector,
+        encoder: Encoder,
+        query_selection: QuerySelector,
+        denoising: Denoiser | None,
+        decoder: BoxDecoder,
+        criterion: Criterion,
+        post_processor: PostProcess,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         autocast_dtype: str | None = "auto",
@@ -59,13 +78,14 @@ class CQDINO(ImageModel):
     ) -> None:
         super().__init__(
             backbone=backbone,
+            categories=categories,
+            selection=selection,
             pixel_mean=pixel_mean,
             pixel_std=pixel_std,
             autocast_dtype=autocast_dtype,
             inference_dtype=inference_dtype,
         )
         self.neck, self.tokenizer = neck, tokenizer
-        self.categories, self.selection = categories, selection
         self.encoder, self.query_selection = encoder, query_selection
         self.denoising, self.decoder = denoising, decoder
         self.criterion, self.post_processor = criterion, post_processor
@@ -77,7 +97,7 @@ class CQDINO(ImageModel):
 
     @in_inference_dtype
     def forward(
-        self, batched_inputs: Sequence[Mapping[str, Any]], offer: CategoryOffer | None = None
+        self, batched_inputs: Sequence[Mapping[str, Any]], request: ClassRequest | None = None
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Detects, or in training computes the losses.
 
@@ -85,29 +105,44 @@ class CQDINO(ImageModel):
             batched_inputs: Detectron2's dicts with "image" (3, H, W) RGB in 0..255, in training
                 "instances" with ``gt_boxes`` and ``gt_classes`` (vocab_ids), else optionally
                 "height" and "width" of the wanted output.
-            offer: detects among these categories only; not in training.
+            request: what to detect, if not the model's own choice; not in training.
 
         Returns:
             In training the weighted losses by name. Else per image "instances" (``pred_boxes``,
-            ``scores``, ``pred_classes`` as vocab_ids), "selected_vocab_ids" (up to K,) and their
-            "selected_scores" in 0..1.
+            ``scores``, ``pred_classes`` as vocab_ids), "selected_vocab_ids" (up to K,) and, where a
+            selection scores categories, their "selected_scores" in 0..1.
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
+        found = self.run(images, targets, request)
+        if self.training:
+            return self.criterion(
+                found.output, found.proposals, found.slots, targets, found.denoising
+            )
+        sizes = output_sizes(batched_inputs, images.image_sizes)
+        return self.post_processor(found.output, found.slots, images.image_sizes, sizes)
 
+    def run(
+        self,
+        images: ImageList,
+        targets: Sequence[ImageTargets] | None = None,
+        request: ClassRequest | None = None,
+    ) -> Detected:
+        """All stages from images to predictions.
+
+        Args:
+            images: normalised and padded, as `preprocess` makes them.
+            targets: of each image, in training.
+            request: see `forward`.
+        """
         maps, levels = self.extract_maps(images)
         tokens = self.tokenizer(levels, images.image_sizes, images.tensor.shape[-2:])
-        categories = self.selection(maps[-1], self.categories(), targets, offer)
-        tokens, categories = self.encoder(tokens, categories)
-        proposals = self.query_selection(tokens, categories)
-        denoising = (
-            self.denoising(targets, categories) if self.training and self.denoising else None
-        )
-        output = self.decoder(tokens, categories, proposals, denoising)
-
-        if self.training:
-            return self.criterion(output, proposals, categories, targets, denoising)
-        return self.post_processor(output, categories, images.image_sizes, batched_inputs)
+        selected = self.selection(maps[-1], self.class_queries(request), targets, request)
+        tokens, slots = self.encoder(tokens, selected)
+        proposals = self.query_selection(tokens, slots)
+        denoising = self.denoising(targets, slots) if self.training and self.denoising else None
+        output = self.decoder(tokens, slots, proposals, denoising)
+        return Detected(selected, tokens, slots, proposals, denoising, output)
 
     def extract_maps(self, images: ImageList) -> tuple[list[Tensor], list[Tensor]]:
         """Backbone maps (float32) and the neck's L maps."""

@@ -6,23 +6,35 @@ import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from detectron2.structures import ImageList
 from torch import nn
 
-from ..layers import autocast, check_precision, xyxy_to_cxcywh
-from ..structures import ImageTargets
-
-_FOR_TRAINING = {"criterion", "category_loss", "denoising"}
+from ..checkpoint import rename_before_loading
+from ..layers import ParameterMemo, autocast, check_precision, xyxy_to_cxcywh
+from ..structures import ClassQueries, ClassRequest, ImageTargets
+from ..structures.stages import (
+    Backbone,
+    CategorySelector,
+    CategorySource,
+    ConstantQueries,
+    PreparesQueries,
+)
+from .fixed_queries import FixedQueries
 
 
 class ImageModel(nn.Module):
-    """A backbone with the preparation of its images and targets.
+    """A backbone and a selection of categories, with the preparation of images and targets.
+
+    Class queries that follow from weights alone are computed once in inference and kept until a
+    weight changes.
 
     Args:
         backbone: images -> named feature maps, from fine to coarse.
+        categories: where the class queries come from.
+        selection: what becomes a slot.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
         autocast_dtype: the type of the convolutional part: "bfloat16", "float16", "auto" or None,
             as `layers.precision` explains them.
@@ -30,24 +42,33 @@ class ImageModel(nn.Module):
 
     Raises:
         ValueError: another type.
+
+    Attributes:
+        TRAINING_PARTS: names of the parts that only training needs.
     """
+
+    TRAINING_PARTS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
         *,
-        backbone: nn.Module,
+        backbone: Backbone,
+        categories: CategorySource,
+        selection: CategorySelector,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         autocast_dtype: str | None,
         inference_dtype: str | None,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.categories, self.selection = backbone, categories, selection
+        self.kept_queries: ParameterMemo[ClassQueries] = ParameterMemo()
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
         check_precision("autocast_dtype", autocast_dtype)
         check_precision("inference_dtype", inference_dtype)
         self.autocast_dtype, self.inference_dtype = autocast_dtype, inference_dtype
+        self.register_load_state_dict_pre_hook(rename_before_loading)
 
     def preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> ImageList:
         """Normalises the images and pads them at the right and bottom to the largest."""
@@ -71,35 +92,92 @@ class ImageModel(nn.Module):
             )
         return targets
 
+    def class_queries(self, request: ClassRequest | None = None) -> ClassQueries:
+        """The class queries, prepared for the selection."""
+        if not isinstance(self.categories, ConstantQueries):
+            return self.categories(request)
+        parameters = list(self.categories.parameters())
+        prepares = isinstance(self.selection, PreparesQueries)
+        if prepares:
+            parameters += self.selection.preparing_parameters()
+
+        def compute() -> ClassQueries:
+            queries = self.categories(request)
+            return self.selection.prepare(queries) if prepares else queries
+
+        return self.kept_queries.get(parameters, compute)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of the class queries that are kept from image to image."""
+        kept = self.kept_queries.value
+        tensors = [] if kept is None else [kept.features, kept.projected]
+        return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+    @property
+    def num_selected(self) -> int | None:
+        """K, or None where the number of slots follows from the vocabulary or the request."""
+        return self.selection.num_selected
+
+    def with_fixed_queries(self, dtype: torch.dtype | None = None) -> ImageModel:
+        """The model for inference alone, with its class queries in place of what makes them.
+
+        What only training needs is left out, all other weights are shared.
+
+        Args:
+            dtype: keeps the queries in that type and unprepared; None keeps them as they are
+                computed, and prepared.
+
+        Raises:
+            ValueError: the queries depend on the request.
+        """
+        if not isinstance(self.categories, ConstantQueries | FixedQueries):
+            raise ValueError(
+                f"the queries of {type(self.categories).__name__} depend on what is asked for, so "
+                "that they cannot be kept alone"
+            )
+        with torch.no_grad():
+            queries = self.eval().class_queries()
+        other = copy.copy(self)
+        other._modules = self._modules | dict.fromkeys(self.TRAINING_PARTS)
+        other.categories = FixedQueries(queries, dtype)
+        return other
+
     def compact(self, dtype: torch.dtype = torch.float16) -> ImageModel:
         """A model for inference alone that keeps nothing of a category but its query.
 
         The embeddings, what relates them, and what only training needs are left out; all other
-        weights are shared. The selection computes what it keeps otherwise for every image, about
-        4% more operations of its.
+        weights are shared. The selection projects the queries anew for every image, about 4% of
+        its operations.
 
         Args:
             dtype: in which the queries are kept; the model computes in the type of its weights.
 
         Raises:
-            ValueError: no floating-point type, or a model that has no compact form.
+            ValueError: no floating-point type, or a model whose queries depend on the request.
         """
         if not dtype.is_floating_point:
             raise ValueError(f"queries are floating-point numbers, got {dtype}")
-        if not (hasattr(self.categories, "compact") and hasattr(self.selection, "compact")):
-            parts = [type(part).__name__ for part in (self.categories, self.selection)]
-            raise ValueError(f"{parts[0]} with {parts[1]} cannot be made compact")
-        other = copy.copy(self.eval())
-        other._modules = self._modules | {
-            "categories": self.categories.compact(dtype),
-            "selection": self.selection.compact(),
-            **dict.fromkeys(_FOR_TRAINING & self._modules.keys()),
-        }
-        return other
+        return self.with_fixed_queries(dtype)
+
+    def train(self, mode: bool = True) -> ImageModel:
+        """Training forgets what was kept."""
+        self.kept_queries.clear()
+        return super().train(mode)
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of backbone and neck."""
         return autocast(self.autocast_dtype, self.pixel_mean.device.type)
+
+
+def output_sizes(
+    batched_inputs: Sequence[Mapping[str, Any]], image_sizes: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """(height, width) that each image's boxes are wanted in; by default the model's own."""
+    return [
+        (int(item.get("height", height)), int(item.get("width", width)))
+        for item, (height, width) in zip(batched_inputs, image_sizes, strict=True)
+    ]
 
 
 def in_inference_dtype(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from detectron2.structures import Boxes, Instances
 from torch import Tensor, nn
 
 from ..layers import cxcywh_to_xyxy
-from ..structures import DecoderOutput, SelectedCategories
+from ..structures import ClassSlots, DecoderOutput
 
 
 class PostProcessor(nn.Module):
     """Takes the best of all query-category pairs; no NMS, no threshold.
 
-    One query may give several categories.
+    One query may give several categories. Where several slots stand for one category, its score is
+    the mean of theirs.
 
     Args:
         num_detections: how many per image (300 in the paper).
@@ -28,54 +29,66 @@ class PostProcessor(nn.Module):
     def forward(
         self,
         output: DecoderOutput,
-        categories: SelectedCategories,
+        slots: ClassSlots,
         image_sizes: Sequence[tuple[int, int]],
-        batched_inputs: Sequence[Mapping[str, Any]],
+        output_sizes: Sequence[tuple[int, int]],
     ) -> list[dict[str, Any]]:
-        """Per image: "instances" in the wanted output size, and what it selected (best first)."""
+        """From the last layer's predictions to detections.
+
+        Args:
+            output: of the decoder.
+            slots: that its logits are about.
+            image_sizes: unpadded (height, width) of each image as the model sees it, in pixels.
+            output_sizes: (height, width) that its boxes are wanted in.
+
+        Returns:
+            Per image "instances" in the wanted size, best first; where slots are categories
+            "selected_vocab_ids", those of the slots, and where something was selected by score
+            "selected_scores" in 0..1, falling.
+        """
         results = []
-        for image, size in enumerate(image_sizes):
-            valid = categories.valid[image]
-            vocab_ids = categories.vocab_ids[image][valid]
-            instances = self._detect(
-                output.logits[-1, image][:, valid],
-                output.boxes_cxcywh_norm[-1, image],
-                vocab_ids,
-                size,
-                _output_size(batched_inputs[image], size),
-            )
-            results.append(
-                {
-                    "instances": instances,
-                    "selected_vocab_ids": vocab_ids,
-                    "selected_scores": categories.selection_scores(image),
-                }
-            )
+        for image, sizes in enumerate(zip(image_sizes, output_sizes, strict=True)):
+            vocab_ids, scores = slots.pool(output.logits[-1, image].sigmoid(), image)
+            best = self.best_pairs(scores, output.boxes_cxcywh_norm[-1, image])
+            result: dict[str, Any] = {"instances": _instances(*best, vocab_ids, *sizes)}
+            if not slots.shared:
+                result["selected_vocab_ids"] = vocab_ids
+            if slots.scores is not None:
+                result["selected_scores"] = slots.selection_scores(image)
+            results.append(result)
         return results
 
-    def _detect(
-        self,
-        logits: Tensor,
-        boxes_cxcywh_norm: Tensor,
-        vocab_ids: Tensor,
-        size: tuple[int, int],
-        output_size: tuple[int, int],
-    ) -> Instances:
-        """(Q, K) logits and (Q, 4) boxes of one image -> instances, best first."""
-        scores = logits.sigmoid().flatten()
-        scores, pair_ids = scores.topk(min(self.num_detections, len(scores)))
-        num_slots = logits.shape[1]
-        boxes = cxcywh_to_xyxy(boxes_cxcywh_norm[pair_ids // num_slots])
-        boxes = Boxes(boxes * boxes.new_tensor([size[1], size[0], size[1], size[0]]))
-        boxes.clip(size)
-        boxes.scale(output_size[1] / size[1], output_size[0] / size[0])
-        return Instances(
-            output_size,
-            pred_boxes=boxes,
-            scores=scores,
-            pred_classes=vocab_ids[pair_ids % num_slots],
-        )
+    def best_pairs(
+        self, scores: Tensor, boxes_cxcywh_norm: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The N best pairs of a query and a category, at most `num_detections`.
+
+        Args:
+            scores: (Q, G) of one image.
+            boxes_cxcywh_norm: (Q, 4).
+
+        Returns:
+            (N,) scores, falling, (N, 4) boxes xyxy relative to the image, and (N,) int64 columns
+            of the scores.
+        """
+        num_categories = scores.shape[1]
+        flat = scores.flatten()
+        best, pair_ids = flat.topk(min(self.num_detections, len(flat)))
+        boxes = cxcywh_to_xyxy(boxes_cxcywh_norm[pair_ids // num_categories])
+        return best, boxes, pair_ids % num_categories
 
 
-def _output_size(item: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, int]:
-    return int(item.get("height", size[0])), int(item.get("width", size[1]))
+def _instances(
+    scores: Tensor,
+    boxes_xyxy_norm: Tensor,
+    columns: Tensor,
+    vocab_ids: Tensor,
+    size: tuple[int, int],
+    output_size: tuple[int, int],
+) -> Instances:
+    """Detections in the wanted size."""
+    (height, width), (output_height, output_width) = size, output_size
+    boxes = Boxes(boxes_xyxy_norm * boxes_xyxy_norm.new_tensor([width, height, width, height]))
+    boxes.clip(size)
+    boxes.scale(output_width / width, output_height / height)
+    return Instances(output_size, pred_boxes=boxes, scores=scores, pred_classes=vocab_ids[columns])

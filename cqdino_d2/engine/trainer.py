@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +13,16 @@ from typing import Any
 import torch
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
 from ..layers import check_precision, chosen_dtype
+from ..structures.stages import CountsOverParts
 from .ema import ExponentialMovingAverage
 from .seeding import seed_iteration
 from .step_figures import StepFigures, gather_figures, mean_losses
 
+_LOGGER = logging.getLogger(__name__)
 Batch = list[dict[str, Any]]  # of the dataset mapper
 _AMP_NAMES = {"auto": "auto", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -75,8 +79,8 @@ class Trainer(TrainerBase):
         ema: a moving average to update after each step.
         num_parts: a batch goes through the model in so many equal parts, one after the other,
             whose gradients add up to those of the whole. A module of the model whose losses are
-            divided by something counted over a batch offers ``counted_over(parts)``, a context
-            in which it counts over all the parts.
+            divided by something counted over a batch keeps the contract
+            `CountsOverParts`.
     """
 
     def __init__(
@@ -105,6 +109,26 @@ class Trainer(TrainerBase):
         self._num_parts = num_parts
         state = unwrap(model).state_dict(keep_vars=True).values()
         self._statistics = [x for x in state if not isinstance(x, nn.Parameter)]
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Runs the iterations from the first up to the last, ``max_iter - 1``.
+
+        Detectron2's own loop, but for a traceback that it puts into the log: what an error means
+        is for the caller to say.
+        """
+        _LOGGER.info("Training from iteration %d to %d", start_iter, max_iter)
+        self.iter = self.start_iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            try:
+                self.before_train()
+                for self.iter in range(start_iter, max_iter):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter += 1  # tells hooks that the training is complete
+            finally:
+                self.after_train()
 
     def run_step(self) -> None:
         """One iteration: one batch, one update of the weights."""
@@ -149,7 +173,7 @@ class Trainer(TrainerBase):
         with ExitStack() as stack:
             if len(parts) > 1:
                 for module in unwrap(self.model).modules():
-                    if hasattr(module, "counted_over"):
+                    if isinstance(module, CountsOverParts):
                         stack.enter_context(module.counted_over(parts))
             for part in parts:
                 alone = part is not parts[-1] and self.model is not unwrap(self.model)

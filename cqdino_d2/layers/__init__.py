@@ -7,6 +7,7 @@ from .cpu.dropout import Dropout
 from .cpu.linear import Linear, batched_linear, use_fast_linear
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
+from .makers import factory, named
 from .memo import ParameterMemo, autocast_dtype
 from .position import box_sine_encoding, map_sine_encoding, sine_encoding
 from .precision import (
@@ -35,11 +36,13 @@ __all__ = [
     "chosen_dtype",
     "cxcywh_to_xyxy",
     "emulation_warning",
+    "factory",
     "in_chunks",
     "instruction_set",
     "inverse_sigmoid",
     "map_sine_encoding",
     "merge_heads",
+    "named",
     "paired_generalized_iou",
     "recomputing",
     "sine_encoding",

@@ -3,53 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
 
-class ParameterMemo:
-    """Keeps a tensor that was computed from parameters until one of them changes.
 
-    Where gradients are recorded nothing is kept. A change is seen by the parameters' version
-    counters (optimizer steps, loading weights), by their place in memory (moving to another device
-    or type) and by autocast; assignments through ``parameter.data`` are not, call `clear` there.
-    Copies and pickles of a memo are empty.
+class ParameterMemo(Generic[T]):
+    """Keeps what was computed from parameters until the content of one changes.
+
+    It compares every number with a copy: neither version counters nor checksums are used, since
+    writing through ``parameter.data`` leaves the former as they are, and different weights must
+    never share a result. The price is that copy, and reading both (5 ms of CPU and 41 MB at
+    13,204 x 768).
+
+    Where gradients are recorded nothing is kept. Copies and pickles of a memo are empty.
+
+    Attributes:
+        value: what is kept, None before the first call.
     """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets."""
-        self._key: tuple[Any, ...] | None = None
-        self._value: Tensor | None = None
+        """Drops what is kept, so that the next call computes anew."""
+        self._seen: list[Tensor] = []
+        self._autocast: torch.dtype | None = None
+        self.value: T | None = None
 
-    def get(
-        self,
-        parameters: Sequence[Tensor],
-        compute: Callable[[], Tensor],
-        source: Tensor | None = None,
-    ) -> Tensor:
-        """What ``compute`` returns, or returned when the parameters were the same.
+    def get(self, parameters: Sequence[Tensor], compute: Callable[[], T]) -> T:
+        """What ``compute`` returns, or returned when the parameters held the same numbers.
 
         Args:
             parameters: all that the result depends on.
             compute: makes the result.
-            source: a further tensor that it depends on; only the same object counts as the same.
         """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or parameters[0].is_meta:
             return compute()
-        key = tuple((p.data_ptr(), p._version, p.dtype, p.device) for p in parameters)
-        key += (autocast_dtype(parameters[0].device), source)
-        if self._key is None or not _same(key, self._key):
-            self._value = compute()
-            self._key = key
-        return self._value
+        autocast = autocast_dtype(parameters[0].device)
+        if self.value is None or autocast is not self._autocast or not self._has_seen(parameters):
+            self.clear()
+            self.value = compute()
+            self._autocast = autocast
+            self._seen = [p.detach().clone() for p in parameters]
+        return self.value
+
+    def _has_seen(self, parameters: Sequence[Tensor]) -> bool:
+        if len(parameters) != len(self._seen):
+            return False
+        pairs = list(zip(parameters, self._seen, strict=True))
+        return all(_comparable(*pair) for pair in pairs) and all(
+            torch.equal(*pair) for pair in pairs
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_key": None, "_value": None}
+        return {"_seen": [], "_autocast": None, "value": None}
+
+
+def _comparable(tensor: Tensor, other: Tensor) -> bool:
+    return (tensor.device, tensor.dtype, tensor.shape) == (other.device, other.dtype, other.shape)
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
@@ -57,7 +72,3 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     kind = device.type
     known = torch.amp.is_autocast_available(kind)  # not of the meta device
     return torch.get_autocast_dtype(kind) if known and torch.is_autocast_enabled(kind) else None
-
-
-def _same(key: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    return key[:-1] == other[:-1] and key[-1] is other[-1]

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import yaml
 from detectron2.config import CfgNode, LazyCall, instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..structures import Vocabulary
-
-TEMPLATES = ("a photo of a {}.",)
-_EMBEDDINGS = "categories.embeddings"
-
-
-class TextEncoder(Protocol):
-    """Turns texts into features, as those of ``projects_tools/text_encoders.py`` do."""
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) features of length 1."""
-
-
-def encode_names(encoder: TextEncoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """(n, E) embeddings of length 1: for each name the mean over the templates."""
-    spoken = [" ".join(name.replace("_", " ").split()) for name in names]
-    texts = [template.replace("{}", name) for name in spoken for template in templates]
-    features = encoder.encode(texts).view(len(names), len(templates), -1)
-    return F.normalize(features.mean(dim=1), dim=-1)
+from ..structures.stages import TakesEmbeddings
 
 
 def parent_ids(
@@ -82,21 +64,23 @@ def extend_model(
     Raises:
         ValueError: embeddings that do not fit, or a model in which more than these depends on V.
     """
-    weights = model.state_dict()
-    known = weights.get(_EMBEDDINGS)
-    if known is None:
+    if not isinstance(model.categories, TakesEmbeddings):
         raise ValueError(
-            f"a model without {_EMBEDDINGS} cannot be extended (a compact one has none left)"
+            "a model without category embeddings cannot be extended (a compact one has none left)"
         )
+    own = model.categories.embeddings
+    name = next(name for name, parameter in model.named_parameters() if parameter is own)
+    weights = model.state_dict()
+    known = weights[name]
     wanted = (len(vocabulary) - len(known), known.shape[1])
     if embeddings.shape != wanted:
         raise ValueError(
-            f"new embeddings must be {wanted} for {_EMBEDDINGS}, got {tuple(embeddings.shape)}"
+            f"new embeddings must be {wanted} for {name}, got {tuple(embeddings.shape)}"
         )
     if not embeddings.isfinite().all():
         raise ValueError("new embeddings must be finite")
     extended = _build(cfg, vocabulary)
-    weights[_EMBEDDINGS] = torch.cat([known, embeddings.to(known)])
+    weights[name] = torch.cat([known, embeddings.to(known)])
     shapes = {key: value.shape for key, value in extended.state_dict().items()}
     if unfit := sorted(key for key in shapes if weights[key].shape != shapes[key]):
         raise ValueError(f"this model cannot be extended: {unfit} depend on the vocabulary's size")

@@ -1,9 +1,9 @@
 """Plain data that travels between the stages.
 
 Shapes throughout the package: B images, T tokens over all levels, L levels, V vocabulary,
-K selected categories, Q object queries, N denoising queries or boxes, C channels.
-Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1), ``slot_id``
-(0..K-1 among the categories an image selected, -1 = not selected).
+K selected categories, S class slots, Q object queries, N denoising queries or boxes, C channels.
+Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1, -1 = none),
+``slot_id`` (0..S-1 among the class slots of an image, -1 = none).
 
 What holds tensors is imported when first asked for: scoring a file does without torch.
 """
@@ -12,38 +12,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .hierarchy import CategoryHierarchy, RaggedIndex
+from .names import one_line
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
-    from .categories import CategoryOffer, SelectedCategories
+    from .class_slots import NO_CATEGORY, CategoryScores, ClassQueries, ClassSlots
+    from .detected import Detected
     from .gathering import gather_rows
-    from .queries import DecoderOutput, DenoisingGroup, ImageTargets, Proposals
+    from .queries import DecoderOutput, DenoisingGroup, ImageTargets, LayerPredictions, Proposals
+    from .requests import ClassRequest, TextPrompt
     from .tokens import ImageTokens
 
 _FILE_OF = {
-    "CategoryOffer": "categories",
+    "CategoryScores": "class_slots",
+    "ClassQueries": "class_slots",
+    "ClassRequest": "requests",
+    "ClassSlots": "class_slots",
     "DecoderOutput": "queries",
     "DenoisingGroup": "queries",
+    "Detected": "detected",
     "ImageTargets": "queries",
     "ImageTokens": "tokens",
+    "LayerPredictions": "queries",
+    "NO_CATEGORY": "class_slots",
     "Proposals": "queries",
-    "SelectedCategories": "categories",
+    "TextPrompt": "requests",
     "gather_rows": "gathering",
 }
 
 __all__ = [
     "CategoryHierarchy",
-    "CategoryOffer",
+    "CategoryScores",
+    "ClassQueries",
+    "ClassRequest",
+    "ClassSlots",
     "DecoderOutput",
     "DenoisingGroup",
+    "Detected",
     "ImageTargets",
     "ImageTokens",
+    "LayerPredictions",
+    "NO_CATEGORY",
     "Proposals",
     "RaggedIndex",
-    "SelectedCategories",
+    "TextPrompt",
     "Vocabulary",
     "gather_rows",
     "load_vocabulary",
+    "one_line",
     "random_vocabulary",
 ]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class Proposals:
     Attributes:
         content: (B, Q, C).
         boxes_cxcywh_norm: (B, Q, 4), with gradient; the decoder takes them detached.
-        logits: (B, Q, K).
+        logits: (B, Q, S).
         token_ids: (B, Q) int64, the tokens the boxes came from.
     """
 
@@ -40,6 +41,10 @@ class Proposals:
     boxes_cxcywh_norm: Tensor
     logits: Tensor
     token_ids: Tensor
+
+    def predictions(self) -> LayerPredictions:
+        """The proposals as what a layer predicts."""
+        return LayerPredictions("_enc", self.logits, self.boxes_cxcywh_norm)
 
 
 @dataclass(frozen=True)
@@ -65,21 +70,54 @@ class DenoisingGroup:
 
 
 @dataclass(frozen=True)
+class LayerPredictions:
+    """What one layer predicts.
+
+    Attributes:
+        name: "" for the last decoder layer, "_0" and so on for those before; "_enc" for the
+            proposals; "_dn" stands in front for denoising queries.
+        logits: (B, Q, S).
+        boxes_cxcywh_norm: (B, Q, 4).
+        extras: of further heads by name, (B, Q, ...).
+    """
+
+    name: str
+    logits: Tensor
+    boxes_cxcywh_norm: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class DecoderOutput:
     """Predictions of every decoder layer, the last layer last.
 
     Attributes:
-        logits: (layers, B, Q, K).
+        logits: (layers, B, Q, S).
         boxes_cxcywh_norm: (layers, B, Q, 4), normalised by the unpadded size of the image.
+        extras: of further heads by name, (layers, B, Q, ...).
     """
 
     logits: Tensor
     boxes_cxcywh_norm: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
 
     def split(self, num_denoising: int) -> tuple[DecoderOutput, DecoderOutput]:
         """The denoising queries (the first ``num_denoising``) and the object queries."""
-        n = num_denoising
-        return (
-            DecoderOutput(self.logits[:, :, :n], self.boxes_cxcywh_norm[:, :, :n]),
-            DecoderOutput(self.logits[:, :, n:], self.boxes_cxcywh_norm[:, :, n:]),
-        )
+        return self._queries(slice(num_denoising)), self._queries(slice(num_denoising, None))
+
+    def _queries(self, some: slice) -> DecoderOutput:
+        extras = {name: values[:, :, some] for name, values in self.extras.items()}
+        return DecoderOutput(self.logits[:, :, some], self.boxes_cxcywh_norm[:, :, some], extras)
+
+    def layers(self, kind: str = "") -> list[LayerPredictions]:
+        """Every layer by itself; the last has no number in its name."""
+        last = len(self.logits) - 1
+        return [
+            LayerPredictions(
+                name=kind if i == last else f"{kind}_{i}",
+                logits=self.logits[i],
+                boxes_cxcywh_norm=self.boxes_cxcywh_norm[i],
+                extras={name: values[i] for name, values in self.extras.items()},
+            )
+            for i in range(last + 1)
+        ]

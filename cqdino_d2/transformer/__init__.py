@@ -1,20 +1,23 @@
-"""From image tokens and selected categories to predictions."""
+"""From image tokens and class slots to predictions."""
 
 from .decoder import Decoder
 from .denoising import CategoryContent, Denoising, ReleasedLabelContent
-from .encoder import FusionEncoder, ImageEncoder
+from .encoder import Encoder
+from .fusion import BiAttention
 from .heads import ClassificationHead, ContrastiveHead
+from .image_layers import DeformableEncoderLayer
 from .query_selection import QuerySelection
 from .tokenizer import ImageTokenizer
 
 __all__ = [
+    "BiAttention",
     "CategoryContent",
     "ClassificationHead",
     "ContrastiveHead",
     "Decoder",
     "Denoising",
-    "FusionEncoder",
-    "ImageEncoder",
+    "DeformableEncoderLayer",
+    "Encoder",
     "ImageTokenizer",
     "QuerySelection",
     "ReleasedLabelContent",

@@ -1,8 +1,8 @@
-"""The decoder: object queries look at each other, at the categories and at the image."""
+"""The decoder: object queries look at each other, at the class slots and at the image."""
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ from ..layers import (
     inverse_sigmoid,
 )
 from ..structures import (
+    ClassSlots,
     DecoderOutput,
     DenoisingGroup,
     ImageTokens,
     Proposals,
-    SelectedCategories,
 )
 from .heads import BoxHead, ContrastiveHead
 
@@ -60,7 +60,7 @@ class DecoderLayer(nn.Module):
         position: Tensor,
         references: Tensor,
         tokens: ImageTokens,
-        categories: SelectedCategories,
+        slots: ClassSlots,
         attention_mask: Tensor | None,
     ) -> Tensor:
         """One round of refinement.
@@ -70,7 +70,7 @@ class DecoderLayer(nn.Module):
             position: (B, Q, C) encoding of the reference boxes.
             references: (B, Q, L, 4), see `MultiScaleDeformableAttention.forward`.
             tokens: the encoded image.
-            categories: the encoded categories.
+            slots: the encoded class slots.
             attention_mask: (Q, Q) bool, True where a query must not look.
 
         Returns:
@@ -84,9 +84,9 @@ class DecoderLayer(nn.Module):
         if self.category_attention is not None:
             attended, _ = self.category_attention(
                 queries + position,
-                categories.features,
-                categories.features,
-                key_padding_mask=~categories.valid,
+                slots.features,
+                slots.features,
+                key_padding_mask=~slots.valid,
                 need_weights=False,
             )
             queries = self.category_norm(queries + attended)
@@ -99,9 +99,10 @@ class Decoder(nn.Module):
     """Refines the proposals layer by layer and predicts after each (look forward twice).
 
     Args:
-        category_attention: whether queries look at the categories; DINO's do not.
-        class_head: queries and categories -> logits; by default a `ContrastiveHead`. Every layer
-            gets a copy of its own.
+        category_attention: whether queries look at the slots; DINO's do not.
+        class_head: makes (queries, slots) -> logits (B, Q, S), called once per layer.
+        extra_heads: makers of further heads by name, queries (B, Q, C) -> (B, Q, ...), called
+            once per layer; their outputs are the ``extras`` of the `DecoderOutput`.
     """
 
     def __init__(
@@ -115,7 +116,8 @@ class Decoder(nn.Module):
         hidden_dim: int = 2048,
         dropout: float = 0.0,
         category_attention: bool = True,
-        class_head: nn.Module | None = None,
+        class_head: Callable[[], nn.Module] = ContrastiveHead,
+        extra_heads: Mapping[str, Callable[[], nn.Module]] | None = None,
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
@@ -132,14 +134,19 @@ class Decoder(nn.Module):
         )
         self.position_mlp = MLP(2 * dim, dim, dim)
         self.norm = nn.LayerNorm(dim)
-        head = class_head or ContrastiveHead()
-        self.contrastive_heads = nn.ModuleList(copy.deepcopy(head) for _ in range(num_layers))
+        self.class_heads = nn.ModuleList(class_head() for _ in range(num_layers))
         self.box_heads = nn.ModuleList(BoxHead(dim=dim) for _ in range(num_layers))
+        self.extra_heads = nn.ModuleDict(
+            {
+                name: nn.ModuleList(make() for _ in range(num_layers))
+                for name, make in (extra_heads or {}).items()
+            }
+        )
 
     def forward(
         self,
         tokens: ImageTokens,
-        categories: SelectedCategories,
+        slots: ClassSlots,
         proposals: Proposals,
         denoising: DenoisingGroup | None = None,
     ) -> DecoderOutput:
@@ -149,20 +156,25 @@ class Decoder(nn.Module):
         if denoising is not None:
             queries = torch.cat([denoising.content, queries], dim=1)
             references = torch.cat([denoising.boxes_cxcywh_norm, references], dim=1)
-            mask = denoising.attention_mask
+            total = queries.shape[1]  # less than the mask where an image has few tokens
+            mask = denoising.attention_mask[:total, :total]
         ratios = tokens.valid_ratios.repeat(1, 1, 2)[:, None]
         previous = references  # with gradient from the second layer on
         logits, boxes = [], []
-        for layer, contrast, box_head in zip(
-            self.layers, self.contrastive_heads, self.box_heads, strict=True
+        extras: dict[str, list[Tensor]] = {name: [] for name in self.extra_heads}
+        for depth, (layer, class_head, box_head) in enumerate(
+            zip(self.layers, self.class_heads, self.box_heads, strict=True)
         ):
             scaled = references[:, :, None] * ratios
             encoding = box_sine_encoding(scaled[:, :, 0], queries.shape[-1] // 2)
             position = self.position_mlp(encoding)
-            queries = layer(queries, position, scaled, tokens, categories, mask)
+            queries = layer(queries, position, scaled, tokens, slots, mask)
             predicted = self.norm(queries)
-            logits.append(contrast(predicted, categories))
+            logits.append(class_head(predicted, slots))
             boxes.append((box_head(predicted) + inverse_sigmoid(previous)).sigmoid())
+            for name, heads in self.extra_heads.items():
+                extras[name].append(heads[depth](predicted))
             previous = (box_head(queries) + inverse_sigmoid(references, eps=1e-3)).sigmoid()
             references = previous.detach()
-        return DecoderOutput(torch.stack(logits), torch.stack(boxes))
+        stacked = {name: torch.stack(outputs) for name, outputs in extras.items()}
+        return DecoderOutput(torch.stack(logits), torch.stack(boxes), stacked)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
-from ..structures import DenoisingGroup, ImageTargets, SelectedCategories
+from ..structures import ClassSlots, DenoisingGroup, ImageTargets
 
 
 @dataclass(frozen=True)
@@ -40,30 +40,27 @@ def draw_noise(num_copies: int, device: torch.device) -> DenoisingNoise:
 
 
 class CategoryContent(nn.Module):
-    """A denoising query starts as the category query of its (noised) category.
+    """A denoising query starts as the feature of its (noised) category: the mean over its slots.
 
     So the group carries the category, which the released label embedding does not. A category
-    that the image did not select is stood for by one learnt vector.
+    that the image has no slot of is stood for by one learnt vector.
     """
 
     def __init__(self, *, dim: int) -> None:
         super().__init__()
         self.not_selected = nn.Parameter(torch.randn(dim))
 
-    def labels(
-        self, targets: Sequence[ImageTargets], categories: SelectedCategories
-    ) -> tuple[Tensor, int]:
-        """Labels of all boxes of the batch, (boxes,): slot ids, K where not selected; and K."""
-        num_slots = categories.vocab_ids.shape[1]
-        slots = [categories.slot_ids(i, t.vocab_ids) for i, t in enumerate(targets)]
-        joined = torch.cat(slots)
-        return torch.where(joined < 0, num_slots, joined), num_slots
+    def labels(self, targets: Sequence[ImageTargets], slots: ClassSlots) -> tuple[Tensor, int]:
+        """Labels of all boxes of the batch, (boxes,): slot ids, S where there is no slot; and S."""
+        slot_ids = torch.cat([slots.slot_ids(i, t.vocab_ids) for i, t in enumerate(targets)])
+        return torch.where(slot_ids < 0, slots.num_slots, slot_ids), slots.num_slots
 
-    def forward(self, labels: Tensor, images: Tensor, categories: SelectedCategories) -> Tensor:
+    def forward(self, labels: Tensor, images: Tensor, slots: ClassSlots) -> Tensor:
         """(R,) labels of (R,) images -> (R, C)."""
-        batch, _, dim = categories.features.shape
+        features = slots.category_features()
+        batch, _, dim = features.shape
         extra = self.not_selected.expand(batch, 1, dim)
-        return torch.cat([categories.features, extra], dim=1)[images, labels]
+        return torch.cat([features, extra], dim=1)[images, labels]
 
 
 class ReleasedLabelContent(nn.Module):
@@ -76,9 +73,7 @@ class ReleasedLabelContent(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(num_labels, dim)
 
-    def labels(
-        self, targets: Sequence[ImageTargets], categories: SelectedCategories
-    ) -> tuple[Tensor, int]:
+    def labels(self, targets: Sequence[ImageTargets], slots: ClassSlots) -> tuple[Tensor, int]:
         """Labels of all boxes of the batch, (boxes,), and the size of the label space."""
         places = []
         for target in targets:
@@ -87,7 +82,7 @@ class ReleasedLabelContent(nn.Module):
             places.append(shuffled[place] % self.embedding.num_embeddings)
         return torch.cat(places), self.embedding.num_embeddings
 
-    def forward(self, labels: Tensor, images: Tensor, categories: SelectedCategories) -> Tensor:
+    def forward(self, labels: Tensor, images: Tensor, slots: ClassSlots) -> Tensor:
         """(R,) labels -> (R, C)."""
         return self.embedding(labels)
 
@@ -118,11 +113,9 @@ class Denoising(nn.Module):
         self.num_object_queries, self.num_queries = num_object_queries, num_queries
         self.label_noise, self.box_noise = label_noise, box_noise
 
-    def forward(
-        self, targets: Sequence[ImageTargets], categories: SelectedCategories
-    ) -> DenoisingGroup:
+    def forward(self, targets: Sequence[ImageTargets], slots: ClassSlots) -> DenoisingGroup:
         """Builds N = 2 G P queries per image, P the most boxes of an image (at least 1)."""
-        device, batch = categories.features.device, len(targets)
+        device, batch = slots.features.device, len(targets)
         counts = [len(target) for target in targets]
         most = max(1, *counts)
         groups = max(1, self.num_queries // most)
@@ -138,14 +131,14 @@ class Denoising(nn.Module):
         ).repeat_interleave(total)
         images = images.repeat(2 * groups)
 
-        labels, num_labels = self.content.labels(targets, categories)
+        labels, num_labels = self.content.labels(targets, slots)
         labels = self._noise_labels(labels.repeat(2 * groups), num_labels, noise)
         is_negative = torch.arange(2 * groups, device=device).repeat_interleave(total) % 2 == 1
         boxes = torch.cat([target.boxes_cxcywh_norm for target in targets]).repeat(2 * groups, 1)
         boxes = self._noise_boxes(boxes, is_negative, noise)
 
         size = (batch, 2 * groups * most)
-        features = self.content(labels, images, categories)
+        features = self.content(labels, images, slots)
         content = features.new_zeros(*size, features.shape[-1]).index_put((images, place), features)
         all_boxes = boxes.new_full((*size, 4), 0.5).index_put((images, place), boxes)
         all_ids = torch.full(size, -1, device=device)

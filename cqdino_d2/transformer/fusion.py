@@ -1,4 +1,4 @@
-"""Bi-directional attention between image tokens and selected categories."""
+"""Bi-directional attention between image tokens and class slots."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import Linear, batched_linear, merge_heads, split_heads
+from ..structures import ClassSlots, ImageTokens
+
+_FOLDING_OVERHEAD = 1.2  # folded products are of less handy shapes
 
 
 class BiAttention(nn.Module):
-    """Image and categories exchange features over one shared similarity (GLIP, Grounding DINO).
+    """Tokens and slots exchange features over one shared similarity (GLIP, Grounding DINO).
 
     The residuals are taken from the normalised inputs, as in the released code.
 
-    There are many more tokens than categories, so the projections of the image are not made: with
-    (x W)(l V)^T = x (W (l V)^T)^T they move over to the categories' side, which leaves three
-    products of the tokens with K vectors per head. The result is the same.
+    Where there are many more tokens than slots, the projections of the image need not be made: with
+    (x W)(l V)^T = x (W (l V)^T)^T they move over to the slots' side, which leaves three products of
+    the tokens with K vectors per head. The result is the same; `folds` says when that is cheaper.
 
     Args:
         dim: C of both sides.
-        attention_dim: width of the similarity over all heads.
+        attention_dim: A, width of the similarity over all heads.
         initial_scale: start of the per-channel weight of what is added.
     """
 
@@ -50,34 +53,66 @@ class BiAttention(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def forward(
-        self, image: Tensor, categories: Tensor, padding_mask: Tensor, valid: Tensor
+    def forward(self, tokens: ImageTokens, slots: ClassSlots) -> tuple[ImageTokens, ClassSlots]:
+        """Both with features that have seen the other side."""
+        image, classes = self.fuse(
+            tokens.features, slots.features, tokens.padding_mask, slots.valid
+        )
+        return tokens.with_features(image), slots.with_features(classes)
+
+    def fuse(
+        self, image: Tensor, classes: Tensor, padding_mask: Tensor, valid: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Fuses both sides.
+        """The same on tensors.
 
         Args:
             image: (B, T, C).
-            categories: (B, K, C).
-            padding_mask: (B, T) bool, True where a token is padding: no category looks there.
+            classes: (B, K, C).
+            padding_mask: (B, T) bool, True where a token is padding: no slot looks there.
             valid: (B, K) bool, False where a slot is empty: no token looks there.
 
         Returns:
             (B, T, C) and (B, K, C).
         """
-        image, categories = self.image_norm(image), self.category_norm(categories)
-        similarity = self._similarity(image, categories)
+        image, classes = self.image_norm(image), self.category_norm(classes)
+        folded = self.folds(classes.shape[1])
+        similarity = (self._folded_similarity if folded else self._similarity)(image, classes)
         to_image = similarity.masked_fill(~valid[:, None, None], -torch.inf).softmax(dim=-1)
         to_image = F.dropout(to_image, self.dropout, self.training)
-        to_categories = similarity.masked_fill(padding_mask[..., None, None], -torch.inf)
-        to_categories = F.dropout(to_categories.softmax(dim=1), self.dropout, self.training)
-        image_update = self._update_image(to_image, categories)
-        category_update = self._update_categories(to_categories, image)
-        image_update = image + self.image_scale * image_update
-        return image_update, categories + self.category_scale * category_update
+        to_classes = similarity.masked_fill(padding_mask[..., None, None], -torch.inf)
+        to_classes = F.dropout(to_classes.softmax(dim=1), self.dropout, self.training)
+        updates = self._folded_updates if folded else self._updates
+        for_image, for_classes = updates(to_image, to_classes, image, classes)
+        return image + self.image_scale * for_image, classes + self.category_scale * for_classes
 
-    def _similarity(self, image: Tensor, categories: Tensor) -> Tensor:
+    def folds(self, num_slots: int) -> bool:
+        """Whether the projections of the image are folded into the slots.
+
+        Multiplications per token: 3 heads K C folded, 3 A (C + K) else.
+        """
+        width, dim = self.image_query.weight.shape
+        folded = self.num_heads * num_slots * dim
+        return _FOLDING_OVERHEAD * folded < width * (dim + num_slots)
+
+    def _similarity(self, image: Tensor, classes: Tensor) -> Tensor:
         """(B, T, C), (B, K, C) -> (B, T, heads, K) logits of the attention in both directions."""
-        keys = split_heads(self.category_query(categories), self.num_heads)
+        queries = split_heads(self.image_query(image), self.num_heads)
+        keys = split_heads(self.category_query(classes), self.num_heads)
+        return (queries @ (keys * keys.shape[-1] ** -0.5).transpose(-1, -2)).transpose(1, 2)
+
+    def _updates(
+        self, to_image: Tensor, to_classes: Tensor, image: Tensor, classes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(B, T, heads, K) weights of both directions -> (B, T, C), (B, K, C)."""
+        values = split_heads(self.category_value(classes), self.num_heads)
+        for_image = self.image_output(merge_heads(to_image.transpose(1, 2) @ values))
+        values = split_heads(self.image_value(image), self.num_heads)
+        seen = to_classes.permute(0, 2, 3, 1) @ values
+        return for_image, self.category_output(merge_heads(seen))
+
+    def _folded_similarity(self, image: Tensor, classes: Tensor) -> Tensor:
+        """`_similarity` without a projection of the image."""
+        keys = split_heads(self.category_query(classes), self.num_heads)
         keys = keys * keys.shape[-1] ** -0.5
         query = self.image_query
         weight = query.weight.unflatten(0, (self.num_heads, -1))  # (heads, C_h, C)
@@ -86,20 +121,20 @@ class BiAttention(nn.Module):
         similarity = batched_linear(image, folded.flatten(1, 2), offset.flatten(1))
         return similarity.unflatten(-1, (self.num_heads, -1))
 
-    def _update_image(self, weights: Tensor, categories: Tensor) -> Tensor:
-        """(B, T, heads, K) weights, (B, K, C) -> (B, T, C)."""
-        values = split_heads(self.category_value(categories), self.num_heads)
-        output = self.image_output
+    def _folded_updates(
+        self, to_image: Tensor, to_classes: Tensor, image: Tensor, classes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`_updates` without a projection of the image or to it."""
+        values = split_heads(self.category_value(classes), self.num_heads)
+        output, value = self.image_output, self.image_value
         folded = values @ output.weight.T.unflatten(0, (self.num_heads, -1))  # (B, heads, K, C)
         folded = folded.flatten(1, 2).transpose(1, 2)
-        return batched_linear(weights.flatten(2), folded, output.bias.expand(len(folded), -1))
+        bias = output.bias.expand(len(folded), -1)
+        for_image = batched_linear(to_image.flatten(2), folded, bias)
 
-    def _update_categories(self, weights: Tensor, image: Tensor) -> Tensor:
-        """(B, T, heads, K) weights, (B, T, C) -> (B, K, C)."""
-        seen = batched_linear(weights.flatten(2).transpose(1, 2), image.transpose(1, 2))
+        seen = batched_linear(to_classes.flatten(2).transpose(1, 2), image.transpose(1, 2))
         seen = seen.unflatten(1, (self.num_heads, -1))  # (B, heads, K, C)
-        value = self.image_value
-        total = weights.sum(dim=1)[..., None]  # 1, apart from dropout
+        total = to_classes.sum(dim=1)[..., None]  # 1, apart from dropout
         values = seen @ value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
         values = values + total * value.bias.unflatten(0, (self.num_heads, 1, -1))
-        return self.category_output(merge_heads(values))
+        return for_image, self.category_output(merge_heads(values))

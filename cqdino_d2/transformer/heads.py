@@ -1,4 +1,4 @@
-"""Prediction heads: similarity to the selected categories, a fixed classifier, and boxes."""
+"""Prediction heads: similarity to the class slots, a fixed classifier, and boxes."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import torch
 from torch import Tensor, nn
 
 from ..layers import MLP, Linear
-from ..structures import SelectedCategories, Vocabulary
+from ..structures import ClassSlots, Vocabulary
 
 MASKED_LOGIT = -1e4
 
 
 class ContrastiveHead(nn.Module):
-    """Logit of query q and category t: q . t / sqrt(C) + bias (paper, section 3.4)."""
+    """Logit of query q and slot t: q . t / sqrt(C) + bias (paper, section 3.4)."""
 
     def __init__(self, *, prior: float = 0.01) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.tensor([-math.log((1 - prior) / prior)]))
 
-    def forward(self, queries: Tensor, categories: SelectedCategories) -> Tensor:
+    def forward(self, queries: Tensor, slots: ClassSlots) -> Tensor:
         """(B, Q, C) -> (B, Q, K); empty slots get a logit whose sigmoid is 0."""
         scale = queries.shape[-1] ** -0.5
-        logits = queries @ categories.features.transpose(1, 2) * scale + self.bias
-        return logits.masked_fill(~categories.valid[:, None], MASKED_LOGIT)
+        logits = queries @ slots.features.transpose(1, 2) * scale + self.bias
+        return logits.masked_fill(~slots.valid[:, None], MASKED_LOGIT)
 
 
 class ClassificationHead(Linear):
     """A fixed classifier: one weight vector and one bias for every category of the vocabulary.
 
     DINO's class head (arXiv 2203.03605), for detectors in which every image has all categories as
-    slots (`AllCategories`). The categories' features are not looked at.
+    slots (`AllCategories`). The slots' features are not looked at.
 
     Args:
         dim: width C of the queries.
@@ -43,19 +43,19 @@ class ClassificationHead(Linear):
         super().__init__(dim, len(vocabulary))
         nn.init.constant_(self.bias, -math.log((1 - prior) / prior))
 
-    def forward(self, queries: Tensor, categories: SelectedCategories) -> Tensor:
+    def forward(self, queries: Tensor, slots: ClassSlots) -> Tensor:
         """(B, Q, C) -> (B, Q, V); masked slots get a logit whose sigmoid is 0.
 
         Raises:
             ValueError: the slots are not all V categories.
         """
-        num_slots = categories.vocab_ids.shape[1]
+        num_slots = slots.num_slots
         if num_slots != self.out_features:
             raise ValueError(
                 f"a classification head of {self.out_features} categories needs them all as slots "
                 f"(AllCategories), got {num_slots} slots"
             )
-        return super().forward(queries).masked_fill(~categories.valid[:, None], MASKED_LOGIT)
+        return super().forward(queries).masked_fill(~slots.valid[:, None], MASKED_LOGIT)
 
 
 class BoxHead(MLP):

@@ -1,12 +1,14 @@
-"""Query selection: the image tokens that look most like a selected category become proposals."""
+"""Query selection: the image tokens that look most like a class slot become proposals."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from ..layers import Linear
-from ..structures import ImageTokens, Proposals, SelectedCategories
+from ..structures import ClassSlots, ImageTokens, Proposals
 from .heads import BoxHead, ContrastiveHead
 
 _BASE_SIZE = 0.05  # of the image, doubled per level
@@ -21,41 +23,40 @@ class QuerySelection(nn.Module):
     Args:
         dim: width C of the tokens.
         num_queries: Q.
-        class_head: queries and categories -> logits; by default a `ContrastiveHead`.
+        class_head: makes (queries, slots) -> logits (B, T, S).
     """
 
-    def __init__(self, *, dim: int, num_queries: int, class_head: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_queries: int,
+        class_head: Callable[[], nn.Module] = ContrastiveHead,
+    ) -> None:
         super().__init__()
         self.num_queries = num_queries
         self.projection = Linear(dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.norm = nn.LayerNorm(dim)
-        self.contrastive_head = class_head or ContrastiveHead()  # named as in checkpoints
+        self.class_head = class_head()
         self.box_head = BoxHead(dim=dim)
         self.content = nn.Embedding(num_queries, dim)
 
-    def forward(self, tokens: ImageTokens, categories: SelectedCategories) -> Proposals:
-        """Selects Q proposals per image.
-
-        Raises:
-            ValueError: fewer tokens than queries.
-        """
+    def forward(self, tokens: ImageTokens, slots: ClassSlots) -> Proposals:
+        """Selects Q proposals per image, or as many as there are tokens (very thin images)."""
         batch, num_tokens, _ = tokens.features.shape
-        if num_tokens < self.num_queries:
-            raise ValueError(
-                f"{self.num_queries} object queries need as many image tokens, got {num_tokens}: "
-                "use larger images or fewer queries"
-            )
+        # no min(): a traced number of tokens would make the number of queries a symbol
+        count = self.num_queries if num_tokens >= self.num_queries else num_tokens
         anchors_logit, usable = token_anchors(tokens)
         memory = tokens.features.masked_fill(~usable[..., None], 0)
         memory = self.norm(self.projection(memory))
-        logits = self.contrastive_head(memory, categories)
-        token_ids = logits.detach().amax(dim=-1).topk(self.num_queries, dim=1).indices
+        logits = self.class_head(memory, slots)
+        token_ids = logits.detach().amax(dim=-1).topk(count, dim=1).indices
         anchors_logit = _take(anchors_logit, token_ids)
         boxes_logit = self.box_head(_take(memory, token_ids)) + anchors_logit
         return Proposals(
-            content=self.content.weight.expand(batch, -1, -1),
+            content=self.content.weight[:count].expand(batch, -1, -1),
             boxes_cxcywh_norm=boxes_logit.sigmoid(),
             logits=_take(logits, token_ids),
             token_ids=token_ids,

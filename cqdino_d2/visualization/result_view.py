@@ -101,6 +101,8 @@ class ResultView:
 
     def selected(self, result: Mapping[str, Any]) -> list[tuple[int, float]]:
         """The categories that the image selected, with their scores in 0..1, best first."""
+        if "selected_scores" not in result:
+            return []
         ids = result["selected_vocab_ids"].tolist()
         return list(zip(ids, result["selected_scores"].tolist(), strict=True))
 

@@ -34,9 +34,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
 from cqdino_d2.files import write_atomically
-from cqdino_d2.layers import Dropout, Linear, emulation_warning, instruction_set
+from cqdino_d2.layers import (
+    Dropout,
+    Linear,
+    ParameterMemo,
+    emulation_warning,
+    instruction_set,
+)
 from cqdino_d2.layers.recompute import RECOMPUTATIONS
-from cqdino_d2.structures import random_vocabulary
+from cqdino_d2.structures import ClassQueries, random_vocabulary
 from tests.categories.plain_formulation import select
 
 DIM, IMAGE_DIM, HIDDEN = 768, 512, 3072
@@ -69,6 +75,13 @@ class CategoryPart:
             owner, _, leaf = name.rpartition(".")
             setattr(self.cascade.get_submodule(owner), leaf, parameter)
         self.modules = (self.categories, self.selection, self.cascade)
+        self.kept = {False: ParameterMemo(), True: ParameterMemo()}  # without and with a cascade
+
+    def queries(self, cascade: bool) -> ClassQueries:
+        """Prepared class queries, kept from image to image as in a detector."""
+        selection = self.cascade if cascade else self.selection
+        parameters = [*self.categories.parameters(), *selection.preparing_parameters()]
+        return self.kept[cascade].get(parameters, lambda: selection.prepare(self.categories()))
 
     def forward(self, side: str, image_map: Tensor) -> tuple[Tensor, Tensor]:
         """(B, V) logits and (B, K, 256) features."""
@@ -81,8 +94,8 @@ class CategoryPart:
             return logits, features
         selection = self.cascade if side == "cascade" else self.selection
         with torch.autocast("cpu", torch.bfloat16, enabled=side == "bfloat16"):
-            selected = selection(image_map, self.categories())
-        return selected.logits, selected.features
+            slots = selection(image_map, self.queries(side == "cascade"))
+        return slots.scores.logits, slots.features
 
     def run(self, side: str, training: bool) -> None:
         """One image at inference, or a training step with two."""

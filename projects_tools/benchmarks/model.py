@@ -31,14 +31,14 @@ import torch
 from benchmarks.categories import matrix_product_rate
 from benchmarks.profile_model import FLOPS, make_batch, stage_flops
 from benchmarks.stage_clock import CLOCKS, StageClock
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import instantiate
 from detectron2.structures import pairwise_iou
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from cqdino_d2.engine import load_config
-from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
+from cqdino_d2.engine.config import with_vocabulary, without_pretrained
 from cqdino_d2.files import write_atomically
 from cqdino_d2.layers import emulation_warning, instruction_set
 from cqdino_d2.structures import random_vocabulary
@@ -51,10 +51,8 @@ Predictions = dict[str, Any]
 
 def build_model(config: Path, categories: int) -> nn.Module:
     """A config's model with made-up categories; no part of it starts without effect."""
-    cfg = load_config(config, [])
-    cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=categories)
-    disable_pretrained(cfg.model)
-    share_vocabulary(cfg)
+    cfg = without_pretrained(load_config(config, []))
+    cfg = with_vocabulary(cfg, random_vocabulary(categories))
     torch.manual_seed(0)
     model = instantiate(cfg.model).eval()
     with torch.no_grad():
@@ -146,7 +144,7 @@ def measure(
     return {
         "operations_per_second": rate,
         "seconds": {
-            side: {name: statistics.median(t[name] for t in passes) for name in stages}
+            side: {name: statistics.median(t.get(name, 0.0) for t in passes) for name in stages}
             for side, passes in times.items()
         },
         "flops": flops,
@@ -169,11 +167,12 @@ def print_results(result: dict[str, Any]) -> None:
     print(f"{'stage':18s}{head}{'gain':>8s}{'share':>8s}{'GFLOP':>9s}{'floor s':>9s}{'of it':>7s}")
     for name, ours in seconds["ours"].items():
         row = "".join(f"{seconds[side][name]:12.3f}" for side in sides)
-        gain = f"{seconds['plain'][name] / ours:7.2f}x" if "plain" in seconds else ""
+        gain = f"{seconds['plain'][name] / ours:7.2f}x" if "plain" in seconds and ours else ""
         share = 100 * ours / seconds["ours"]["total"]
+        of_floor = f"{100 * floor[name] / ours:6.0f}%" if ours else ""  # kept from image to image
         print(
             f"{name:18s}{row}{gain:>8s}{share:7.1f}%{flops.get(name, 0) / 1e9:9.1f}"
-            f"{floor[name]:9.3f}{100 * floor[name] / ours:6.0f}%"
+            f"{floor[name]:9.3f}{of_floor:>7s}"
         )
     for side, same in result["against_plain"].items():
         print(

@@ -25,14 +25,14 @@ from typing import Any
 
 import torch
 from benchmarks.stage_clock import CLOCKS, StageClock
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from tqdm import tqdm
 
 from cqdino_d2.engine import load_config
-from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
+from cqdino_d2.engine.config import with_vocabulary, without_pretrained
 from cqdino_d2.files import write_atomically
 from cqdino_d2.structures import random_vocabulary
 
@@ -111,10 +111,8 @@ def stage_flops(model: nn.Module, counter: FlopCounterMode) -> dict[str, int]:
 
 
 def held_bytes(module: nn.Module) -> int:
-    """Memory of parameters, buffers and of what is kept from image to image."""
-    memos = [child._memo for child in module.modules() if hasattr(child, "_memo")]
-    values = [memo._value for memo in memos if memo._value is not None]
-    values += [*module.parameters(), *module.buffers()]
+    """Memory of parameters and buffers."""
+    values = [*module.parameters(), *module.buffers()]
     return sum(value.numel() * value.element_size() for value in values)
 
 
@@ -134,13 +132,15 @@ def profile(
         step(model, batch, clock)
         clock.seconds.setdefault("total", []).append(clock.now() - begun)
     clock.close()
+    clock.seconds.setdefault("categories", [0.0])  # where what they gave is kept
     memory = StageClock(model, device, memory=True)
     step(model, batch, memory)
     memory.close()
     parameters = {n: sum(p.numel() for p in m.parameters()) for n, m in model.named_children()}
     parameters["total"] = sum(p.numel() for p in model.parameters())
     held = {name: held_bytes(child) for name, child in model.named_children()}
-    held["total"] = held_bytes(model)
+    held["categories"] += model.kept_bytes  # the queries, from image to image
+    held["total"] = held_bytes(model) + model.kept_bytes
     return [
         {
             "stage": name,
@@ -242,10 +242,8 @@ def main(arguments: list[str] | None = None) -> None:
     results = []
     sizes = [int(size) for size in args.vocabulary.split(",")]
     for categories in tqdm(sizes, desc="vocabularies", disable=None):
-        cfg = load_config(args.config_file, args.overrides)
-        cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=categories)
-        disable_pretrained(cfg.model)
-        share_vocabulary(cfg)
+        cfg = without_pretrained(load_config(args.config_file, args.overrides))
+        cfg = with_vocabulary(cfg, random_vocabulary(categories))
         torch.manual_seed(0)
         whole = instantiate(cfg.model).to(device)
         batch = make_batch(tuple(args.size), args.batch, categories)

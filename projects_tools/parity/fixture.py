@@ -27,15 +27,15 @@ RELEASED_WEIGHT_VOCABULARY = 13204  # fixed in the released tree weights
 
 
 class RecordedBackbone(nn.Module):
-    """Returns recorded maps, whatever the picture: for fixtures without backbone weights."""
+    """Returns recorded maps, whatever the image: for fixtures without backbone weights."""
 
     def __init__(self, maps: list[Tensor]) -> None:
         super().__init__()
         self.maps = maps
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> the maps by name."""
-        assert len(pictures) == len(self.maps[0])
+        assert len(images) == len(self.maps[0])
         return {str(level): x for level, x in enumerate(self.maps)}
 
 
@@ -105,8 +105,8 @@ class ParityFixture:
         hierarchy = CategoryHierarchy(len(names), parents, tree.get("level"))
         return Vocabulary(names, tuple(range(len(names))), hierarchy)
 
-    def pictures(self) -> Tensor:
-        """(B, 3, H, W) normalised and padded; zeros where a fixture comes without pictures."""
+    def images(self) -> Tensor:
+        """(B, 3, H, W) normalised and padded; zeros where a fixture comes without images."""
         if "in/batch_inputs" in self:
             return self.tensor("in/batch_inputs")
         sizes = self.image_sizes
@@ -176,10 +176,11 @@ class ParityFixture:
             dropout=0.0,
         )
         shared = dict(num_heads=dims["num_heads"], hidden_dim=dims["ffn"])
-        model.encoder.update(shared | dict(num_layers=layers["encoder"]["num_layers"]))
         fusion_heads = layers["encoder"]["fusion_layer_cfg"]["num_heads"]
-        model.encoder.update(
-            fusion_dim=dims["fusion_dim"], fusion_heads=fusion_heads, fusion_dropout=0.0
+        model.encoder.num_layers = layers["encoder"]["num_layers"]
+        model.encoder.image_layer.update(shared)
+        model.encoder.exchange.update(
+            attention_dim=dims["fusion_dim"], num_heads=fusion_heads, dropout=0.0
         )
         model.decoder.update(shared | dict(num_layers=layers["decoder"]["num_layers"]))
         model.query_selection.num_queries = dims["num_queries"]

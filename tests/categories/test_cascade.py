@@ -3,7 +3,7 @@ import torch
 
 from cqdino_d2.categories.cascade import Cascade
 from cqdino_d2.layers.recompute import RECOMPUTATIONS
-from cqdino_d2.structures import CategoryOffer, ImageTargets
+from cqdino_d2.structures import ClassRequest, ImageTargets
 from tests.categories.test_selection import inputs, make
 from tests.tiny import make_input, tiny_model
 
@@ -22,9 +22,9 @@ def twins(cascade, **changes):
 def train_step(model, *arguments):
     """What it selects, and the gradients of a loss on all of it."""
     selected = model.train()(*inputs(), *arguments)
-    loss = selected.features.sum() + selected.logits.square().sum()
-    if selected.auxiliary_logits is not None:
-        loss = loss + selected.auxiliary_logits.square().sum()
+    loss = selected.features.sum() + selected.scores.logits.square().sum()
+    if selected.scores.auxiliary is not None:
+        loss = loss + selected.scores.auxiliary.square().sum()
     loss.backward()
     return selected, {name: p.grad for name, p in model.named_parameters()}
 
@@ -35,7 +35,7 @@ def test_keeping_all_categories_is_the_selection_without_a_cascade(keep):
     with torch.no_grad():
         expected, found = whole(*inputs()), cascade(*inputs())
     assert torch.equal(found.vocab_ids, expected.vocab_ids)
-    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.scores.logits, expected.scores.logits)
     torch.testing.assert_close(found.features, expected.features)
 
 
@@ -44,10 +44,10 @@ def test_training_takes_all_categories_through_all_layers():
     expected, wanted = train_step(whole)
     found, gradients = train_step(cascade)
     assert torch.equal(found.vocab_ids, expected.vocab_ids)
-    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.scores.logits, expected.scores.logits)
     with torch.no_grad():
         inferred = cascade.eval()(*inputs())
-    torch.testing.assert_close(found.auxiliary_logits, inferred.auxiliary_logits)
+    torch.testing.assert_close(found.scores.auxiliary, inferred.scores.auxiliary)
     later = ("layers.1.", "score.", "output_projection.", "layers.0.feed_forward.")
     for name, gradient in gradients.items():
         if name.startswith("cascade."):
@@ -74,13 +74,15 @@ def test_only_the_best_after_the_first_attention_go_on():
     with torch.no_grad():
         selected, expected = cascade(*inputs()), whole(*inputs())
     assert seen == [5, 5]
-    kept = selected.auxiliary_logits.topk(5, dim=1).indices
-    among_kept = torch.full_like(expected.logits, -torch.inf)
-    among_kept = among_kept.scatter(1, kept, expected.logits.gather(1, kept))
+    kept = selected.scores.auxiliary.topk(5, dim=1).indices
+    among_kept = torch.full_like(expected.scores.logits, -torch.inf)
+    among_kept = among_kept.scatter(1, kept, expected.scores.logits.gather(1, kept))
     assert torch.equal(selected.vocab_ids, among_kept.topk(4, dim=1).indices)
-    torch.testing.assert_close(selected.logits.gather(1, kept), expected.logits.gather(1, kept))
+    torch.testing.assert_close(
+        selected.scores.logits.gather(1, kept), expected.scores.logits.gather(1, kept)
+    )
     for logits, auxiliary, ids in zip(
-        selected.logits, selected.auxiliary_logits, kept, strict=True
+        selected.scores.logits, selected.scores.auxiliary, kept, strict=True
     ):
         rest = torch.ones(9, dtype=torch.bool).index_fill(0, ids, False)
         assert logits[rest].max() <= logits[ids].min()
@@ -95,7 +97,7 @@ def test_chunks_and_recomputing_change_nothing(chunk_size, recompute):
     with torch.no_grad():
         expected, found = plain.eval()(*inputs()), other.eval()(*inputs())
     assert torch.equal(found.vocab_ids, expected.vocab_ids)
-    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.scores.logits, expected.scores.logits)
     torch.testing.assert_close(found.features, expected.features)
     for wanted, gradient in zip(*(train_step(m)[1].values() for m in (plain, other)), strict=True):
         torch.testing.assert_close(gradient, wanted)
@@ -104,7 +106,7 @@ def test_chunks_and_recomputing_change_nothing(chunk_size, recompute):
 def test_targets_can_be_forced_through():
     _, model = twins(4, force_targets=True)
     image_map, queries = inputs()
-    worst = model.train()(image_map, queries).logits.argmin(dim=1)
+    worst = model.train()(image_map, queries).scores.logits.argmin(dim=1)
     targets = [ImageTargets(torch.zeros(1, 4), worst[i : i + 1], (9, 9)) for i in range(2)]
     assert (model(image_map, queries, targets).vocab_ids == worst[:, None]).any(1).all()
     assert not (model.eval()(image_map, queries, targets).vocab_ids == worst[:, None]).any()
@@ -131,7 +133,7 @@ def test_impossible_cascades_are_refused():
 
 def test_without_a_cascade_nothing_is_added():
     assert not [name for name, _ in make().named_parameters() if "cascade" in name]
-    assert make().eval()(*inputs()).auxiliary_logits is None
+    assert make().eval()(*inputs()).scores.auxiliary is None
 
 
 def test_a_detector_trains_every_part_of_it():
@@ -161,9 +163,9 @@ def test_a_detector_trains_every_part_of_it():
 
 def test_it_selects_among_the_categories_on_offer():
     model = make(cascade=4).eval()
-    offer = CategoryOffer(torch.tensor([7, 1, 4, 8, 2]), num_selected=5)
+    offer = ClassRequest(torch.tensor([7, 1, 4, 8, 2]), num_selected=5)
     with torch.no_grad():
-        selected = model(*inputs(), offer=offer)
+        selected = model(*inputs(), request=offer)
     assert all(sorted(ids) == [1, 2, 4, 7, 8] for ids in selected.vocab_ids.tolist())
-    assert torch.equal(selected.logits.topk(5, dim=1).indices, selected.vocab_ids)
-    assert selected.logits.isinf().sum(dim=1).tolist() == [4, 4]
+    assert torch.equal(selected.scores.logits.topk(5, dim=1).indices, selected.vocab_ids)
+    assert selected.scores.logits.isinf().sum(dim=1).tolist() == [4, 4]

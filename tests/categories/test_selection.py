@@ -5,8 +5,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
+from cqdino_d2.detector import CategoryTagger
 from cqdino_d2.layers.recompute import RECOMPUTATIONS
-from cqdino_d2.structures import ImageTargets, random_vocabulary
+from cqdino_d2.structures import ClassQueries, ImageTargets, random_vocabulary
 from tests.categories import plain_formulation
 
 
@@ -22,13 +23,13 @@ def inputs(batch=2, categories=9):
     generator = torch.Generator().manual_seed(1)
     return (
         torch.randn(batch, 12, 3, 5, generator=generator),
-        torch.randn(categories, 16, generator=generator),
+        ClassQueries(torch.randn(categories, 16, generator=generator)),
     )
 
 
 def test_the_k_best_categories_are_selected_in_order():
     selected = make().eval()(*inputs())
-    assert torch.equal(selected.vocab_ids, selected.logits.topk(4, dim=1).indices)
+    assert torch.equal(selected.vocab_ids, selected.scores.logits.topk(4, dim=1).indices)
     assert selected.features.shape == (2, 4, 10)
     assert selected.valid.all()
 
@@ -43,7 +44,7 @@ def test_slot_ids_find_what_was_selected():
 def test_targets_can_be_forced_in_training_only():
     model = make(force_targets=True, dropout=0.0)
     image_map, queries = inputs()
-    worst = model.eval()(image_map, queries).logits.argmin(dim=1)
+    worst = model.eval()(image_map, queries).scores.logits.argmin(dim=1)
     targets = [ImageTargets(torch.zeros(1, 4), worst[i : i + 1], (9, 9)) for i in range(2)]
     assert (model.train()(image_map, queries, targets).vocab_ids == worst[:, None]).any(1).all()
     assert not (model.eval()(image_map, queries, targets).vocab_ids == worst[:, None]).any()
@@ -71,12 +72,12 @@ def test_chunks_change_nothing(chunk_size, recompute):
     with torch.no_grad():
         found = chunked(image_map, queries)
     assert torch.equal(found.vocab_ids, expected.vocab_ids)
-    torch.testing.assert_close(found.logits, expected.logits)
+    torch.testing.assert_close(found.scores.logits, expected.scores.logits)
     torch.testing.assert_close(found.features, expected.features)
 
     for model in (whole, chunked):
         result = model.train()(image_map, queries)
-        (result.features.sum() + result.logits.square().sum()).backward()
+        (result.features.sum() + result.scores.logits.square().sum()).backward()
     for name, parameter in chunked.named_parameters():
         torch.testing.assert_close(parameter.grad, whole.get_parameter(name).grad)
 
@@ -87,7 +88,7 @@ def test_recomputing_draws_the_same_dropout():
         model = make(chunk_size=4, recompute=recompute, dropout=0.5).train()
         torch.manual_seed(3)
         selected = model(*inputs())
-        (selected.features.sum() + selected.logits.square().sum()).backward()
+        (selected.features.sum() + selected.scores.logits.square().sum()).backward()
         gradients.append([p.grad for p in model.parameters()])
     for plain, *recomputed in zip(*gradients, strict=True):
         for gradient in recomputed:
@@ -102,7 +103,7 @@ def test_recomputing_under_autocast(recompute):
         with torch.autocast("cpu", torch.bfloat16):
             selected = model(*inputs())
         assert torch.is_autocast_cache_enabled()
-        (selected.features.sum() + selected.logits.float().square().sum()).backward()
+        (selected.features.sum() + selected.scores.logits.float().square().sum()).backward()
         gradients.append([p.grad for p in model.parameters()])
     for plain, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(recomputed, plain, rtol=0.02, atol=1e-3)
@@ -123,7 +124,7 @@ def test_what_is_not_kept_is_computed_again():
                 model(*inputs(categories=40))
         kept[recompute] = sum(sizes.values())
         with FlopCounterMode(display=False) as counter:
-            model(*inputs(categories=40)).logits.sum().backward()
+            model(*inputs(categories=40)).scores.logits.sum().backward()
         operations[recompute] = counter.get_total_flops()
     assert kept["full"] < 0.1 * kept[None]
     assert operations["full"] > 1.25 * operations[None]
@@ -150,7 +151,7 @@ def test_agrees_with_the_plain_formulation():
     with torch.no_grad():
         selected = selection(image_map, categories())
     assert torch.equal(selected.vocab_ids, vocab_ids)
-    torch.testing.assert_close(selected.logits, logits)
+    torch.testing.assert_close(selected.scores.logits, logits)
     torch.testing.assert_close(selected.features, features)
 
 
@@ -158,8 +159,14 @@ def test_the_part_without_image_is_computed_once_until_a_weight_changes():
     """Of the detector: category queries and their first projection."""
     vocabulary = random_vocabulary(9)
     relation = TreeAggregation(vocabulary=vocabulary, dim=16)
-    categories = CategoryQueries(vocabulary=vocabulary, dim=16, relation=relation).eval()
-    selection = make().eval()
+    categories = CategoryQueries(vocabulary=vocabulary, dim=16, relation=relation)
+    selection = make()
+    model = CategoryTagger(
+        backbone=torch.nn.Identity(),
+        categories=categories,
+        selection=selection,
+        category_loss=torch.nn.Identity(),
+    ).eval()
     calls = []
     categories.projection.register_forward_hook(lambda *_: calls.append("categories"))
     selection.layers[0].attention.query.register_forward_hook(lambda *_: calls.append("query"))
@@ -168,16 +175,18 @@ def test_the_part_without_image_is_computed_once_until_a_weight_changes():
     def select():
         calls.clear()
         with torch.no_grad():
-            return selection(image_map, categories()).logits
+            return selection(image_map, model.class_queries()).scores.logits
 
     first = select()
     assert calls == ["categories", "query"]
     assert torch.equal(select(), first) and not calls
     changes = {
         "an optimizer step": lambda: torch.optim.SGD([categories.embeddings], lr=1.0).step(),
-        "loading": lambda: categories.load_state_dict(categories.state_dict()),
+        "loading": lambda: categories.load_state_dict(
+            {name: 2 * value for name, value in categories.state_dict().items()}
+        ),
         "in place": lambda: torch.nn.init.zeros_(categories.projection.bias),
-        "training": lambda: categories.train().eval(),
+        "training": lambda: model.train().eval(),
     }
     categories.embeddings.grad = torch.ones_like(categories.embeddings)
     for name, change in changes.items():
@@ -187,15 +196,17 @@ def test_the_part_without_image_is_computed_once_until_a_weight_changes():
     with torch.no_grad():
         selection.layers[0].attention.query.bias.add_(1)
     changed = select()
-    assert calls == ["query"] and not torch.equal(changed, first)
+    assert calls == ["categories", "query"] and not torch.equal(changed, first)
     with torch.autocast("cpu", torch.bfloat16):
         select()
     assert calls == ["categories", "query"], "another type"
     select()
     assert calls == ["categories", "query"], "back again"
-    twin = copy.deepcopy(selection)
-    assert twin._memo._value is None
+    assert model.kept_bytes == 2 * 9 * 16 * 4
+    assert copy.deepcopy(model).kept_bytes == 0
     with torch.inference_mode():
-        selection(image_map, categories())
-    selection(image_map, categories()).logits.sum().backward()  # nothing kept gets in the way
+        model.class_queries()
+    selection(
+        image_map, model.class_queries()
+    ).scores.logits.sum().backward()  # nothing kept gets in the way
     assert categories.embeddings.grad is not None

@@ -14,7 +14,7 @@ def test_names_are_converted():
         ),
         "backbone.norm1.weight": "backbone.norms.0.weight",
         "backbone.norm3.weight": "backbone.norms.1.weight",
-        "bbox_head.cls_branches.0.bias": "decoder.contrastive_heads.0.bias",
+        "bbox_head.cls_branches.0.bias": "decoder.class_heads.0.bias",
         "bbox_head.reg_branches.1.4.bias": "query_selection.box_head.4.bias",
         "encoder.layers.3.ffn.layers.1.weight": (
             "encoder.image_layers.3.feed_forward.contract.weight"

@@ -6,7 +6,13 @@ import pytest
 import torch
 from detectron2.utils.events import EventStorage
 
-from cqdino_d2.criterion import GradientBalance, sigmoid_focal_gradient, sigmoid_focal_loss
+from cqdino_d2.criterion import (
+    GradientBalance,
+    Matched,
+    sigmoid_focal_gradient,
+    sigmoid_focal_loss,
+)
+from cqdino_d2.structures import LayerPredictions
 
 
 @pytest.mark.parametrize("alpha, gamma", [(0.25, 2.0), (0.6, 1.0), (0.5, 0.0)])
@@ -48,6 +54,15 @@ def test_easy_negatives_dilute_the_positives():
     assert ratios[0] / ratios[1] == pytest.approx(99 / 9)
 
 
+def last_layer(logits, targets):
+    nothing = torch.zeros(0, dtype=torch.int64)
+    boxes = torch.zeros(0, 4)
+    return (
+        LayerPredictions("", logits, torch.zeros(1, 2, 4)),
+        Matched(nothing, nothing, nothing, targets, boxes, 1.0),
+    )
+
+
 def test_it_looks_every_so_many_steps_and_where_there_are_positives():
     balance, logits = GradientBalance(period=3), torch.zeros(1, 2, 4)
     targets = torch.zeros_like(logits)
@@ -55,7 +70,7 @@ def test_it_looks_every_so_many_steps_and_where_there_are_positives():
     with EventStorage() as storage:
         for step in range(7):
             storage.iter = step
-            balance(logits, targets if step != 3 else torch.zeros_like(targets))
+            balance(*last_layer(logits, targets if step != 3 else torch.zeros_like(targets)))
         history = storage.history("gradient/positive_to_negative").values()
     assert [step for _, step in history] == [0, 6]
     assert balance.figures(logits, torch.ones_like(logits)) == {}

@@ -47,7 +47,7 @@ def image(*vocab_ids):
 
 def test_ancestors_of_present_categories_are_left_out():
     logits = torch.zeros(1, 5, requires_grad=True)
-    tree_loss()(logits, [image(2)]).backward()
+    tree_loss().of_logits(logits, [image(2)]).backward()
     gradient = logits.grad[0]
     assert gradient[0] == gradient[1] == 0, "ancestors of 2"
     assert gradient[2] < 0 and gradient[3] > 0 and gradient[4] > 0
@@ -55,7 +55,7 @@ def test_ancestors_of_present_categories_are_left_out():
 
 def test_a_present_ancestor_is_positive():
     logits = torch.zeros(1, 5, requires_grad=True)
-    tree_loss()(logits, [image(2, 0)]).backward()
+    tree_loss().of_logits(logits, [image(2, 0)]).backward()
     assert logits.grad[0, 0] < 0 and logits.grad[0, 1] == 0
 
 
@@ -63,16 +63,19 @@ def test_masked_categories_add_nothing_to_the_value():
     loss, single = tree_loss(), AsymmetricLoss()
     logits = torch.zeros(1, 5)
     expected = single(torch.zeros(1), torch.ones(1)) + 2 * single(torch.zeros(1), torch.zeros(1))
-    torch.testing.assert_close(loss(logits, [image(2)]), expected[0])
+    torch.testing.assert_close(loss.of_logits(logits, [image(2)]), expected[0])
 
 
 def test_images_per_process_makes_the_loss_a_mean():
     logits = torch.randn(4, 5)
     images = [image(2), image(4), image(), image(0, 3)]
-    whole = tree_loss(images_per_process=2)(logits, images)
-    plain = tree_loss()(logits, images)
+    whole = tree_loss(images_per_process=2).of_logits(logits, images)
+    plain = tree_loss().of_logits(logits, images)
     torch.testing.assert_close(whole, plain / 2)
-    halves = [tree_loss(images_per_process=2)(logits[i : i + 2], images[i : i + 2]) for i in (0, 2)]
+    halves = [
+        tree_loss(images_per_process=2).of_logits(logits[i : i + 2], images[i : i + 2])
+        for i in (0, 2)
+    ]
     torch.testing.assert_close(whole, sum(halves) / 2)
 
 

@@ -3,21 +3,15 @@ import itertools
 import pytest
 import torch
 
-from cqdino_d2.criterion import HungarianMatcher, SetCriterion
-from cqdino_d2.structures import DecoderOutput, ImageTargets, Proposals, SelectedCategories
-
-
-class NoCategoryLoss(torch.nn.Module):
-    def forward(self, logits, targets):
-        return logits.sum() * 0
+from cqdino_d2.criterion import BoxLosses, FocalLoss, HungarianMatcher, SetCriterion
+from cqdino_d2.structures import ClassSlots, DecoderOutput, ImageTargets, Proposals
 
 
 def selected(batch=1, slots=3):
-    return SelectedCategories(
+    return ClassSlots(
         features=torch.zeros(batch, slots, 4),
         vocab_ids=torch.arange(slots).expand(batch, -1),
         valid=torch.ones(batch, slots, dtype=torch.bool),
-        logits=torch.zeros(batch, 8),
     )
 
 
@@ -30,7 +24,8 @@ def proposals(logits, boxes):
 
 
 def run(logits, boxes, targets, **changes):
-    criterion = SetCriterion(matcher=HungarianMatcher(), category_loss=NoCategoryLoss())
+    losses = {"focal": FocalLoss(), "boxes": BoxLosses()}
+    criterion = SetCriterion(matcher=HungarianMatcher(), losses=losses, category_loss=None)
     categories = selected(len(targets), logits.shape[-1])
     return criterion(
         output(logits, boxes, **changes), proposals(logits, boxes), categories, targets, None

@@ -5,12 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from cqdino_d2.data.emojidet import build as emojidet
 from cqdino_d2.data.emojidet.artwork import all_emoji, choose_emoji
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet, draw_probabilities
-from cqdino_d2.data.emojidet.compose import CompositionSettings, _Canvas, compose, random_background
+from cqdino_d2.data.emojidet.compose import (
+    CompositionSettings,
+    _Canvas,
+    _random_object,
+    compose,
+    random_background,
+)
 from cqdino_d2.data.emojidet.tables import lvis_frequency
 from cqdino_d2.data.registration import dataset_vocabulary, register_all
 
@@ -248,3 +254,23 @@ def test_zipf():
 def test_bad_settings(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_objects_turn_and_change_their_hue_both_ways():
+    bar = Image.new("RGBA", (64, 64))
+    ImageDraw.Draw(bar).rectangle((0, 28, 63, 36), fill=(200, 20, 20, 255))
+    settings = CompositionSettings(
+        image_size=128, object_size=(60, 90), hue_shift=True, grey_share=0.0
+    )
+    rises, hues = [], []
+    for seed in range(24):
+        drawn = np.asarray(_random_object(bar, settings, np.random.default_rng(seed)), dtype=float)
+        solid = drawn[..., 3] > 128
+        rows, columns = solid.nonzero()
+        left, right = columns < solid.shape[1] / 3, columns > solid.shape[1] * 2 / 3
+        rises.append(rows[right].mean() - rows[left].mean())
+        red, green, blue = drawn[solid][:, :3].mean(axis=0)
+        hues.append(green - blue)
+    for values in (np.array(rises), np.array(hues)):
+        assert (values < -1).sum() >= 5 and (values > 1).sum() >= 5
+        assert len(np.unique(values.round())) > 10

@@ -6,7 +6,7 @@ from detectron2.config import instantiate
 from detectron2.utils.events import EventStorage
 
 from cqdino_d2.criterion import GradientBalance
-from cqdino_d2.structures import CategoryOffer
+from cqdino_d2.structures import ClassRequest
 from tests.tiny import NUM_CATEGORIES, make_input, tiny_config, tiny_model
 
 
@@ -19,7 +19,7 @@ def test_every_parameter_gets_a_finite_gradient():
         assert torch.isfinite(parameter.grad).all(), name
     without_effect = [n for n, p in model.named_parameters() if not p.grad.any()]
     assert set(without_effect) <= {"denoising.content.not_selected"}
-    heads = [model.query_selection.contrastive_head, *model.decoder.contrastive_heads]
+    heads = [model.query_selection.class_head, *model.decoder.class_heads]
     assert all(head.weight.grad.abs().sum(dim=1).all() for head in heads), "all V are trained"
 
 
@@ -42,7 +42,7 @@ def test_permuting_the_categories_permutes_the_result():
     permutation = torch.randperm(NUM_CATEGORIES, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         before = model([make_input()])[0]["instances"]
-        for head in [model.query_selection.contrastive_head, *model.decoder.contrastive_heads]:
+        for head in [model.query_selection.class_head, *model.decoder.class_heads]:
             head.weight.copy_(head.weight[permutation].clone())
             head.bias.copy_(head.bias[permutation].clone())
         after = model([make_input()])[0]["instances"]
@@ -74,25 +74,26 @@ def test_no_part_of_the_category_queries_is_left():
 def test_the_balance_sees_the_last_layer_of_the_object_queries(relation):
     model = tiny_model(relation).train()
     seen = []
-    model.criterion.balance = GradientBalance(period=1)
-    model.criterion.balance.register_forward_hook(lambda m, given, out: seen.append(given))
+    balance = GradientBalance(period=1)
+    balance.register_forward_hook(lambda m, given, out: seen.append(given))
+    model.criterion.observers.append(balance)
     with EventStorage() as storage:
         model([make_input()])
         logged = storage.latest()
-    (logits, targets) = seen[0]
-    assert len(seen) == 1
+    assert [predictions.name for predictions, _ in seen].count("") == 1
+    [(logits, targets)] = [(p.logits, m.class_targets) for p, m in seen if p.name == ""]
     assert logits.shape == (1, 20, NUM_CATEGORIES if relation == "baseline" else 8)
     if relation == "baseline":
         assert targets.sum() == 2  # both boxes have their category among all V
         assert logged["gradient/positive_to_negative"][0] > 0
 
 
-def test_an_offer_restricts_the_classes():
+def test_a_request_restricts_the_classes():
     model = tiny_model("baseline").eval()
     offered = torch.tensor([3, 17, 30])
     with torch.no_grad():
         usual = model([make_input()])[0]
-        found = model([make_input()], CategoryOffer(offered))[0]
+        found = model([make_input()], ClassRequest(offered))[0]
     assert found["selected_vocab_ids"].tolist() == [3, 17, 30]
     assert set(found["instances"].pred_classes.tolist()) <= {3, 17, 30}
     assert len(usual["selected_vocab_ids"]) == NUM_CATEGORIES

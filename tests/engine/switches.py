@@ -6,7 +6,7 @@ from detectron2.engine import HookBase
 from cqdino_d2.engine import ExponentialMovingAverage, Precision, Trainer
 from tests.tiny import make_input, tiny_model
 
-PLAIN = ("model.denoising=null", "model.selection.dropout=0", "model.encoder.fusion_dropout=0")
+PLAIN = ("model.denoising=null", "model.selection.dropout=0", "model.encoder.exchange.dropout=0")
 
 
 def make_batches(steps=6, size=4):

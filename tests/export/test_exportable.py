@@ -55,7 +55,7 @@ def test_fewer_categories_than_slots():
 
 
 def test_what_cannot_be_exported_is_refused():
-    with pytest.raises(ValueError, match="ranking='random' is no function of the picture"):
+    with pytest.raises(ValueError, match="at random is no function of the image"):
         ExportableDetector(tiny_model(overrides=["model.selection.ranking=random"]))
     cfg = tiny_config()
     names = ("backbone", "categories", "selection")

@@ -1,25 +1,27 @@
 """Prediction among a part of the vocabulary, and among more than it."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from build_category_embeddings import encode_categories, prompts_of
 from detectron2.engine import DefaultPredictor
 
-from cqdino_d2.categories import AllCategories
 from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
-from cqdino_d2.structures import CategoryOffer, random_vocabulary
+from cqdino_d2.structures import ClassRequest, random_vocabulary
 from cqdino_d2.text.encoders import RandomEncoder
+from cqdino_d2.text.prompts import encode_categories, prompts_of
 from tests.tiny import NUM_CATEGORIES, tiny_model
 
 CONFIG = "configs/emojidet/tiny_{}.py"
 LEAVES = [30, 31, 32, 33, 34]  # categories without children, of the parents 7 and 8
 
 
-def save_tiny(folder, relation="tree"):
-    torch.save({"model": tiny_model(relation).state_dict()}, folder / "model_inference.pth")
+def save_tiny(folder, relation="tree", seed=0):
+    torch.save(
+        {"model": tiny_model(relation, seed=seed).state_dict()}, folder / "model_inference.pth"
+    )
     random_vocabulary(NUM_CATEGORIES).save(folder / "vocabulary.json")
     return folder / "model_inference.pth"
 
@@ -93,19 +95,19 @@ def test_selected_categories_come_with_their_scores(predictor):
 
 def test_restricting_to_everything_changes_nothing(predictor):
     everything = predictor.restrict(predictor.vocabulary.names[::-1])
-    assert everything.offered_vocab_ids == list(range(NUM_CATEGORIES))
+    assert everything.requested_vocab_ids == list(range(NUM_CATEGORIES))
     assert_same(everything(picture()), predictor(picture()), rtol=0, atol=0)
 
 
 def test_restricting_to_a_branch_gives_only_it(predictor):
     below = [2, 9, 10, 11, 12, 37, 38, 39]  # category i > 0 is a child of (i - 1) // 4
     branch = predictor.restrict(branches="Category_2")
-    assert branch.offered_vocab_ids == below
+    assert branch.requested_vocab_ids == below
     result = branch(picture())
     assert set(result["selected_vocab_ids"].tolist()) == set(below)
     assert set(result["instances"].pred_classes.tolist()) <= set(below)
-    assert predictor.offer is None  # the one it came from stays as it was
-    assert branch.restrict([38 + 1, "category 0", 1, 2 + 1]).offered_vocab_ids == [2, 38]
+    assert predictor.request is None  # the one it came from stays as it was
+    assert branch.restrict([38 + 1, "category 0", 1, 2 + 1]).requested_vocab_ids == [2, 38]
 
 
 class OnlyThese(torch.nn.Module):
@@ -115,12 +117,16 @@ class OnlyThese(torch.nn.Module):
         super().__init__()
         self.selection, self.kept, self.num_selected = selection, kept, num_selected
 
-    def forward(self, image_map, queries, targets, offer):
-        full = self.selection(image_map, queries, None, CategoryOffer(num_selected=len(queries)))
+    def forward(self, image_map, queries, targets, request):
+        everything = ClassRequest(num_selected=len(queries.features))
+        full = self.selection(image_map, queries, None, everything)
         (slots,) = torch.isin(full.vocab_ids[0], self.kept).nonzero(as_tuple=True)
         slots = slots[: self.num_selected]
-        return type(full)(
-            full.features[:, slots], full.vocab_ids[:, slots], full.valid[:, slots], full.logits
+        return dataclasses.replace(
+            full,
+            features=full.features[:, slots],
+            vocab_ids=full.vocab_ids[:, slots],
+            valid=full.valid[:, slots],
         )
 
 
@@ -159,16 +165,16 @@ def test_unknown_categories_are_named_with_what_comes_close(predictor):
         predictor.restrict([99])
     with pytest.raises(ValueError, match="nothing is left to find"):
         predictor.restrict()
-    with pytest.raises(ValueError, match=r"nothing is left to find.*among 1 on offer"):
+    with pytest.raises(ValueError, match=r"nothing is left to find.*among 1 that it may find"):
         predictor.restrict([1]).restrict([2])
 
 
-def test_an_offer_is_for_inference(predictor):
+def test_a_request_is_for_inference(predictor):
     model = tiny_model().train()
     with pytest.raises(ValueError, match="not for training"):
-        model.selection(torch.zeros(1, 32, 2, 2), model.categories(), None, CategoryOffer())
+        model.selection(torch.zeros(1, 32, 2, 2), model.categories(), None, ClassRequest())
     with pytest.raises(ValueError, match=r"each once; got \[1, 1\]"):
-        CategoryOffer(torch.tensor([1, 1]))
+        ClassRequest(torch.tensor([1, 1]))
 
 
 def test_a_twin_scores_like_its_original(predictor):
@@ -183,9 +189,9 @@ def test_a_twin_scores_like_its_original(predictor):
     new = list(range(40, 45))
     assert extended.vocabulary.hierarchy.branch(8) == [8, 33, 34, 35, 36, 43, 44]
     with torch.no_grad():
-        queries = extended.model.categories()
+        queries = extended.model.categories().features
         torch.testing.assert_close(queries[new], queries[LEAVES])
-        torch.testing.assert_close(queries[LEAVES], predictor.model.categories()[LEAVES])
+        torch.testing.assert_close(queries[LEAVES], predictor.model.categories().features[LEAVES])
     result = extended.restrict([*range(31, 36), *range(41, 46)]).selecting(10)(picture())
     assert sorted(result["selected_vocab_ids"].tolist()) == [*LEAVES, *new]
     for old, twin in zip(LEAVES, new, strict=True):
@@ -198,7 +204,9 @@ def test_parents_take_up_new_children(predictor):
     new = torch.randn(1, before.embeddings.shape[1], generator=torch.Generator().manual_seed(0))
     extended = predictor.extend_vocabulary(["new"], new, parents=[["category 9", "category 7"]])
     with torch.no_grad():
-        changed = (extended.model.categories()[:40] - before()).abs().amax(1) > 1e-2
+        changed = (extended.model.categories().features[:40] - before().features).abs().amax(
+            1
+        ) > 1e-2
     assert changed[[9, 7]].all()
     assert not changed[[i for i in range(40) if i not in (0, 1, 2, 7, 9)]].any()
 
@@ -210,8 +218,8 @@ def test_the_order_of_new_categories_does_not_matter(predictor):
     second = predictor.extend_vocabulary(names[::-1], text_encoder=encoder, parents=parents[::-1])
     place = [*range(40), 42, 41, 40]
     with torch.no_grad():
-        queries = second.model.categories()[place]
-        torch.testing.assert_close(first.model.categories(), queries)
+        queries = second.model.categories().features[place]
+        torch.testing.assert_close(first.model.categories().features, queries)
     a, b = first.selecting(43)(picture()), second.selecting(43)(picture())
     for vocab_id, other in enumerate(place):
         torch.testing.assert_close(scores_of(a, vocab_id), scores_of(b, other))
@@ -290,12 +298,13 @@ def assert_close_scores(first, second):
 
 @pytest.mark.parametrize("relation", ["tree", "sa"])
 def test_a_compact_predictor_predicts_as_the_whole_one(tmp_path, relation):
-    whole = load(save_tiny(tmp_path, relation), relation)
+    # with other seeds two proposals may be so alike that rounding decides which of them is taken
+    whole = load(save_tiny(tmp_path, relation, seed=4), relation)
     expected = whole(picture())
     exact, half = whole.compact(torch.float32), whole.compact()
     assert_same(exact(picture()), expected, rtol=1e-5, atol=1e-5)
     assert_close_scores(half(picture()), expected)
-    assert half.model.categories.queries.dtype == torch.float16
+    assert half.model.categories.features.dtype == torch.float16
     assert_close_scores(half.restrict(LEAVES)(picture()), whole.restrict(LEAVES)(picture()))
     assert_same(whole(picture()), expected, rtol=0, atol=0)
     shared = {id(p) for p in whole.model.parameters()}
@@ -315,7 +324,7 @@ def test_what_a_compact_predictor_cannot_do(predictor, tmp_path):
     with pytest.raises(ValueError, match="floating-point numbers, got torch.int64"):
         predictor.compact(torch.int64)
     assert list(tmp_path.iterdir()) == []
-    unselective = copy.copy(predictor.model)
-    unselective._modules = predictor.model._modules | {"selection": AllCategories(dim=32)}
-    with pytest.raises(ValueError, match="CategoryQueries with AllCategories cannot be made"):
-        unselective.compact()
+    asked = copy.copy(predictor.model)
+    asked._modules = predictor.model._modules | {"categories": torch.nn.Identity()}
+    with pytest.raises(ValueError, match="queries of Identity depend on what is asked for"):
+        asked.compact()

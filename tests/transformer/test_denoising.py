@@ -1,6 +1,6 @@
 import torch
 
-from cqdino_d2.structures import ImageTargets, SelectedCategories
+from cqdino_d2.structures import ClassSlots, ImageTargets
 from cqdino_d2.transformer import CategoryContent, Denoising, ReleasedLabelContent
 
 DIM, NUM_SLOTS, NUM_OBJECT_QUERIES = 6, 5, 7
@@ -8,11 +8,10 @@ DIM, NUM_SLOTS, NUM_OBJECT_QUERIES = 6, 5, 7
 
 def selected(batch):
     generator = torch.Generator().manual_seed(0)
-    return SelectedCategories(
+    return ClassSlots(
         features=torch.randn(batch, NUM_SLOTS, DIM, generator=generator),
         vocab_ids=torch.arange(10, 10 + NUM_SLOTS).expand(batch, -1),
         valid=torch.ones(batch, NUM_SLOTS, dtype=torch.bool),
-        logits=torch.zeros(batch, 20),
     )
 
 

@@ -1,21 +1,28 @@
 """The classification head beside the similarity head, and what goes with it."""
 
+from functools import partial
+
 import pytest
 import torch
 
-from cqdino_d2.structures import ImageTokens, SelectedCategories, random_vocabulary
-from cqdino_d2.transformer import ClassificationHead, Decoder, ImageEncoder, QuerySelection
+from cqdino_d2.structures import ClassSlots, ImageTokens, random_vocabulary
+from cqdino_d2.transformer import (
+    ClassificationHead,
+    Decoder,
+    DeformableEncoderLayer,
+    Encoder,
+    QuerySelection,
+)
 
 VOCABULARY = random_vocabulary(7)
 
 
 def categories(num_slots=7, batch=2, dim=8):
     ids = torch.arange(num_slots).expand(batch, -1)
-    return SelectedCategories(
+    return ClassSlots(
         features=torch.randn(batch, num_slots, dim),
         vocab_ids=ids,
         valid=torch.ones_like(ids, dtype=torch.bool),
-        logits=torch.zeros(batch, num_slots),
     )
 
 
@@ -50,15 +57,13 @@ def test_it_refuses_a_selection():
 
 def test_every_layer_has_a_head_of_its_own_and_categories_are_not_looked_at():
     torch.manual_seed(0)
-    head = ClassificationHead(dim=8, vocabulary=VOCABULARY)
+    head = partial(ClassificationHead, dim=8, vocabulary=VOCABULARY)
     selection = QuerySelection(dim=8, num_queries=3, class_head=head)
     decoder = Decoder(
         dim=8, num_levels=1, num_layers=2, num_heads=2, hidden_dim=8,
         category_attention=False, class_head=head,
     )  # fmt: skip
-    weights = {
-        h.weight.data_ptr() for h in [selection.contrastive_head, *decoder.contrastive_heads]
-    }
+    weights = {h.weight.data_ptr() for h in [selection.class_head, *decoder.class_heads]}
     assert len(weights) == 3
     assert not [name for name, _ in decoder.named_parameters() if "category" in name]
     image, one, other = tokens(), categories(), categories()
@@ -72,7 +77,8 @@ def test_every_layer_has_a_head_of_its_own_and_categories_are_not_looked_at():
 
 
 def test_the_image_encoder_leaves_the_categories_alone():
-    encoder = ImageEncoder(dim=8, num_levels=1, num_layers=2, num_heads=2, hidden_dim=8)
+    layer = partial(DeformableEncoderLayer, dim=8, num_heads=2, hidden_dim=8)
+    encoder = Encoder(image_layer=layer, num_levels=1, num_layers=2)
     assert not [name for name, _ in encoder.named_parameters() if "fusion" in name]
     image, given = tokens(), categories()
     encoded, same = encoder(image, given)

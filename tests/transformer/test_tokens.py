@@ -1,8 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
 
-from cqdino_d2.structures import SelectedCategories
-from cqdino_d2.transformer import FusionEncoder, ImageTokenizer
+from cqdino_d2.structures import ClassSlots
+from cqdino_d2.transformer import BiAttention, DeformableEncoderLayer, Encoder, ImageTokenizer
 from cqdino_d2.transformer.encoder import encoder_references
 from cqdino_d2.transformer.query_selection import token_anchors
 
@@ -56,17 +58,18 @@ def test_levels_can_be_split_off():
 
 def test_the_encoder_leaves_finer_levels_alone():
     tokens = make_tokens()
-    categories = SelectedCategories(
+    categories = ClassSlots(
         features=torch.randn(2, 3, 8),
         vocab_ids=torch.arange(3).expand(2, -1),
         valid=torch.ones(2, 3, dtype=torch.bool),
-        logits=torch.zeros(2, 3),
     )
-    encoder = FusionEncoder(
-        dim=8, num_levels=2, num_layers=2, num_heads=2, hidden_dim=8, fusion_dim=8, first_level=1
+    parts = dict(
+        image_layer=partial(DeformableEncoderLayer, dim=8, num_heads=2, hidden_dim=8),
+        exchange=partial(BiAttention, dim=8, attention_dim=8),
     )
+    encoder = Encoder(**parts, num_levels=2, num_layers=2, first_level=1)
     encoded, _ = encoder(tokens, categories)
     assert torch.equal(encoded.features[:, :48], tokens.features[:, :48])
     assert not torch.allclose(encoded.features[:, 48:], tokens.features[:, 48:])
     with pytest.raises(ValueError, match="first_level"):
-        FusionEncoder(num_levels=2, first_level=2)
+        Encoder(**parts, num_levels=2, first_level=2)

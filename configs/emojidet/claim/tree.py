@@ -14,4 +14,4 @@ train.max_iter = 1000
 dataloader.train.total_batch_size = 16
 model.backbone.channels = [48, 96, 192, 192]
 model.backbone.strides = [2, 2, 2, 1]
-model.criterion.balance = L(GradientBalance)(period=20)
+model.criterion.observers = [L(GradientBalance)(period=20)]

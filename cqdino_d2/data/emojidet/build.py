@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ...files.images import open_image
 from .artwork import ARTWORK_PACKAGES, Emoji, all_emoji, choose_emoji
 from .compose import CompositionSettings, PlacedObject, compose
 from .tables import annotation_file, category_table, category_tree
@@ -202,7 +203,7 @@ def _write_set(
     for name in ("images/train", "images/val", "annotations"):
         (folder / name).mkdir(parents=True)
     painter = _Painter(
-        artwork=[Image.open(one.artwork).convert("RGBA") for one in emoji],
+        artwork=[open_image(one.artwork).convert("RGBA") for one in emoji],
         probabilities=draw_probabilities(len(emoji), settings.zipf, settings.seed),
         settings=settings,
         folder=folder,

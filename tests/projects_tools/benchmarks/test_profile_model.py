@@ -56,8 +56,9 @@ def test_the_memory_of_a_category_is_counted(profiled):
     vector = 32 * 4  # float32
     tree = per_category("training", "categories") - vector  # index and weight tensors
     assert 0 < tree < 64
-    assert per_category("inference", "categories") == pytest.approx(tree + 2 * vector)
-    assert per_category("inference", "selection") == vector  # the first projection
+    # the embedding, and kept from image to image the query and its first projection
+    assert per_category("inference", "categories") == pytest.approx(tree + 3 * vector)
+    assert per_category("inference", "selection") == 0
     assert per_category("compact", "categories") == per_category("compact", "total") == vector / 2
     assert per_category("compact", "selection") == per_category("training", "selection") == 0
 
