@@ -41,7 +41,7 @@ class Size:
     steps: int
 
 
-FULL = Size(categories=96, train_images=8000, val_images=200, steps=1750)
+FULL = Size(categories=96, train_images=8000, val_images=200, steps=1800)
 SMOKE = Size(categories=24, train_images=200, val_images=50, steps=40)
 
 
@@ -116,7 +116,6 @@ def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
         cfg = load_config(str(CONFIG), [override("train.output_dir", Path(scratch))])
         training = Training.prepare(cfg, resume=False, load_embeddings=load_category_embeddings)
         pace = measure_pace(training.trainer, training.evaluation)
-        training.lock.release()
     return steps * pace.step, pace.evaluation
 
 

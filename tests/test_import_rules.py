@@ -161,6 +161,17 @@ def test_nothing_tampers_with_the_search_path_or_the_loaded_modules():
     assert [str(path) for path in files if tampering.search(path.read_text("utf-8"))] == []
 
 
+def test_model_code_does_without_the_forms_for_cpus():
+    room = f"{PACKAGE}.layers.cpu"
+    guests = {
+        str(path.relative_to(ROOT / PACKAGE))
+        for path in (ROOT / PACKAGE).rglob("*.py")
+        if "cpu" not in path.parent.name
+        and any(module.startswith(room) for _, module in imported_modules(path, ROOT))
+    }
+    assert guests == {str(Path("layers", "__init__.py"))}
+
+
 def test_only_configs_wire_stages():
     assert find_wiring(ROOT) == []
 

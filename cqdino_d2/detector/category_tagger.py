@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ..layers import accelerate_for_cpu
 from ..structures import ClassRequest
 from ..structures.stages import (
     Backbone,
@@ -68,6 +69,7 @@ class CategoryTagger(ImageModel):
         self.category_loss = category_loss
         if isinstance(selection, TrainsScoresAlone):
             selection.train_scores_alone()
+        accelerate_for_cpu(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

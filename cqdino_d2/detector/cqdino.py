@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor
 
+from ..layers import accelerate_for_cpu
 from ..structures import (
     ClassRequest,
     Detected,
@@ -89,6 +90,7 @@ class CQDINO(ImageModel):
         self.encoder, self.query_selection = encoder, query_selection
         self.denoising, self.decoder = denoising, decoder
         self.criterion, self.post_processor = criterion, post_processor
+        accelerate_for_cpu(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

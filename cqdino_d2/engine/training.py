@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..files import write_atomically
 from ..structures import Vocabulary
 from ..structures.stages import TakesEmbeddings
 from .activation_checkpointing import checkpoint_blocks
@@ -112,8 +110,10 @@ class Training:
         )
         trainer.register_hooks(hooks)
         if comm.is_main_process():
-            write_record(folder, cfg, settled.vocabulary)
-            _describe_machine(folder, settled, states.precision)
+            machine = describe_machine(
+                choose_device(cfg.train.device), settled.cfg.model, states.precision.dtype
+            )
+            write_record(folder, cfg, settled.vocabulary, machine)
         return cls(
             trainer, evaluation, checkpointer, settled.start_iter, settled.cfg.train.max_iter, lock
         )
@@ -185,14 +185,6 @@ class _States:
         """Name -> state beside the model."""
         states = {"optimizer": self.optimizer, "ema": self.ema, "scaler": self.precision.scaler}
         return {name: state for name, state in states.items() if state is not None}
-
-
-def _describe_machine(folder: Path, settled: SettledTraining, precision: Precision) -> None:
-    """Writes ``machine.json``, whole or not at all."""
-    device = choose_device(settled.cfg.train.device)
-    machine = describe_machine(device, settled.cfg.model, precision.dtype)
-    text = json.dumps(machine, indent=2) + "\n"
-    write_atomically(folder / "machine.json", lambda file: file.write(text.encode()))
 
 
 def _load_first_weights(

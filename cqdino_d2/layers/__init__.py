@@ -2,9 +2,7 @@
 
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
-from .cpu.chunks import in_chunks
-from .cpu.dropout import Dropout
-from .cpu.linear import Linear, batched_linear, use_fast_linear
+from .cpu import accelerate_for_cpu, batched_linear, form_of, in_chunks, linear
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
 from .makers import factory, named
@@ -22,11 +20,10 @@ from .recompute import check_recomputation, recomputing
 __all__ = [
     "MLP",
     "CrossAttention",
-    "Dropout",
     "FeedForward",
-    "Linear",
     "MultiScaleDeformableAttention",
     "ParameterMemo",
+    "accelerate_for_cpu",
     "autocast",
     "autocast_dtype",
     "batched_linear",
@@ -37,9 +34,11 @@ __all__ = [
     "cxcywh_to_xyxy",
     "emulation_warning",
     "factory",
+    "form_of",
     "in_chunks",
     "instruction_set",
     "inverse_sigmoid",
+    "linear",
     "map_sine_encoding",
     "merge_heads",
     "named",
@@ -47,6 +46,5 @@ __all__ = [
     "recomputing",
     "sine_encoding",
     "split_heads",
-    "use_fast_linear",
     "xyxy_to_cxcywh",
 ]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..layers import Linear
 from ..structures import ClassSlots, ImageTokens, Proposals
 from .heads import BoxHead, ContrastiveHead
 
@@ -35,7 +34,7 @@ class QuerySelection(nn.Module):
     ) -> None:
         super().__init__()
         self.num_queries = num_queries
-        self.projection = Linear(dim, dim)
+        self.projection = nn.Linear(dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.norm = nn.LayerNorm(dim)

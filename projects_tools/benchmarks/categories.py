@@ -35,12 +35,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
 from cqdino_d2.files import write_atomically
 from cqdino_d2.layers import (
-    Dropout,
-    Linear,
     ParameterMemo,
+    accelerate_for_cpu,
     emulation_warning,
     instruction_set,
 )
+from cqdino_d2.layers.cpu import Dropout, Linear
 from cqdino_d2.layers.recompute import RECOMPUTATIONS
 from cqdino_d2.structures import ClassQueries, random_vocabulary
 from tests.categories.plain_formulation import select
@@ -75,6 +75,8 @@ class CategoryPart:
             owner, _, leaf = name.rpartition(".")
             setattr(self.cascade.get_submodule(owner), leaf, parameter)
         self.modules = (self.categories, self.selection, self.cascade)
+        for module in self.modules:
+            accelerate_for_cpu(module)
         self.kept = {False: ParameterMemo(), True: ParameterMemo()}  # without and with a cascade
 
     def queries(self, cascade: bool) -> ClassQueries:

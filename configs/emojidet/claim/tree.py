@@ -1,6 +1,6 @@
 """CQ-DINO with image-guided selection and the category tree, nearly as the quickstart trains it.
 
-Backbone, batch and rate are those of the runs that docs/claim.md reports.
+The backbone and the batch are those of the runs that docs/claim.md reports.
 """
 
 from detectron2.config import LazyCall as L
@@ -11,8 +11,8 @@ from ..quickstart import dataloader, lr_multiplier, model, optimizer, train, voc
 
 train.output_dir = "output/claim/tree"
 train.max_iter = 1000
-optimizer.lr = 1.5e-3
 dataloader.train.total_batch_size = 16
+optimizer.lr = 1.5e-3
 model.backbone.channels = [48, 96, 192, 192]
 model.backbone.strides = [2, 2, 2, 1]
 model.criterion.observers = [L(GradientBalance)(period=20)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,11 +12,13 @@ from detectron2.config import LazyConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ...files import write_atomically
 from ...structures import Vocabulary, load_vocabulary
 
 _LOGGER = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
 VOCABULARY_FILE = "vocabulary.json"
+MACHINE_FILE = "machine.json"
 # what a change of these keys means when a training is resumed
 _REFUSED = ("optimizer._target_",)
 _WITHOUT_EFFECT = ("train.init_checkpoint", "train.category_embeddings")
@@ -23,14 +26,18 @@ _ORDER_OF_IMAGES = ("dataloader.train.", "train.seed")
 _PLACES = ("train.output_dir", "train.datasets_root", "train.device")
 
 
-def write_record(folder: Path, cfg: DictConfig, vocabulary: Vocabulary) -> None:
-    """Writes the config and the vocabulary, each whole or not at all.
+def write_record(
+    folder: Path, cfg: DictConfig, vocabulary: Vocabulary, machine: Mapping[str, Any]
+) -> None:
+    """Writes the config, the vocabulary and the machine, each whole or not at all.
 
     Raises:
         OSError: the disk is full or the like.
     """
     _save(cfg, folder).replace(folder / CONFIG_FILE)
     vocabulary.save(folder / VOCABULARY_FILE)
+    text = json.dumps(machine, indent=2) + "\n"
+    write_atomically(folder / MACHINE_FILE, lambda file: file.write(text.encode()))
 
 
 def check_same_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:

@@ -26,7 +26,8 @@ def toy(tmp_path, monkeypatch):
     """A checkout of one folder, in the place of this one."""
     monkeypatch.setattr(mutation_run, "ROOT", tmp_path)
     monkeypatch.setattr(mutation_run, "PACKAGE", "toy_package")
-    monkeypatch.setattr(mutation_run, "_SHARED", ("pytest", "hypothesis"))
+    monkeypatch.setattr(mutation_run, "_SHARED", ("pytest",))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they would take seconds to load
     shapes, tests = tmp_path / "toy_package" / "shapes", tmp_path / "tests" / "shapes"
     tests.mkdir(parents=True)
     shapes.mkdir(parents=True)
