@@ -129,7 +129,7 @@ def test_recipes_are_short():
 
 
 def test_a_recipe_survives_the_record_of_its_training(tmp_path):
-    """What `--resume`, and `--config-file config.yaml` later, read of a training with this model."""
+    """What `--resume`, and later `--config-file config.yaml`, read of a training."""
     cfg = LazyConfig.load(str(ROOT / "configs/emojidet/tiny_tree.py"))
     vocabulary = random_vocabulary(7)
     write_record(tmp_path, cfg, vocabulary, {"device": "cpu"})
