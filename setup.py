@@ -2,6 +2,7 @@
 
 The package works without them, so what hinders its build is a warning, unless
 ``CQDINO_REQUIRE_EXTENSION=1``. The CUDA part is built where a toolkit for torch's CUDA is found;
+``CQDINO_SKIP_EXTENSION=1`` leaves them out: a wheel is then one for any Python.
 ``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. If only the CUDA part
 fails to compile, the rest is built, unless one of these two asks for it. GPU architectures:
 ``TORCH_CUDA_ARCH_LIST``, else those of the visible GPUs, else DEFAULT_ARCHITECTURES.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 from setuptools.errors import BaseError, CCompilerError
 
 ROOT = Path(__file__).resolve().parent
@@ -28,6 +30,7 @@ DEFAULT_ARCHITECTURES = "8.0+PTX"  # newer GPUs compile the PTX when they first 
 # vectors is inlined, so how they would be passed does not matter (psabi).
 CXX_FLAGS = "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi"
 REQUIRED = os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0")
+SKIPPED = os.environ.get("CQDINO_SKIP_EXTENSION", "") not in ("", "0")
 OPERATORS = "cqdino_d2._C"
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
@@ -129,12 +132,31 @@ def make_build_command() -> type:
     return BuildOrWarn
 
 
+class BuildWithConfigs(build_py):
+    """Copies the recipes into the package; a checkout has them beside it."""
+
+    def run(self) -> None:
+        """Builds; an editable install finds the recipes in the checkout."""
+        super().run()
+        if self.editable_mode:
+            return
+        for path in sorted((ROOT / "configs").rglob("*.py")):
+            target = Path(self.build_lib, "cqdino_d2", path.relative_to(ROOT))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
 def extension_arguments() -> dict[str, Any]:
     """What ``setup`` needs to build the extension; nothing where torch is missing."""
+    if SKIPPED and REQUIRED:
+        raise ValueError("CQDINO_SKIP_EXTENSION and CQDINO_REQUIRE_EXTENSION exclude each other")
+    commands: dict[str, type] = {"build_py": BuildWithConfigs}
     try:
         import torch  # noqa: F401
     except ImportError:
-        return {}
+        return {"cmdclass": commands}
+    if SKIPPED:
+        return {"cmdclass": commands}
     cuda = with_cuda()
     from setuptools import Extension
     from torch.utils.cpp_extension import CppExtension, CUDAExtension, include_paths
@@ -150,8 +172,8 @@ def extension_arguments() -> dict[str, Any]:
         extra_compile_args=[*CXX_FLAGS.split(), "-std=c++17", "-fvisibility=hidden"],
         language="c++",
     )
-    build = {"build_ext": make_build_command()}
-    return {"ext_modules": [operators, evaluation], "cmdclass": build}
+    commands["build_ext"] = make_build_command()
+    return {"ext_modules": [operators, evaluation], "cmdclass": commands}
 
 
 def common_arguments(binary: Any, cuda: bool) -> dict[str, Any]:
@@ -182,7 +204,7 @@ setup(
         "omegaconf>=2.1",
         "msgspec>=0.18",
         "pycocotools>=2.0.2",
-        "orjson",
+        "psutil",
         "numpy",
         "Pillow",
         "scipy",

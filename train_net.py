@@ -4,7 +4,9 @@
     python train_net.py --config-file ... --resume
     python train_net.py --config-file ... --eval-only train.init_checkpoint=output/small/...
 
-Runs on all that is asked for with --num-gpus, on the CPU where there is none.
+Runs on all that is asked for with --num-gpus, on the CPU where there is none. What is wrong in the
+input is one line and exit code 2, a bug is a traceback and exit code 1; a process that was killed
+ends the program with 128 + the number of the signal.
 """
 
 from __future__ import annotations
@@ -12,18 +14,24 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch.multiprocessing import ProcessExitedException
 
 from cqdino_d2.data import load_category_embeddings, register_all
-from cqdino_d2.engine import Evaluation, LaunchError, Training, launch, load_config
-
-BAD_INPUT = 2
+from cqdino_d2.engine import (
+    Evaluation,
+    FolderLock,
+    LaunchError,
+    ProcessFailedError,
+    Training,
+    launch,
+    load_config,
+    one_line_errors,
+    report_a_full_disk_once,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="a lazy config")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in train.output_dir"
+        "--resume", action="store_true", help="resume from the last checkpoint in train.output_dir"
     )
     parser.add_argument(
         "--eval-only", action="store_true", help="only evaluate train.init_checkpoint"
@@ -42,7 +50,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--num-gpus", type=int, help="per machine; default: 1 if there is one, else 0 (CPU)"
     )
     parser.add_argument(
-        "--num-cpu-processes", type=int, help="train on the CPU with so many processes per machine"
+        "--num-cpu-processes",
+        type=int,
+        help="train on the CPU with N processes per machine",
+        metavar="N",
     )
     parser.add_argument("--num-machines", type=int, default=1)
     parser.add_argument("--machine-rank", type=int, default=0)
@@ -56,32 +67,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@contextmanager
-def bad_input_ends_the_program(*, traceback: bool) -> Iterator[None]:
-    """Turns errors in what the user gave into one line and exit code 2."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        logging.getLogger("cqdino_d2").error("%s", error, exc_info=traceback)
-        raise SystemExit(BAD_INPUT) from error
+def prepare(args: argparse.Namespace) -> Training | Evaluation:
+    """The job of one process, ready to run."""
+    device = ["train.device=cpu"] if args.num_gpus == 0 else []
+    cfg = load_config(args.config_file, [*args.overrides, *device])
+    if comm.is_main_process():  # before a second run writes into the first one's log
+        Path(cfg.train.output_dir).mkdir(parents=True, exist_ok=True)
+        FolderLock(cfg.train.output_dir)
+    for name in ("detectron2", "fvcore", "cqdino_d2"):
+        setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
+    register_all(cfg.train.get("datasets_root"))
+    if args.eval_only:
+        return Evaluation.prepare(cfg)
+    return Training.prepare(cfg, resume=args.resume, load_embeddings=load_category_embeddings)
 
 
 def run_process(args: argparse.Namespace) -> None:
     """What each process does."""
-    with bad_input_ends_the_program(traceback=args.traceback):
-        cfg = load_config(args.config_file, args.overrides)
-        if args.num_gpus == 0:
-            cfg.train.device = "cpu"
-        for name in ("detectron2", "fvcore", "cqdino_d2"):
-            setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
-        register_all(cfg.train.get("datasets_root"))
-        if args.eval_only:
-            job = Evaluation.prepare(cfg)
-        else:
-            job = Training.prepare(
-                cfg, resume=args.resume, load_embeddings=load_category_embeddings
-            )
-    job.run()
+    report_a_full_disk_once()
+    with one_line_errors(traceback=args.traceback, preparing=True):
+        job = prepare(args)
+    with one_line_errors(traceback=args.traceback, preparing=False):
+        job.run()
 
 
 def main() -> None:
@@ -104,7 +111,9 @@ def main() -> None:
         )
     except LaunchError as error:
         parser.error(str(error))
-    except ProcessExitedException as error:
+    except ProcessFailedError as error:
+        if error.killed:
+            logging.getLogger("cqdino_d2").error("%s", error)
         sys.exit(error.exit_code)
 
 

@@ -5,6 +5,7 @@
 ops                     the operators against grid_sample
 categories              the category part as the vocabulary grows
 model                   whole-model inference against its plain formulation
+cpu_room                what each part that only makes CPUs faster gains
 time_model              steps of training and prediction of one config
 data                    loading, mapping and ancestors against Detectron2's
 evaluation              scoring against other evaluators
@@ -21,6 +22,7 @@ NAMES = (
     "ops",
     "categories",
     "model",
+    "cpu_room",
     "time_model",
     "data",
     "evaluation",

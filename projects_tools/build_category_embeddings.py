@@ -16,109 +16,16 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
-from tqdm import tqdm
 
-from cqdino_d2.data import (
-    dataset_vocabulary,
-    register_all,
-    register_coco_like,
-    registered_descriptions,
-)
+from cqdino_d2.data import register_all
+from cqdino_d2.data.category_texts import CategoryTexts
 from cqdino_d2.files import write_atomically
-from cqdino_d2.text.encoders import OpenClipEncoder, RandomEncoder, SentenceEncoder, TextEncoder
-
-SIMPLE_TEMPLATES = ("a photo of a {}.",)
-
-
-def read_names(path: Path) -> tuple[list[int], list[str], list[str]]:
-    """Ids, names and descriptions: of an annotation file, or one name per line (ids 1, 2, ...).
-
-    Raises:
-        ValueError: no names, or no text.
-        FileNotFoundError: no such file.
-    """
-    if path.suffix == ".json":
-        register_coco_like("named_on_the_command_line", path, path.parent)
-        return read_dataset("named_on_the_command_line")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text file: {error}") from error
-    while lines and not lines[-1].strip():
-        lines.pop()
-    if empty := [number for number, line in enumerate(lines, 1) if not line.strip()]:
-        raise ValueError(f"{path}: no name in the lines {empty[:10]} (a line's number is its id)")
-    if not lines:
-        raise ValueError(f"{path} has no names")
-    return list(range(1, len(lines) + 1)), [line.strip() for line in lines], [""] * len(lines)
-
-
-def read_dataset(name: str) -> tuple[list[int], list[str], list[str]]:
-    """Ids, names and descriptions of a registered data set."""
-    vocabulary = dataset_vocabulary(name)
-    return list(vocabulary.dataset_ids), list(vocabulary.names), registered_descriptions(name)
-
-
-def read_templates(choice: str) -> list[str]:
-    """'simple', 'imagenet' (the 80 of CLIP) or a file with a template per line, each with {}.
-
-    Raises:
-        ValueError: a template without {}.
-        FileNotFoundError: no such file.
-    """
-    if choice == "simple":
-        return list(SIMPLE_TEMPLATES)
-    if choice == "imagenet":
-        from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-        return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
-    templates = [line.strip() for line in Path(choice).read_text(encoding="utf-8").splitlines()]
-    templates = [line for line in templates if line]
-    wrong = [line for line in templates if line.count("{}") != 1]
-    if wrong or not templates:
-        raise ValueError(f"{choice}: every line needs one {{}} for the name, got {wrong[:3]}")
-    return templates
-
-
-def prompts_of(name: str, description: str, templates: Sequence[str]) -> list[str]:
-    """The texts that stand for a category; underscores of its name become spaces."""
-    spoken = " ".join(name.replace("_", " ").split())
-    texts = [template.replace("{}", spoken) for template in templates]
-    return [f"{text} {description}" for text in texts] if description else texts
-
-
-def encode_categories(
-    encoder: TextEncoder, prompts: Sequence[Sequence[str]], batch_size: int
-) -> Tensor:
-    """Averages the features of each category's prompts.
-
-    Args:
-        encoder: makes features of length 1.
-        prompts: the texts of each of the V categories, equally many.
-        batch_size: texts that are encoded at once, about.
-
-    Returns:
-        (V, dim) float32 of length 1.
-    """
-    per_category = len(prompts[0])
-    step = max(1, batch_size // per_category)
-    parts = []
-    with tqdm(total=len(prompts), desc="categories", unit="category", mininterval=1.0) as progress:
-        for start in range(0, len(prompts), step):
-            rows = prompts[start : start + step]
-            texts = [text for row in rows for text in row]
-            pieces = [
-                encoder.encode(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)
-            ]
-            parts.append(torch.cat(pieces).view(len(rows), per_category, -1).mean(dim=1))
-            progress.update(len(rows))
-    return F.normalize(torch.cat(parts), dim=-1)
+from cqdino_d2.text.encoders import RandomEncoder, choose_encoder
+from cqdino_d2.text.prompts import encode_categories, prompts_of, read_templates
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -152,43 +59,37 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def choose_encoder(given: argparse.Namespace) -> TextEncoder:
-    """The encoder that the command line asks for."""
-    if given.random:
-        return RandomEncoder(given.dim, given.seed)
-    if Path(given.model).is_dir():
-        return SentenceEncoder(given.model, device=given.device)
-    return OpenClipEncoder(
-        given.model, given.pretrained, quick_gelu=given.quick_gelu, device=given.device
-    )
-
-
-def build(given: argparse.Namespace) -> dict[str, object]:
+def build(given: argparse.Namespace) -> dict[str, Any]:
     """Makes the content of the embedding file."""
     if given.dataset:
         register_all(given.datasets_root)
-        ids, names, descriptions = read_dataset(given.dataset)
+        texts = CategoryTexts.of_dataset(given.dataset)
     else:
-        ids, names, descriptions = read_names(given.names)
+        texts = CategoryTexts.of_file(given.names)
     templates = read_templates(given.templates)
-    if given.descriptions and not any(descriptions):
+    if given.descriptions and not any(texts.descriptions):
         raise ValueError("--descriptions: these categories have no descriptions")
-    if not given.descriptions:
-        descriptions = [""] * len(names)
-    encoder = choose_encoder(given)
+    descriptions = texts.descriptions if given.descriptions else [""] * len(texts.names)
     prompts = [
-        prompts_of(name, text, templates) for name, text in zip(names, descriptions, strict=True)
+        prompts_of(name, description, templates)
+        for name, description in zip(texts.names, descriptions, strict=True)
     ]
-    sentence = Path(given.model).is_dir()
+    if given.random:
+        encoder, pretrained = RandomEncoder(given.dim, given.seed), None
+    else:
+        options = {"quick_gelu": given.quick_gelu, "device": given.device}
+        encoder = choose_encoder(given.model, given.pretrained, **options)
+        pretrained = None if Path(given.model).is_dir() else given.pretrained
+    embeddings = encode_categories(encoder, prompts, given.batch_size)
     return {
-        "embeddings": encode_categories(encoder, prompts, given.batch_size),
-        "ids": ids,
-        "categories": names,
+        "embeddings": embeddings,
+        "ids": list(texts.ids),
+        "categories": list(texts.names),
         "model": "random" if given.random else given.model,
-        "pretrained": None if given.random or sentence else given.pretrained,
+        "pretrained": pretrained,
         "templates": templates,
         "descriptions": given.descriptions,
-        "dim": encoder.dim,
+        "dim": embeddings.shape[1],
     }
 
 

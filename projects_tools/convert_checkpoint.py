@@ -17,28 +17,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-import torch
-from detectron2.config import LazyCall, instantiate
-from omegaconf import DictConfig
-from torch import Tensor, nn
-
-from cqdino_d2.annotations import vocabulary_from_annotations, vocabulary_from_tree
-from cqdino_d2.categories import CategorySelfAttention, LengthOneSelfAttention, TreeAggregation
-from cqdino_d2.checkpoint import (
-    ConversionReport,
-    convert_released_weights,
-    read_mmengine_file,
-    weights_of,
-)
-from cqdino_d2.data import load_category_embeddings, register_all
-from cqdino_d2.engine import load_config
-from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
-from cqdino_d2.files import write_atomically
-from cqdino_d2.structures import Vocabulary, load_vocabulary
+from cqdino_d2.conversion import ConversionRequest, convert_released_file
 
 UNEXPLAINED, BAD_INPUT = 1, 2
 
@@ -82,131 +63,28 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
-def choose_vocabulary(cfg: DictConfig, args: argparse.Namespace) -> Vocabulary:
-    """The categories by the most direct source that is named; the config's own otherwise."""
-    if args.annotations is not None:
-        return vocabulary_from_annotations(args.annotations, args.category_tree)
-    if args.category_tree is not None:
-        return vocabulary_from_tree(args.category_tree)
-    register_all()
-    try:
-        return instantiate(cfg.vocabulary)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{error}\nThe categories can also come from --annotations GT.json or --category-tree"
-        ) from error
-
-
-def build_on_meta(cfg: DictConfig, vocabulary: Vocabulary) -> nn.Module:
-    """The config's model without memory for its weights."""
-    cfg.vocabulary = LazyCall(lambda: vocabulary)()
-    share_vocabulary(cfg)
-    disable_pretrained(cfg.model)
-    with torch.device("meta"):
-        return instantiate(cfg.model)
-
-
-def check_relation(model: nn.Module, vocabulary: Vocabulary) -> list[str]:
-    """What makes the config compute something else than the released code, though names fit."""
-    relation = model.categories.relation
-    if isinstance(relation, CategorySelfAttention) and not isinstance(
-        relation, LengthOneSelfAttention
-    ):
-        return [
-            "this config has real attention over the categories; the released weights were "
-            "trained with attention over a sequence of length one. Convert with the config of "
-            "that form (configs/coco/cqdino_sa_swinl_released.py); a new training with real "
-            "attention can start from the result (train.init_checkpoint)"
-        ]
-    if isinstance(relation, TreeAggregation) and relation.num_steps == 0:
-        return [
-            f"the vocabulary of {len(vocabulary)} categories has no tree, which this config's "
-            "relation needs: name its file with --category-tree"
-        ]
-    return []
-
-
-def check_embedding_file(args: argparse.Namespace, cfg: DictConfig, vocabulary: Vocabulary) -> None:
-    """Raises ValueError if the embedding file is of other categories."""
-    if args.category_embeddings is not None:
-        load_category_embeddings(args.category_embeddings, vocabulary, cfg.model.categories.dim)
-
-
-def convert_embeddings(args: argparse.Namespace, cfg: DictConfig, vocabulary: Vocabulary) -> int:
-    """Writes an embedding file with ids."""
-    dim = cfg.model.categories.dim
-    content = {
-        "embeddings": load_category_embeddings(args.input, vocabulary, dim),
-        "categories": list(vocabulary.names),
-        "ids": list(vocabulary.dataset_ids),
-    }
-    save(content, args.output)
-    print(f"wrote {args.output}: {len(vocabulary)} embeddings of {dim} numbers, with their ids")
-    return 0
-
-
-def fresh_denoising(cfg: DictConfig, names: Iterable[str]) -> dict[str, Tensor]:
-    """Initial values for the weights of the denoising group that no released file has."""
-    torch.manual_seed(0)
-    denoising = instantiate(cfg.model.denoising).state_dict(prefix="denoising.")
-    return {name: denoising[name] for name in names}
-
-
-def save(content: dict[str, Any], path: Path) -> None:
-    """Writes a file of tensors, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: torch.save(content, file))
-
-
-def save_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
-    """Writes vocabulary.json; one of other categories is not overwritten."""
-    path = folder / "vocabulary.json"
-    if path.is_file() and load_vocabulary(path).dataset_ids != vocabulary.dataset_ids:
-        raise ValueError(
-            f"{path} has other categories (another model lies there): choose another folder for "
-            "--output"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    vocabulary.save(path)
-
-
-def convert(args: argparse.Namespace) -> int:
-    """Does the work; returns the exit code."""
-    content = read_mmengine_file(args.input)
-    cfg = load_config(args.config_file, args.overrides)
-    vocabulary = choose_vocabulary(cfg, args)
-    if "embeddings" in content and "categories" in content:
-        return convert_embeddings(args, cfg, vocabulary)
-    check_embedding_file(args, cfg, vocabulary)
-    model = build_on_meta(cfg, vocabulary)
-    conversion = convert_released_weights(
-        weights_of(content, args.input), patch_merging=args.patch_merging
-    )
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    report = ConversionReport.compare(conversion, expected)
-    print("\n".join(report.lines()))
-    print(f"order of the patch merging's channels: {args.patch_merging}")
-    problems = check_relation(model, vocabulary)
-    if not report.complete:
-        problems.append(f"{args.input} does not fit {args.config_file} (see above)")
-    if problems:
-        print("\n".join(f"NOT CONVERTED: {problem}" for problem in problems), file=sys.stderr)
-        return UNEXPLAINED
-    weights = {name: conversion.weights[name] for name in report.converted.values()}
-    save_vocabulary(vocabulary, args.output.parent)
-    save({"model": weights | fresh_denoising(cfg, report.missing)}, args.output)
-    print(f"wrote {args.output} and {args.output.with_name('vocabulary.json')}")
-    return 0
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Turns errors in what the user gave into one line and exit code 2."""
-    args = parse_arguments(arguments)
+    given = parse_arguments(arguments)
+    request = ConversionRequest(
+        input=given.input,
+        config_file=given.config_file,
+        output=given.output,
+        category_tree=given.category_tree,
+        annotations=given.annotations,
+        category_embeddings=given.category_embeddings,
+        patch_merging=given.patch_merging,
+        overrides=tuple(given.overrides),
+    )
     try:
-        return convert(args)
+        outcome = convert_released_file(request)
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return BAD_INPUT
+    print("\n".join(outcome.lines))
+    for problem in outcome.problems:
+        print(f"NOT CONVERTED: {problem}", file=sys.stderr)
+    return UNEXPLAINED if outcome.problems else 0
 
 
 if __name__ == "__main__":

@@ -19,15 +19,10 @@ import sys
 import time
 from pathlib import Path
 
-from cqdino_d2.evaluation import Report, break_down_errors, load_ground_truth, load_results
-from cqdino_d2.evaluation.scoring import (
-    PROTOCOLS,
-    category_table,
-    make_protocol,
-    read_tree,
-    v3det_tree,
-)
-from cqdino_d2.files import write_atomically
+from cqdino_d2.evaluation import Report, score
+from cqdino_d2.evaluation.scoring import PROTOCOLS, category_table, v3det_tree
+from cqdino_d2.files import write_text
+from cqdino_d2.structures import one_line
 
 BAD_INPUT = 2
 _HEADLINES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
@@ -69,12 +64,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return given
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: file.write(text.encode()))
-
-
 def show(report: Report, seconds: float) -> None:
     """Prints the figures."""
     figures = report.figures
@@ -94,35 +83,32 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(given, started)
     except (ValueError, OSError, MemoryError) as error:
-        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
+        print(f"error: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr)
         return BAD_INPUT
     return 0
 
 
 def run(given: argparse.Namespace, started: float) -> None:
     """What the command line asks for."""
-    truth = load_ground_truth(given.annotations)
-    hierarchy = read_tree(given.category_tree, truth)
-    protocol = make_protocol(given.protocol, given.max_dets, hierarchy)
-    detections = load_results(given.results, truth)
-    matched = protocol.match(truth, detections)
-    if given.plots is None:
-        del detections  # makes room for the curves
-    report = protocol.report(truth, matched)
-    metrics: dict[str, float] = dict(report.figures)
-    show(report, time.monotonic() - started)
-    if given.plots is not None:
+    scores = score(
+        given.annotations,
+        given.results,
+        protocol=given.protocol,
+        category_tree=given.category_tree,
+        max_dets=given.max_dets,
+        errors=given.plots is not None,
+    )
+    show(scores.report, time.monotonic() - started)
+    if scores.errors is not None:
         from cqdino_d2.reports.plots import draw_all
 
-        errors = break_down_errors(protocol, truth, detections)
-        metrics |= {f"errors_{kind}": count for kind, count in errors.counts.items()}
-        metrics |= {f"AP50_gain_{kind}": gain for kind, gain in errors.ap50_gain.items()}
-        for path in draw_all(report, errors, v3det_tree(given.category_tree), given.plots):
+        tree = v3det_tree(given.category_tree)
+        for path in draw_all(scores.report, scores.errors, tree, given.plots):
             print(f"  {path}")
     if given.per_category is not None:
-        write_text(given.per_category, category_table(report))
+        write_text(given.per_category, category_table(scores.report))
     if given.output is not None:
-        write_text(given.output, json.dumps(metrics, indent=2) + "\n")
+        write_text(given.output, json.dumps(scores.metrics, indent=2) + "\n")
 
 
 if __name__ == "__main__":

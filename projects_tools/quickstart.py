@@ -4,8 +4,9 @@ Example:
     bash projects_tools/quickstart.sh
     python projects_tools/quickstart.py --smoke --output output/smoke
 
+Before the training it times a few steps and says about how long all of it will take here.
 Everything lands in the output folder: metrics.json, loss_curve.png, predictions.png, the data set
-and the training's own folder. A run that was stopped goes on where it was.
+and the training's own folder. A run that was stopped is resumed.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs/emojidet/quickstart.py"
 LEARNT = dict(AP=55.0, AP50=75.0, ARC=95.0)  # at least, on held-out pictures
 RANDOM_SHARE = 0.45  # at most, of the AP, with a random selection of categories
+AROUND_EVALUATIONS = 20.0  # seconds: starting the programs, scoring, drawing
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,48 @@ def build_data(folder: Path, size: Size) -> float:
     return time.monotonic() - started
 
 
+def steps_done(training: Path, steps: int) -> int:
+    """How many steps of a training its last checkpoint holds."""
+    path = training / "last_checkpoint"
+    if not path.is_file():
+        return 0
+    found = re.search(r"model_(\d+)", path.read_text())
+    return int(found[1]) + 1 if found else steps
+
+
+def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
+    """Seconds of so many training steps on this machine and of one evaluation, measured."""
+    from cqdino_d2.data import load_category_embeddings, register_all
+    from cqdino_d2.engine import Training, load_config, measure_pace
+
+    register_all(datasets)
+    with tempfile.TemporaryDirectory() as scratch:
+        cfg = load_config(str(CONFIG), [override("train.output_dir", Path(scratch))])
+        training = Training.prepare(cfg, resume=False, load_embeddings=load_category_embeddings)
+        pace = measure_pace(training.trainer, training.evaluation)
+    return steps * pace.step, pace.evaluation
+
+
+def train(datasets: Path, training: Path, steps: int) -> float:
+    """Says how long it will take, then trains and evaluates; returns the expected seconds."""
+    from cqdino_d2.engine import duration
+
+    left = steps - steps_done(training, steps)
+    seconds, evaluation = expected_seconds(datasets, left)
+    step(
+        f"2/4 Training: {left} steps, about {duration(seconds)} on this machine; all that follows "
+        f"about {duration(2 * evaluation + AROUND_EVALUATIONS)}"
+    )
+    run_train_net(
+        datasets,
+        "--resume",
+        override("train.output_dir", training),
+        f"train.max_iter={steps}",
+        f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}",
+    )
+    return seconds
+
+
 def read_results(folder: Path) -> dict[str, float]:
     """The figures of an evaluation: COCO's and the selection's, LVIS' and V3Det's AP."""
     results = json.loads((folder / "results.json").read_text())
@@ -114,19 +160,18 @@ def evaluate_random_selection(training: Path, datasets: Path) -> float:
 
 
 def predict(training: Path, datasets: Path, output: Path) -> None:
-    """Runs Detectron2's own `DefaultPredictor` on held-out pictures and draws the result."""
+    """Predicts on held-out images as an evaluation does and draws the result."""
     from detectron2.data import DatasetCatalog
-    from detectron2.engine import DefaultPredictor
 
     from cqdino_d2.data import register_all
-    from cqdino_d2.prediction import get_predictor_cfg
+    from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
     from cqdino_d2.structures import load_vocabulary
     from cqdino_d2.visualization.training_pictures import draw_comparison
 
     cfg = get_predictor_cfg(CONFIG, weights=training / "model_inference.pth", device="cpu")
     register_all(datasets)
     draw_comparison(
-        predictor=DefaultPredictor(cfg),
+        predictor=CategoryPredictor(cfg),
         vocabulary=load_vocabulary(training / "vocabulary.json"),
         records=DatasetCatalog.get("emojidet_val")[:6],
         path=output / "predictions.png",
@@ -165,6 +210,7 @@ def report(metrics: dict[str, Any], output: Path) -> None:
         ("AP with K categories at random", "{AP_random_selection:.1f}"),
         ("categories (with tree nodes)", "{num_categories} ({vocabulary_size})"),
         ("training", "{iterations} steps, {train_seconds:.0f} s"),
+        ("backbone computed in", "{autocast_dtype} ({instruction_set})"),
         ("all after installation", "{total_seconds:.0f} s"),
     ]
     print("\n[quickstart] Held-out pictures of EmojiDet")
@@ -189,13 +235,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     step(f"1/4 EmojiDet: {size.categories} emoji, {size.train_images} + {size.val_images} pictures")
     build_seconds = build_data(datasets / "emojidet", size)
-    step(f"2/4 Training: {steps} steps")
-    settings = [override("train.output_dir", training), f"train.max_iter={steps}"]
-    settings.append(f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}")
-    run_train_net(datasets, "--resume", *settings)
+    step("2/4 Training: a few steps are timed")
+    expected = train(datasets, training, steps)
     step("3/4 Does the selection matter? Evaluation with categories drawn at random")
     random_ap = evaluate_random_selection(training, datasets)
-    step("4/4 Prediction with Detectron2's DefaultPredictor")
+    step("4/4 Prediction")
     from cqdino_d2.engine.hooks import last_figure
     from cqdino_d2.visualization.training_pictures import draw_loss_curve
 
@@ -203,12 +247,16 @@ def main(arguments: list[str] | None = None) -> int:
     draw_loss_curve(training / "metrics.json", output / "loss_curve.png")
 
     vocabulary = json.loads((training / "vocabulary.json").read_text())
+    machine = json.loads((training / "machine.json").read_text())
     metrics = read_results(training) | dict(
         AP_random_selection=random_ap,
         num_categories=size.categories,
         vocabulary_size=len(vocabulary["names"]),
         num_val_images=size.val_images,
         iterations=steps,
+        instruction_set=machine["instruction_set"],
+        autocast_dtype=machine["autocast_dtype"],
+        expected_train_seconds=round(expected, 1),
         build_seconds=round(build_seconds, 1),
         train_seconds=round(last_figure(training / "metrics.json", "train_seconds", 0.0), 1),
         total_seconds=round(time.monotonic() - started, 1),

@@ -10,8 +10,9 @@ Examples:
 DIR/index.html gets the figures, what the errors cost, the category tree with AP by branch, which
 siblings are taken for each other, a table of all categories, and pictures: ground truth beside
 detections of the worst and best images, of each kind of error and of the worst categories. It needs
-no network. Without --images it has no pictures. Results are a COCO results file (.json) or its
-columns (.npz, .parquet) of any detector.
+no network. Without --images it has no pictures. Files outside of that folder are not opened,
+whatever the annotations say; the page then says so, and the exit code is 1. Results are a COCO
+results file (.json) or its columns (.npz, .parquet) of any detector.
 """
 
 from __future__ import annotations
@@ -20,17 +21,12 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from evaluate_results import BAD_INPUT, write_text
+from cqdino_d2.evaluation.scoring import PROTOCOLS
+from cqdino_d2.reports import ReportOptions, write_report
+from cqdino_d2.structures import one_line
 
-from cqdino_d2.evaluation.scoring import PROTOCOLS, make_protocol, read_tree, v3det_tree
-
-if TYPE_CHECKING:
-    from cqdino_d2.evaluation import GroundTruth, JudgedDetections, Report
-    from cqdino_d2.reports.page import Content, Gallery
-
-_FAMILIES, _CHILDREN = 12, 10
+INCOMPLETE, BAD_INPUT = 1, 2
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -86,143 +82,31 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return given
 
 
-def find_category(text: str, truth: GroundTruth) -> int:
-    """The place of the category with an id or a name.
-
-    Raises:
-        ValueError: there is none, or the name is that of several.
-    """
-    ids = truth.category_ids.tolist()
-    if text.isdecimal() and int(text) in ids:
-        return ids.index(int(text))
-    found = [row for row, name in enumerate(truth.names) if name == text]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise ValueError(f"several categories are called {text!r}: ids {[ids[r] for r in found]}")
-    near = [name for name in truth.names if text.casefold() in name.casefold()][:5]
-    raise ValueError(f"no category {text!r} among {len(ids)}" + (f"; there is {near}" * bool(near)))
-
-
-def node_names(truth: GroundTruth, report: Report, tree_file: Path | None) -> list[str]:
-    """What to call each of the N nodes: categories by their name, others as the tree does."""
-    names = list(truth.names)
-    if report.hierarchy is None or report.hierarchy.node_names is None or tree_file is None:
-        return names
-    known: dict[str, str] = {}
-    if v3det_tree(tree_file):
-        from cqdino_d2.annotations.v3det_tree import read_v3det_tree
-
-        known = read_v3det_tree(tree_file).get("id2name") or {}
-    virtual = report.hierarchy.node_names[len(names) :]
-    return names + [str(known.get(node, node)) for node in virtual]
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Makes the report; 2 is the exit code for bad input."""
+    """Makes the report; 2 is the exit code for bad input, 1 where images were refused."""
     given = parse_arguments(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        print(run(given))
-    except (ValueError, OSError, MemoryError) as error:
-        print(f"error: {error or 'not enough memory'}", file=sys.stderr)
-        return BAD_INPUT
-    return 0
-
-
-def run(given: argparse.Namespace) -> Path:
-    """What the command line asks for; returns the page."""
-    from cqdino_d2.evaluation import judge_detections, load_ground_truth, load_results
-    from cqdino_d2.reports.page import render
-
-    truth = load_ground_truth(given.annotations)
-    hierarchy = read_tree(given.category_tree, truth)
-    protocol = make_protocol(given.protocol, given.max_dets, hierarchy)
-    shown = [find_category(text, truth) for text in given.show_category]
-    detections = load_results(given.results, truth)
-    judged = judge_detections(protocol, truth, detections)
-    report = protocol.evaluate(truth, detections)
-    del detections
-    page = given.output / "index.html"
-    write_text(page, render(gather(given, report, judged, shown)))
-    return page
-
-
-def gather(
-    given: argparse.Namespace, report: Report, judged: JudgedDetections, shown: list[int]
-) -> Content:
-    """All that the page shows; draws its plots and pictures."""
-    from cqdino_d2.evaluation import summarize_errors
-    from cqdino_d2.reports import examples as selection
-    from cqdino_d2.reports.page import Content
-    from cqdino_d2.reports.plots import draw_all
-
-    truth, hierarchy = report.truth, report.hierarchy
-    errors = summarize_errors(judged)
-    judged = judged.take(judged.scores >= given.threshold)
-    confusions = selection.Confusions.of(judged)
-    siblings, branches = [], None
-    if hierarchy is not None:
-        branches = selection.branches_of(hierarchy, report)
-        siblings = selection.sibling_groups(
-            judged, confusions, hierarchy, groups=_FAMILIES, size=_CHILDREN
+        written = write_report(
+            given.annotations,
+            given.results,
+            given.output,
+            images=given.images,
+            category_tree=given.category_tree,
+            options=ReportOptions(
+                protocol=given.protocol,
+                max_dets=given.max_dets,
+                threshold=given.threshold,
+                images_per_kind=given.pictures,
+                worst_categories=given.category_pictures,
+                categories=given.show_category,
+            ),
         )
-    tree = given.category_tree
-    plots = draw_all(report, errors, v3det_tree(tree), given.output / "plots")
-    galleries = draw_galleries(given, report, judged, shown) if given.images else []
-    anchors = {gallery.anchor for gallery in galleries if gallery.figures}
-    places = {f"category-{one}": row for row, one in enumerate(truth.category_ids.tolist())}
-    return Content(
-        title=f"{given.results.name} on {given.annotations.name}",
-        facts=facts(given, report, judged),
-        report=report,
-        errors=errors,
-        threshold=given.threshold,
-        node_names=node_names(truth, report, tree),
-        branches=branches,
-        confusions=confusions,
-        siblings=siblings,
-        plots=[f"{path.parent.name}/{path.name}" for path in plots],
-        galleries=galleries,
-        pictured={row: anchor for anchor, row in places.items() if anchor in anchors},
-    )
-
-
-def facts(given: argparse.Namespace, report: Report, judged: JudgedDetections) -> list[str]:
-    """What was evaluated, in words."""
-    truth, per = report.truth, report.per_category
-    lines = [
-        f"{len(truth.image_ids):,} images, {int(per.num_boxes.sum()):,} boxes to find, "
-        f"{len(truth.names):,} categories ({int((per.num_boxes > 0).sum()):,} with boxes), "
-        f"{int(per.num_detections.sum()):,} detections that count "
-        f"({len(judged.scores):,} with a score of at least {given.threshold:.2f}).",
-        f"Protocol: {report.protocol}.",
-    ]
-    if report.hierarchy is None:
-        lines.append("No category tree was given (--category-tree): all categories stand alone.")
-    if given.images is None:
-        lines.append("No images were given (--images).")
-    return lines
-
-
-def draw_galleries(
-    given: argparse.Namespace, report: Report, judged: JudgedDetections, shown: list[int]
-) -> list[Gallery]:
-    """Chooses the pictures and draws them."""
-    from cqdino_d2.reports import gallery
-    from cqdino_d2.reports.comparison import image_files
-    from cqdino_d2.reports.examples import worst_categories
-
-    truth = report.truth
-    files = image_files(given.annotations, given.images)
-    worst = worst_categories(report, given.category_pictures)
-    planned = [
-        *gallery.plan_images(judged, truth, given.pictures),
-        *gallery.plan_errors(judged, truth, given.pictures),
-        *gallery.plan_categories(judged, report, list(dict.fromkeys([*shown, *worst]))),
-    ]
-    painter = gallery.Painter(judged, truth, files, given.output / "pictures")
-    return gallery.paint_all(painter, planned, given.images)
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"error: {one_line(str(error)) or 'not enough memory'}", file=sys.stderr)
+        return BAD_INPUT
+    print(written.page)
+    return INCOMPLETE if written.refused else 0
 
 
 if __name__ == "__main__":

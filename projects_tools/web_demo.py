@@ -1,4 +1,4 @@
-"""A web page on which a detector looks at your pictures. Needs gradio: pip install gradio.
+"""A web page on which a detector looks at your images. Needs gradio: pip install gradio.
 
 Examples:
     python projects_tools/web_demo.py --config-file configs/emojidet/quickstart.py \\
@@ -6,33 +6,24 @@ Examples:
     python projects_tools/web_demo.py --config-file A.py B.py --weights a/model.pth b/model.pth
 
 Several configs and weights, in the same order, can be chosen from on the page. The page is at
-http://127.0.0.1:7860, for this machine alone unless --host says otherwise. Uploads are kept in a
-folder of their own and removed at the end, at the latest an hour after they were made; the page
-fetches nothing from elsewhere.
+http://127.0.0.1:7860, for this machine alone unless --host says otherwise. Uploads and drawn images
+are kept in a folder of their own, of --max-disk at most; they are deleted after an hour, earlier
+when the folder is full, and when the server ends. The page fetches nothing from elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
-import os
-import signal
-import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from cqdino_d2.serving.limits import Limits, size_in_bytes
+from cqdino_d2.structures import one_line
+
 MISSING = "the web page needs gradio, which is not installed here: pip install gradio"
-_LOCAL = ("127.0.0.1", "localhost", "::1")
-# what the browser may load: the page's own files, and what its scripts make themselves
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
-    "form-action 'self'; frame-ancestors 'self'"
-)
+BAD_INPUT = 2
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,7 +37,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (127.0.0.1)")
     add("--port", type=int, default=7860, help="0 takes a free one (7860)")
     add("--max-upload", default="15mb", metavar="SIZE", help="largest file (15mb)")
-    add("--max-pixels", type=float, default=25e6, metavar="N", help="largest picture (25e6)")
+    add("--max-disk", default="256mb", metavar="SIZE", help="all uploads together (256mb)")
+    add("--max-pixels", type=float, default=25e6, metavar="N", help="largest image (25e6)")
     add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
     given = parser.parse_args(arguments)
     if len(given.config_file) == 1:
@@ -58,92 +50,31 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return given
 
 
-def model_names(config_files: list[str], weights: list[str]) -> list[str]:
-    """Names for the page: the config's, and of the weights as much as tells them apart."""
-    parts = [Path(file).resolve().parts for file in weights]
-    for length in range(1, max(map(len, parts)) + 1):
-        ends = ["/".join(part[-length:]) for part in parts]
-        names = [f"{Path(c).stem}: {end}" for c, end in zip(config_files, ends, strict=True)]
-        if len(set(names)) == len(names):
-            return [Path(file).stem for file in config_files] if len(names) == 1 else names
-    raise ValueError("the same config and weights are given twice")
-
-
-def make_app(given: argparse.Namespace) -> Callable[..., Awaitable[None]]:
-    """The server's application.
-
-    Raises:
-        ModuleNotFoundError: gradio is not installed.
-        ValueError, FileNotFoundError: a model that cannot be loaded.
-    """
-    import gradio as gr
-    from fastapi import FastAPI, Request, Response
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
-
+def run(given: argparse.Namespace) -> None:
+    """Serves the page until it is interrupted."""
+    limits = Limits(
+        upload_bytes=size_in_bytes(given.max_upload),
+        disk_bytes=size_in_bytes(given.max_disk),
+        pixels=int(given.max_pixels),
+    )
     from cqdino_d2.prediction.loading import load_predictor
-    from cqdino_d2.serving.page import STYLE, Models, build_page
+    from cqdino_d2.serving.models import Models, model_names
+    from cqdino_d2.serving.web_app import listening, make_app, serve
 
     names = model_names(given.config_file, given.weights)
-    predictors = {
-        name: load_predictor(config, weights, device=given.device)
-        for name, config, weights in zip(names, given.config_file, given.weights, strict=True)
-    }
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.middleware("http")
-    async def add_policy(
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        response = await call_next(request)
-        response.headers["Content-Security-Policy"] = _POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
-        return response
-
-    if given.host in _LOCAL:  # no other name may lead a browser here
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
-    fonts = ["system-ui", "sans-serif"]
-    return gr.mount_gradio_app(
-        app,
-        build_page(Models(predictors, max_pixels=int(given.max_pixels))),
-        path="/",
-        footer_links=[],
-        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
-        show_error=False,
-        max_file_size=given.max_upload,
-        ssr_mode=False,
-        enable_monitoring=False,
-        theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
-        css=STYLE,
-    )
-
-
-def serve(given: argparse.Namespace) -> None:
-    """Serves the page until it is interrupted.
-
-    Raises:
-        OSError: the address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in given.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((given.host, given.port))
-        except OSError as error:
-            raise OSError(f"cannot listen at {given.host}, port {given.port}: {error}") from error
-        app = make_app(given)
-        import uvicorn
-
-        settings = {
-            "log_level": "warning",
-            "timeout_graceful_shutdown": 2,
-        }  # open pages do not hold
-        server = uvicorn.Server(uvicorn.Config(app, **settings))
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well
-        listener.listen()
+    with (
+        tempfile.TemporaryDirectory(prefix="cqdino_web_") as folder,
+        listening(given.host, given.port) as listener,
+    ):
+        predictors = {
+            name: load_predictor(config, weights, device=given.device)
+            for name, config, weights in zip(names, given.config_file, given.weights, strict=True)
+        }
+        models = Models(predictors, max_pixels=limits.pixels)
+        app = make_app(models, host=given.host, folder=Path(folder), limits=limits)
         host = f"[{given.host}]" if ":" in given.host else given.host
         print(f"http://{host}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-        asyncio.run(server.serve(sockets=[listener]))
+        serve(app, listener, limits)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -151,15 +82,13 @@ def main(arguments: list[str] | None = None) -> int:
     given = parse_arguments(arguments)
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     try:
-        with tempfile.TemporaryDirectory(prefix="cqdino_web_") as folder:
-            os.environ["GRADIO_TEMP_DIR"] = folder
-            serve(given)
+        run(given)
     except ModuleNotFoundError as error:
         print(f"web_demo: {MISSING if error.name == 'gradio' else error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
     except (ValueError, OSError) as error:
-        print(f"web_demo: {error}", file=sys.stderr)
-        return 2
+        print(f"web_demo: {one_line(str(error))}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         pass
     return 0

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 
-from cqdino_d2.layers import Linear
+from cqdino_d2.layers.cpu import Linear
 from cqdino_d2.ops import compiled
 from cqdino_d2.structures import CategoryScores, ClassQueries, ClassSlots
 from cqdino_d2.transformer.fusion import BiAttention

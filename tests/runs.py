@@ -90,7 +90,7 @@ def kill_after_checkpoint(folder, name, *arguments, **kwargs):
     """Starts a training and kills it (SIGKILL) some steps after it wrote a checkpoint."""
     process = subprocess.Popen(command(folder, *arguments, **kwargs), cwd=ROOT, env=environment())
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while len(losses(folder) if (folder / "metrics.json").exists() else ()) < 7:
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.02)

@@ -29,11 +29,14 @@ ALLOWED_FOLDERS = {
     "criterion": {"layers", "structures"},
     "detector": {"checkpoint", "layers", "structures"},
     "evaluation": {"annotations", "files", "structures"},
-    "engine": {"checkpoint", "files", "structures"},
+    "engine": {"checkpoint", "files", "layers", "structures"},
+    "conversion": {
+        *("annotations", "categories", "checkpoint", "data", "engine", "files", "structures")
+    },
     "prediction": {"data", "detector", "engine", "files", "structures", "text"},
     "visualization": {"annotations", "files", "structures"},
     "reports": {"annotations", "evaluation", "files", "structures", "visualization"},
-    "export": {"detector", "layers", "prediction", "structures"},
+    "export": {"detector", "files", "layers", "ops", "prediction", "structures"},
     "serving": {"files", "prediction", "structures", "visualization"},
 }
 # Only configs may bring two of these together.
@@ -47,19 +50,20 @@ ALLOWED_OUTSIDE = {
     "checkpoint": _MODEL,
     "layers": {"torch"},
     "annotations": {"numpy", "msgspec"},
-    "text": {"torch", "numpy", "open_clip", "transformers"},
-    "data": _MODEL | {"PIL", "tqdm"},
+    "text": {"torch", "numpy", "open_clip", "tqdm", "transformers"},
+    "data": _MODEL | {"PIL", "omegaconf", "tqdm"},
     "backbone": _MODEL | {"timm"},
     "categories": _MODEL,
     "transformer": {"torch"},
     "criterion": _MODEL | {"scipy"},
     "detector": _MODEL | {"omegaconf"},
-    "evaluation": {"numpy", "detectron2", "orjson", "pyarrow", "tqdm"},
+    "evaluation": {"numpy", "detectron2", "psutil", "pyarrow", "tqdm"},
     "engine": _MODEL | {"fvcore", "hydra", "omegaconf"},
+    "conversion": _MODEL | {"omegaconf"},
     "prediction": _MODEL | {"omegaconf", "yaml"},
-    "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision"},
+    "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
-    "export": _MODEL | {"onnxruntime"},
+    "export": _MODEL | {"onnx", "onnxruntime", "onnxscript"},
     "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
 }
 MOST_FILES = 20  # of a folder
@@ -155,6 +159,17 @@ def test_nothing_tampers_with_the_search_path_or_the_loaded_modules():
         files += (ROOT / folder).rglob("*.py")
     tampering = re.compile(r"sys\.path\.(insert|append|extend)|sys\.modules\[[^]]*\] *=")
     assert [str(path) for path in files if tampering.search(path.read_text("utf-8"))] == []
+
+
+def test_model_code_does_without_the_forms_for_cpus():
+    room = f"{PACKAGE}.layers.cpu"
+    guests = {
+        str(path.relative_to(ROOT / PACKAGE))
+        for path in (ROOT / PACKAGE).rglob("*.py")
+        if "cpu" not in path.parent.name
+        and any(module.startswith(room) for _, module in imported_modules(path, ROOT))
+    }
+    assert guests == {str(Path("layers", "__init__.py"))}
 
 
 def test_only_configs_wire_stages():

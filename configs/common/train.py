@@ -7,20 +7,21 @@ processes and parts.
 """
 
 train = dict(
-    output_dir="output",
+    output_dir="output",  # one run at a time
     seed=0,  # data order, initial weights and every random draw follow from it
     datasets_root=None,  # folder of the data sets; null: $DETECTRON2_DATASETS, else ./datasets
     device="auto",  # cuda where there is a GPU, else cpu
     init_checkpoint="",  # start from these weights (or evaluate them)
     category_embeddings=None,  # file of text features to start the category embeddings from
     max_iter=90000,  # length
-    # optimizer.lr is meant for so many images per iteration and is scaled linearly to
-    # total_batch_size; null: it is taken as it is
+    # optimizer.lr is meant for N images per iteration and is scaled linearly to
+    # total_batch_size; null: it is taken unchanged
     base_batch_size=None,
-    # the whole model under autocast, bf16 or fp16 (the latter with a loss scaler);
-    # model.autocast_dtype does it for backbone and neck alone
-    amp=dict(enabled=False, dtype="bf16"),
-    # every process puts its share of a batch through the model in so many parts: less memory, the
+    # the whole model under autocast in training: bf16, fp16 (with a loss scaler), or auto: bf16
+    # where the processor is faster in it, else float32. model.inference_dtype does it in
+    # inference; inside both, model.autocast_dtype decides for backbone and neck
+    amp=dict(enabled=False, dtype="auto"),
+    # every process puts its share of a batch through the model in N parts: less memory, the
     # same update (denoising noise is drawn, and batch norms count, part by part)
     accumulate=1,
     # blocks that keep only their inputs and are computed again in the backward pass: names in
@@ -35,7 +36,7 @@ train = dict(
     # with several processes each keeps the optimizer's state of a share of the parameters (ZeRO
     # stage 1); for large vocabularies. Checkpoints are the same
     shard_optimizer=False,
-    # moving average of the weights: it is what is evaluated and exported
+    # moving average of the weights (a second copy of the model): it is evaluated and exported
     ema=dict(enabled=False, decay=0.9998),
     checkpointer=dict(period=5000, max_to_keep=2),  # length
     # model_best.pth: the weights with the best figure of an evaluation so far, max or min;
@@ -43,6 +44,8 @@ train = dict(
     best=dict(metric="bbox/AP", mode="max"),
     eval_period=5000,  # length; 0: at the end only
     log_period=20,
-    log_window=20,  # metrics.json and TensorBoard show the median over so many steps
+    # what is printed: losses (all of them, by Detectron2), or short (step, loss, pace, time left)
+    progress="losses",
+    log_window=20,  # metrics.json and TensorBoard show the median over N steps
     wandb=dict(project=None),  # a name logs to Weights & Biases too; other arguments of its init
 )

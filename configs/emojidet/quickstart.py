@@ -9,6 +9,7 @@ train.output_dir = "output/quickstart"
 train.max_iter = 2000
 train.eval_period = 0
 train.checkpointer.period = 500
+train.progress = "short"
 train.clip_grad.max_norm = 1.0
 train.ema.enabled = True
 train.ema.decay = 0.99

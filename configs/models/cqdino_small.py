@@ -9,7 +9,7 @@ from .cqdino_swin_b import model
 WIDTH = 96
 
 model.backbone = L(SmallResNet)(
-    stem_channels=24, channels=[48, 96, 192, 192], strides=[2, 2, 2, 1], num_outputs=2
+    stem_channels=24, channels=[48, 96, 192], strides=[2, 2, 2], num_outputs=2
 )
 model.neck.in_channels = [96, 192]
 model.neck.dim = WIDTH
@@ -35,4 +35,4 @@ model.decoder.hidden_dim = 4 * WIDTH
 model.criterion.losses.focal.weight = 3.0  # boxes are learnt sooner than 96 categories
 model.criterion.category_loss.weight = 2.0
 model.criterion.category_loss.loss.gamma_negative = 4.0
-model.autocast_dtype = "bfloat16"
+model.autocast_dtype = "auto"  # bfloat16 where the processor has it

@@ -115,6 +115,6 @@ model = L(CQDINO)(
     post_processor=L(PostProcessor)(num_detections=300),
     pixel_mean=[123.675, 116.28, 103.53],
     pixel_std=[58.395, 57.12, 57.375],
-    autocast_dtype=None,
+    autocast_dtype=None,  # exact; "auto" is faster where the processor has bfloat16
     inference_dtype=None,
 )

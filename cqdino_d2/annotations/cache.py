@@ -2,8 +2,10 @@
 
 The columns lie in a file beside the annotation file, or in a cache folder where that folder cannot
 be written (``CQDINO_D2_CACHE``, else ``~/.cache/cqdino_d2``; if the variable is set, always there).
-A cache belongs to the content of its annotation file: it is used while size, times and inode are
-those it was made from, else while the SHA-256 is the same, else it is made anew.
+A cache belongs to the content of its annotation file: it is used while name, size, times and inode
+are those it was made from, else while the SHA-256 is the same, else it is made anew. So is one that
+its checksum or its columns show to be damaged. A program that only scores a file uses a cache that
+is there and writes none.
 """
 
 from __future__ import annotations
@@ -15,74 +17,20 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from ..files.column_file import open_column_file, write_column_file
-from .coco_format import read_coco_format, require_file
+from ..files.column_file import write_column_file
+from .coco_format import read_coco_format
+from .columns import FORMAT, Annotations
+from .json_file import require_file
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "cqdino_d2.annotations.v1"
 _SUFFIX = ".columns"
 _YOUNG = 2.0  # seconds; a file changed this recently may change again without a new time stamp
-_FORGOTTEN = 86_400  # seconds after which a temporary file has no writer any more
-
-
-@dataclass(frozen=True)
-class Annotations:
-    """An annotation file as columns (`coco_format.read_coco_format` names them).
-
-    Pickled, it is a path: another process maps the same file.
-
-    Attributes:
-        columns: arrays by name.
-        facts: 'annotations', 'events' and, of a cache, 'sha256' of the annotation file.
-        cache_file: where the columns lie; None if they are in memory only.
-    """
-
-    columns: Mapping[str, np.ndarray]
-    facts: Mapping[str, Any]
-    cache_file: Path | None = None
-
-    def __len__(self) -> int:
-        return len(self.columns["sizes"])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self.cache_file is None:
-            return Annotations, (dict(self.columns), dict(self.facts))
-        return _reopen, (self.cache_file, self.facts["sha256"])
-
-    @property
-    def has_categories(self) -> bool:
-        """False for some lists of images without annotations."""
-        return len(self.columns["categories"]) > len(b"[]")
-
-    def categories(self) -> list[dict[str, Any]]:
-        """The category objects with all their fields, by ascending id."""
-        return msgspec.json.decode(self.columns["categories"].data)
-
-    def text(self, name: str, row: int) -> str:
-        """One string of a text column."""
-        start, end = self.columns[f"{name}_offsets"][row : row + 2].tolist()
-        return self.columns[f"{name}_bytes"][start:end].tobytes().decode("utf-8", "surrogatepass")
-
-    def image_id(self, row: int) -> int | str:
-        """The id of an image."""
-        if "image_ids" in self.columns:
-            return int(self.columns["image_ids"][row])
-        return msgspec.json.decode(self.text("image_id", row))
-
-
-def _reopen(cache_file: Path, sha256: str) -> Annotations:
-    columns, facts = open_column_file(cache_file)
-    if facts.get("sha256") != sha256:
-        raise ValueError(f"{cache_file} was replaced while a process was being started")
-    return Annotations(columns, facts, cache_file)
 
 
 _not_written: dict[Path, Annotations] = {}  # where no cache could be written
@@ -113,8 +61,8 @@ def cache_places(json_file: Path) -> list[Path]:
 
 def _why_stale(facts: Mapping[str, Any], json_file: Path) -> str:
     """Why these columns are not those of the file as it is now; empty if they are."""
-    if facts.get("format") != _FORMAT:
-        return f"has the format {facts.get('format')!r}, not {_FORMAT!r}"
+    if facts["name"] != json_file.name:
+        return f"is of a file named {facts['name']!r}"
     if facts["stamp"] != _stamp(json_file) and facts["sha256"] != _sha256(json_file):
         return "is of an annotation file with another content"
     return ""
@@ -128,14 +76,14 @@ def _find(json_file: Path) -> tuple[Annotations | None, list[str]]:
     reasons = []
     for place in cache_places(json_file):
         try:
-            columns, facts = open_column_file(place)
-            reason = _why_stale(facts, json_file)
+            annotations = Annotations.of_cache(place)
+            reason = _why_stale(annotations.facts, json_file)
         except FileNotFoundError:
             continue
         except (ValueError, OSError) as error:
-            reason = f"cannot be read ({error})"
+            reason = f"cannot be used ({error})"
         if not reason:
-            return Annotations(columns, facts, place), []
+            return annotations, []
         reasons.append(f"the cache {place} {reason}")
     return None, reasons
 
@@ -151,20 +99,12 @@ def _one_builder(json_file: Path) -> Iterator[None]:
         yield
 
 
-def _remove_leftovers(cache_file: Path) -> None:
-    """Removes what writers that were killed have left."""
-    for path in cache_file.parent.glob(f".{cache_file.name}.*.tmp"):
-        if time.time() - path.stat().st_mtime > _FORGOTTEN:
-            path.unlink(missing_ok=True)
-
-
 def _write(json_file: Path, columns: dict[str, np.ndarray], facts: dict[str, Any]) -> Path | None:
     failures = []
     for place in cache_places(json_file):
         try:
             if place.parent != json_file.absolute().parent:
                 place.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(place)
             write_column_file(place, columns, facts)
         except OSError as error:
             failures.append(str(error))
@@ -185,15 +125,16 @@ def _build(json_file: Path) -> Annotations:
     if _stamp(json_file) != stamp:
         raise ValueError(f"{json_file} was changed while it was being read")
     young = time.time() - max(stamp[1], stamp[2]) / 1e9 < _YOUNG
-    facts |= {"format": _FORMAT, "stamp": None if young else stamp, "sha256": sha256}
+    facts |= {"format": FORMAT, "stamp": None if young else stamp, "sha256": sha256}
+    facts["name"] = json_file.name
     place = _write(json_file, columns, facts)
     if place is None:
         _not_written[json_file.absolute()] = Annotations(columns, facts)
         return _not_written[json_file.absolute()]
-    return Annotations(*open_column_file(place), place)
+    return Annotations.of_cache(place)
 
 
-def load_annotations(json_file: str | Path, layout: str = "") -> Annotations:
+def load_annotations(json_file: str | Path, layout: str = "", *, keep: bool = True) -> Annotations:
     """The columns of an annotation file, from its cache or parsed and then cached.
 
     Several processes may ask at once: one parses, the others wait for its cache.
@@ -201,6 +142,7 @@ def load_annotations(json_file: str | Path, layout: str = "") -> Annotations:
     Args:
         json_file: annotation file in the COCO format.
         layout: what to say about the expected layout if it is missing.
+        keep: whether a cache is written where there is none.
 
     Raises:
         FileNotFoundError: no such file.
@@ -210,6 +152,8 @@ def load_annotations(json_file: str | Path, layout: str = "") -> Annotations:
     found, _ = _find(path)
     if found is not None:
         return found
+    if not keep:
+        return Annotations(*read_coco_format(path))
     with _one_builder(path):
         found, reasons = _find(path)
         if found is not None:

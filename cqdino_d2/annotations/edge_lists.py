@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..structures import CategoryHierarchy
-from .coco_format import require_file
+from .json_file import require_file
 
 
 def hierarchy_of_edges(

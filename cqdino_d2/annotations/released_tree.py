@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..structures import CategoryHierarchy
-from .coco_format import require_file
+from .json_file import require_file
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..structures import CategoryHierarchy
-from .coco_format import read_json, require_file
 from .edge_lists import hierarchy_of_edges
+from .json_file import read_json, require_file
 
 _EDGE_TABLES = ("father2child", "child2father")
 

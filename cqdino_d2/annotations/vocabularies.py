@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..structures import CategoryHierarchy, Vocabulary
+from ..structures import CategoryHierarchy, Vocabulary, one_line
 from .cache import load_annotations
 from .edge_lists import hierarchy_from_edge_list
 from .released_tree import hierarchy_from_released_table, read_released_table
@@ -53,17 +53,30 @@ def vocabulary_from_tree(path: str | Path) -> Vocabulary:
     """
     if Path(path).suffix.lower() == ".csv":
         rows = read_released_table(path)
-        names = {row.category_id: row.name for row in rows if row.category_id is not None}
+        names = {row.category_id: one_line(row.name) for row in rows if row.category_id is not None}
     else:
         content = read_v3det_tree(path)
         name_of_node = content.get("id2name") or {}
         names = {
-            int(dataset_id): str(name_of_node.get(str(node), f"category {dataset_id}"))
+            int(dataset_id): category_name({"id": dataset_id, "name": name_of_node.get(str(node))})
             for dataset_id, node in content["categoryid2treeid"].items()
         }
     dataset_ids = tuple(sorted(names))
     hierarchy = hierarchy_from_file(path, dataset_ids)
     return Vocabulary(tuple(names[i] for i in dataset_ids), dataset_ids, hierarchy)
+
+
+def category_name(category: Mapping[str, Any]) -> str:
+    """What to call a category object: its name on one line, or 'category ID'."""
+    return one_line(str(category.get("name") or "")) or f"category {category['id']}"
+
+
+def _whole_number(one: int | str) -> int:
+    """A category id; one that is written as a text counts as the number that it spells."""
+    number = int(one) if str(one).removeprefix("-").isdecimal() else None
+    if number is None or str(number) != str(one):
+        raise ValueError(f"category ids must be whole numbers, got {one!r}")
+    return number
 
 
 def vocabulary_of_categories(
@@ -86,8 +99,8 @@ def vocabulary_of_categories(
         ValueError: a tree file that cannot be understood or does not fit, or categories without
             the field.
     """
-    dataset_ids = tuple(row["id"] for row in categories)
-    names = tuple(str(row.get("name") or f"category {row['id']}") for row in categories)
+    dataset_ids = tuple(_whole_number(row["id"]) for row in categories)
+    names = tuple(map(category_name, categories))
     if tree_file is None:
         return Vocabulary(names, dataset_ids, CategoryHierarchy.flat(len(categories)))
     if lacking := [row["id"] for row in categories if node_field not in row]:

@@ -11,7 +11,6 @@ from detectron2.modeling import Backbone, ShapeSpec
 from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
-from ..layers import use_fast_linear
 from .windowed_block import WindowedBlock
 
 
@@ -57,7 +56,6 @@ class TimmBackbone(Backbone):
             raise ValueError(f"timm cannot make the backbone {name!r}: {error}") from error
         self.channels_last_maps = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self._follow_detector_padding()
-        self.body.apply(use_fast_linear)
         channels, strides = self.body.feature_info.channels(), self.body.feature_info.reduction()
         self._out_features = [f"p{index}" for index in out_indices]
         self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))

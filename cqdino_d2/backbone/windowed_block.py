@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
-from ..layers import in_chunks
+from ..layers import form_of, in_chunks
 
 
 class WindowedBlock(SwinTransformerBlock):
@@ -25,8 +25,11 @@ class WindowedBlock(SwinTransformerBlock):
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         x = x + self.drop_path1(self._attn(self.norm1(x)))
-        update = in_chunks(lambda rows: self.mlp(self.norm2(rows)), x, self.mlp.fc1.out_features)
-        return x + self.drop_path2(update)
+        return x + self.drop_path2(self._update(x))
+
+    def _update(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C), every token for itself."""
+        return self.mlp(self.norm2(x))
 
     def _attn(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
@@ -42,6 +45,15 @@ class WindowedBlock(SwinTransformerBlock):
         attended = [_attend(attention, qkv[:, tokens], bias, mask) for tokens, mask in groups]
         attended = torch.cat(attended, dim=1)[:, places]
         return attention.proj_drop(attention.proj(attended)).unflatten(1, (height, width))
+
+
+@form_of(WindowedBlock)
+class ChunkedWindowedBlock(WindowedBlock):
+    """`WindowedBlock` whose perceptron takes some tokens at a time."""
+
+    def _update(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        return in_chunks(super()._update, x, self.mlp.fc1.out_features)
 
 
 def _attend(attention: WindowAttention, qkv: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:

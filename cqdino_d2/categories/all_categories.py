@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..layers import Linear
 from ..structures import NO_CATEGORY, ClassQueries, ClassRequest, ClassSlots, ImageTargets
 
 
@@ -26,7 +25,7 @@ class AllCategories(nn.Module):
 
     def __init__(self, *, dim: int, output_dim: int | None = None) -> None:
         super().__init__()
-        self.output_projection = nn.Identity() if output_dim is None else Linear(dim, output_dim)
+        self.output_projection = nn.Identity() if output_dim is None else nn.Linear(dim, output_dim)
 
     def forward(
         self,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import Linear
-
 _GRADIENT = 0.1  # share that goes back; docs/benchmarks.md has what 0 and 1 do
 
 
@@ -27,7 +25,7 @@ class Cascade(nn.Module):
             raise ValueError(f"a cascade must keep at least 1 category, got {keep}")
         self.keep = keep
         # ReLU must not work in place: recomputation may keep the first layer's result
-        self.mlp = nn.Sequential(Linear(dim, dim // 2), nn.ReLU(), Linear(dim // 2, 1))
+        self.mlp = nn.Sequential(nn.Linear(dim, dim // 2), nn.ReLU(), nn.Linear(dim // 2, 1))
 
     def score(self, looks: Tensor) -> Tensor:
         """Categories that have looked at the image (B, N, H) -> auxiliary logits (B, N).

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..layers import CrossAttention, Dropout, FeedForward
+from ..layers import CrossAttention, FeedForward
 
 ImageKeysValues = list[tuple[Tensor, Tensor]]  # of each layer, from its `keys_values`
 
@@ -45,7 +45,7 @@ class ImageGuidedLayer(nn.Module):
         self.attention = CrossAttention(
             dim=dim, context_dim=image_dim, num_heads=num_heads, dropout=dropout
         )
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(dim, eps=1e-12)
         self.feed_forward = FeedForward(
             dim=dim, hidden_dim=hidden_dim, activation=nn.GELU, dropout=dropout, norm_eps=1e-12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..layers import Linear, autocast_dtype
+from ..layers import autocast_dtype
 from ..structures import ClassQueries, ClassRequest, Vocabulary
 
 
@@ -72,7 +72,7 @@ class CategoryQueries(CategoryEmbeddings):
     ) -> None:
         width = embedding_dim or dim
         super().__init__(vocabulary=vocabulary, dim=width)
-        self.projection = Linear(width, dim)
+        self.projection = nn.Linear(width, dim)
         self.relation = relation
 
     def constant_queries(self) -> ClassQueries:

@@ -10,7 +10,7 @@ import torch
 from detectron2.utils.logger import log_first_n
 from torch import Tensor, nn
 
-from ..layers import Linear, check_recomputation, recomputing
+from ..layers import check_recomputation, recomputing
 from ..structures import (
     NO_CATEGORY,
     CategoryScores,
@@ -83,7 +83,7 @@ class ImageGuidedSelection(nn.Module):
             )
         self.chunk_size, self.recompute = chunk_size, recompute
         self.num_selected, self.force_targets, self.ranking = num_selected, force_targets, ranking
-        self.image_projection = Linear(map_channels, image_dim)
+        self.image_projection = nn.Linear(map_channels, image_dim)
         self.layers = nn.ModuleList(
             ImageGuidedLayer(
                 dim=dim,
@@ -94,8 +94,8 @@ class ImageGuidedSelection(nn.Module):
             )
             for _ in range(num_layers)
         )
-        self.score = Linear(dim, 1)
-        self.output_projection = Linear(dim, output_dim)
+        self.score = nn.Linear(dim, 1)
+        self.output_projection = nn.Linear(dim, output_dim)
         self.cascade = None if cascade is None else Cascade(dim=dim, keep=cascade)
 
     @property

@@ -9,6 +9,7 @@ from ..annotations.vocabularies import (
 from .augmentation import (
     ResizeShortestEdgeTruncated,
     large_scale_jitter,
+    resized_size,
     training_augmentations,
 )
 from .embedding_files import load_category_embeddings
@@ -43,6 +44,7 @@ __all__ = [
     "registered_annotations",
     "registered_descriptions",
     "registered_records",
+    "resized_size",
     "training_augmentations",
     "vocabulary_from_annotations",
     "vocabulary_from_tree",

@@ -9,14 +9,29 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 TRAIN_SHORT_SIDES = tuple(range(480, 801, 32))
+_CROP_LONGEST = 4200  # before the crop, as in mmdetection's DINO: for ratios above 7 alone
+
+
+def resized_size(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
+    """Height and width of an image as the released models were tested with it.
+
+    int(side * scale), scale = min(longest / longer side, short / shorter side) in double precision,
+    and at least one pixel. All of evaluation, `CategoryPredictor`, demo and page follow it.
+
+    Args:
+        height, width: of the image in pixels.
+        short: wanted length of the shorter side in pixels.
+        longest: largest length of the longer side in pixels.
+    """
+    scale = min(longest / max(height, width), short / min(height, width))
+    return max(1, int(height * scale)), max(1, int(width * scale))
 
 
 class ResizeShortestEdgeTruncated(T.Augmentation):
     """Scales the short side to a length, the long side to at most another; sizes truncated.
 
-    The new size is int(side * scale), scale = min(max_size / long, short_edge_length / short) in
-    double precision: what the released models were tested with. Detectron2's own class rounds,
-    so it can differ by a pixel.
+    The new size is that of `resized_size`. Detectron2's own class rounds, so it can differ by a
+    pixel.
 
     Args:
         short_edge_length: wanted length of the short side in pixels.
@@ -31,9 +46,27 @@ class ResizeShortestEdgeTruncated(T.Augmentation):
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """The resize of an (H, W, C) image, bilinear by Pillow."""
         height, width = image.shape[:2]
-        scale = min(self.max_size / max(height, width), self.short_edge_length / min(height, width))
-        new_height, new_width = (max(1, int(side * scale)) for side in (height, width))
-        return T.ResizeTransform(height, width, new_height, new_width, Image.BILINEAR)
+        new_size = resized_size(height, width, self.short_edge_length, self.max_size)
+        return T.ResizeTransform(height, width, *new_size, Image.BILINEAR)
+
+
+class AtLeastOnePixel(T.Augmentation):
+    """Another resize whose sizes are at least one pixel: of very thin images it could leave none.
+
+    Args:
+        resize: returns a ``ResizeTransform``.
+    """
+
+    def __init__(self, resize: T.Augmentation) -> None:
+        super().__init__()
+        self.resize = resize
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """The resize of an (H, W, C) image."""
+        transform = self.resize.get_transform(image)
+        if isinstance(transform, T.ResizeTransform):
+            transform.new_h, transform.new_w = max(1, transform.new_h), max(1, transform.new_w)
+        return transform
 
 
 def training_augmentations(
@@ -60,11 +93,12 @@ def training_augmentations(
         augmentations.append(T.RandomFlip(flip))
     if crop:
         branch = [
-            T.ResizeShortestEdge([400, 500, 600], sample_style="choice"),
+            AtLeastOnePixel(T.ResizeShortestEdge([400, 500, 600], _CROP_LONGEST, "choice")),
             T.RandomCrop("absolute_range", (384, 600)),
         ]
         augmentations.append(T.RandomApply(T.AugmentationList(branch), prob=0.5))
-    augmentations.append(T.ResizeShortestEdge(list(short_sides), max_size, sample_style="choice"))
+    resize = T.ResizeShortestEdge(list(short_sides), max_size, sample_style="choice")
+    augmentations.append(AtLeastOnePixel(resize))
     return augmentations
 
 
@@ -91,7 +125,7 @@ def large_scale_jitter(
     if not 0 < smallest <= largest:
         raise ValueError(f"scales must be MIN <= MAX, both positive, got {tuple(scales)}")
     jitter = [
-        T.ResizeScale(smallest, largest, image_size, image_size),
+        AtLeastOnePixel(T.ResizeScale(smallest, largest, image_size, image_size)),
         T.FixedSizeCrop((image_size, image_size)),
     ]
     return [T.RandomFlip(flip), *jitter] if flip > 0 else jitter

@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from ..structures import Vocabulary
+from .image_sizes import check_sizes
 from .mosaic import MOSAIC_IMAGES
 from .records import Records, categories_of, sizes_of
 from .registration import dataset_vocabulary, registered_records
@@ -116,7 +117,8 @@ def get_training_records(
         The records; what was dropped is logged.
 
     Raises:
-        ValueError: no record is left, or the vocabulary lacks categories.
+        ValueError: no record is left, the vocabulary lacks categories, or images have another
+            size than their annotations say.
         FileNotFoundError: a file is missing.
     """
     names = [names] if isinstance(names, str) else list(names)
@@ -140,6 +142,7 @@ def get_training_records(
             f"no training image in {names}: {len(given)} images listed"
             + (", none with a box" if filter_empty and len(given) else "")
         )
+    check_sizes(records)
     return records
 
 
@@ -147,11 +150,19 @@ def get_test_records(names: str) -> AnyRecords:
     """The records of a registered data set as they are, images without boxes included.
 
     Raises:
-        ValueError: it has no image.
+        ValueError: no such data set is registered, it has no image, or images have another size
+            than their annotations say.
     """
+    if names not in DatasetCatalog:
+        raise ValueError(
+            f"data set {names!r} is not registered. A config.yaml does not register data sets: "
+            "use the Python config that does, or call register_coco_like first"
+        )
     records = DatasetCatalog.get(names)
     if not len(records):
         raise ValueError(f"data set {names!r} has no images")
+    if isinstance(records, Records):
+        check_sizes(records)
     return records
 
 

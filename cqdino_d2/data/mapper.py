@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from ..files.images import read_image
 from .mosaic import compose_mosaic
 from .seeding import seeded_generators
+
+logger = logging.getLogger(__name__)
 
 
 def _boxes_xyxy(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -82,7 +84,6 @@ class CategoryDatasetMapper:
         Raises:
             FileNotFoundError: the image is missing.
             OSError: the image cannot be read; names file and image id.
-            ValueError: the image has another size than its record says.
         """
         if rng_seed is None:
             return self._map(record)
@@ -118,7 +119,13 @@ class CategoryDatasetMapper:
             size=size,
             allow_truncated=self.allow_truncated,
         )
-        detection_utils.check_image_size(dict(record), image)
+        if size is not None and image.shape[:2] != tuple(size):
+            logger.warning(
+                "image %s: %s is %d x %d, its annotations say %d x %d: the image is right",
+                record.get("image_id"),
+                record["file_name"],
+                *(*image.shape[1::-1], *size[::-1]),
+            )
         annotations = [a for a in record.get("annotations", ()) if not a.get("iscrowd", 0)]
         vocab_ids = np.asarray([a["category_id"] for a in annotations], dtype=np.int64)
         return image, _boxes_xyxy(annotations), vocab_ids

@@ -11,10 +11,13 @@ import numpy as np
 from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
-from ..annotations.cache import Annotations
+from ..annotations.coco_format import IMAGE_LISTS
+from ..annotations.columns import Annotations
+from ..files import inside
 from ..structures import RaggedIndex
+from .image_sizes import complete_sizes
 
-_IMAGE_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+_NAMED = 5  # problems that an error names
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class _Part:
     Attributes:
         annotations: the file's columns.
         image_root: folder of its images.
+        sizes: (I, 2) int32 height and width of all images of the file.
         rows: (n,) which images of the file, in their order.
         with_crowd: whether crowd boxes are among the boxes.
         vocab_id_of: (V of the file,) its vocab_ids in another vocabulary; None leaves them.
@@ -31,6 +35,7 @@ class _Part:
 
     annotations: Annotations
     image_root: str
+    sizes: np.ndarray
     rows: np.ndarray
     with_crowd: bool = True
     vocab_id_of: np.ndarray | None = None
@@ -38,17 +43,19 @@ class _Part:
     def record(self, position: int) -> dict[str, Any]:
         annotations, columns = self.annotations, self.annotations.columns
         row = int(self.rows[position])
-        height, width = columns["sizes"][row].tolist()
+        height, width = self.sizes[row].tolist()
         record = {
-            "file_name": os.path.join(self.image_root, annotations.text("file_name", row)),
+            "file_name": os.path.join(
+                self.image_root, os.path.normpath(annotations.text("file_name", row))
+            ),
             "image_id": annotations.image_id(row),
             "height": height,
             "width": width,
         }
-        for name in _IMAGE_LISTS:
-            if f"{name}_offsets" in columns:
-                start, end = columns[f"{name}_offsets"][row : row + 2].tolist()
-                record[name] = columns[f"{name}_values"][start:end].tolist()
+        for name in IMAGE_LISTS:
+            ranks = annotations.image_list(name)
+            if ranks is not None:
+                record[name] = [annotations.category_ids[rank] for rank in ranks[row].tolist()]
         start, end = columns["box_offsets"][row : row + 2].tolist()
         crowd = columns["is_crowd"][start:end].tolist()
         vocab_ids = columns["vocab_ids"][start:end]
@@ -80,6 +87,40 @@ class _Part:
         return RaggedIndex(offsets, vocab_ids).take(self.rows)
 
 
+def _check_file_names(annotations: Annotations, image_root: str) -> None:
+    """Whether all images lie below their folder: see `inside`."""
+    problems = []
+    for row in _suspicious_rows(annotations):
+        try:
+            inside(image_root, annotations.text("file_name", row))
+        except ValueError as error:
+            problems.append(f"image {annotations.image_id(row)}: {error}")
+    if problems:
+        raise ValueError(
+            f"{len(problems)} of {len(annotations)} images lie outside their folder: "
+            f"{'; '.join(problems[:_NAMED])}. Where that is meant, register the data set with "
+            "outside_root=True"
+        )
+
+
+def _suspicious_rows(annotations: Annotations) -> list[int]:
+    """The images whose file names could lead anywhere else; V3Det's 183,354 are looked at at once.
+
+    These are the names that are empty or begin with '/' or '.', and those with '/.' or a NUL.
+    """
+    content = annotations.columns["file_name_bytes"]
+    offsets = annotations.columns["file_name_offsets"]
+    starts, ends = offsets[:-1], offsets[1:]
+    marks = np.isin(content, np.frombuffer(b"/.\0", np.uint8))
+    first = np.zeros(len(content) + 1, dtype=bool)
+    first[starts] = True
+    slash = np.concatenate([[False], content[:-1] == ord("/")]) if len(content) else marks
+    suspicious = marks & (first[:-1] | (content == 0) | ((content == ord(".")) & slash))
+    places = np.flatnonzero(suspicious)
+    rows = np.searchsorted(offsets, places, side="right") - 1
+    return np.union1d(rows, np.flatnonzero(starts == ends)).tolist()
+
+
 class Records(Sequence[Mapping[str, Any]], Dataset):
     """Images with their boxes, from one or several annotation files.
 
@@ -102,15 +143,25 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
         self._starts = np.cumsum([0, *(len(part.rows) for part in self._parts)])
 
     @classmethod
-    def of_file(cls, annotations: Annotations, image_root: str) -> Records:
+    def of_file(
+        cls, annotations: Annotations, image_root: str, *, outside_root: bool = False
+    ) -> Records:
         """All images of an annotation file.
 
         Args:
             annotations: the file's columns.
             image_root: folder that the file names are relative to.
+            outside_root: whether file names may be absolute or lead out of the folder.
+
+        Raises:
+            ValueError: file names that may not, or images whose size neither the file nor the
+                image tells; some are named.
         """
+        if not outside_root:
+            _check_file_names(annotations, image_root)
         rows = np.arange(len(annotations), dtype=np.int32)
-        return cls([_Part(annotations, str(image_root), rows)])
+        sizes = complete_sizes(annotations, str(image_root))
+        return cls([_Part(annotations, str(image_root), sizes, rows)])
 
     @classmethod
     def concatenate(cls, records: Iterable[Records]) -> Records:
@@ -182,7 +233,7 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
 
     def sizes(self) -> np.ndarray:
         """(len, 2) int32 height and width of each record's image."""
-        parts = [part.annotations.columns["sizes"][part.rows] for part in self._parts]
+        parts = [part.sizes[part.rows] for part in self._parts]
         return np.concatenate([np.empty((0, 2), np.int32), *parts])
 
 

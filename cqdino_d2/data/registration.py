@@ -16,6 +16,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..annotations.cache import Annotations, load_annotations
+from ..annotations.law import refuse_for_training
 from ..annotations.vocabularies import vocabulary_of_categories
 from ..structures import Vocabulary
 from .records import Records
@@ -33,6 +34,7 @@ class _Source:
     tree_node_field: str = "id"
     evaluator_type: str = "coco"
     layout: str = ""
+    outside_root: bool = False
 
 
 def _v3det(annotations: str) -> _Source:
@@ -155,6 +157,7 @@ def register_coco_like(
     *,
     tree_node_field: str = "id",
     evaluator_type: str = "coco",
+    outside_root: bool = False,
 ) -> None:
     """Registers one's own data set in the COCO format.
 
@@ -166,6 +169,8 @@ def register_coco_like(
         tree_node_field: the field of a category that names its node in an edge list, for instance
             'synset'.
         evaluator_type: 'coco', 'lvis' or 'v3det'.
+        outside_root: whether the file may name images that do not lie in that folder, by absolute
+            names or by '..'. Links in the folder are followed either way.
 
     Raises:
         ValueError: the name is taken by a data set that was not registered here.
@@ -178,6 +183,7 @@ def register_coco_like(
             tree_file=str(Path(tree_file).absolute()) if tree_file is not None else None,
             tree_node_field=tree_node_field,
             evaluator_type=evaluator_type,
+            outside_root=outside_root,
         ),
     )
 
@@ -190,14 +196,16 @@ def registered_annotations(name: str) -> Annotations:
         FileNotFoundError: its annotation file is missing.
     """
     source = _source(name)
-    return load_annotations(source.json_file, source.layout)
+    annotations = load_annotations(source.json_file, source.layout)
+    refuse_for_training(annotations, source.json_file)
+    return annotations
 
 
 def registered_records(name: str) -> Records:
     """All records of a data set registered here; also fills its metadata.
 
     Raises:
-        ValueError: as `registered_annotations`.
+        ValueError: as `registered_annotations`, or images outside its image folder.
         FileNotFoundError: its annotation file or its image folder is missing.
     """
     source, annotations = _source(name), registered_annotations(name)
@@ -206,7 +214,10 @@ def registered_records(name: str) -> Records:
         raise FileNotFoundError(f"no such image folder: {source.image_root}{hint}")
     if annotations.has_categories:
         dataset_vocabulary(name)
-    return Records.of_file(annotations, source.image_root)
+    try:
+        return Records.of_file(annotations, source.image_root, outside_root=source.outside_root)
+    except ValueError as error:
+        raise ValueError(f"{source.json_file}: {error}") from error
 
 
 def registered_descriptions(name: str) -> list[str]:
@@ -248,9 +259,12 @@ def _read_vocabulary(
     categories = annotations.categories()
     if not categories:
         raise ValueError(f"{source.json_file} lists no categories")
-    vocabulary = vocabulary_of_categories(
-        categories, source.tree_file, node_field=source.tree_node_field, layout=source.layout
-    )
+    try:
+        vocabulary = vocabulary_of_categories(
+            categories, source.tree_file, node_field=source.tree_node_field, layout=source.layout
+        )
+    except ValueError as error:
+        raise ValueError(f"{source.json_file}: {error}") from error
     metadata: dict[str, Any] = {
         "thing_classes": list(vocabulary.names),
         "thing_dataset_id_to_contiguous_id": dict(vocabulary.vocab_id_of),

@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import Tensor
 
+from ..layers import accelerate_for_cpu
 from ..structures import ClassRequest
 from ..structures.stages import (
     Backbone,
@@ -36,7 +37,8 @@ class CategoryTagger(ImageModel):
             features of its slots belongs to the detector and is not trained here.
         category_loss: scores of the vocabulary and targets -> losses by name.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type.
+        autocast_dtype: "bfloat16" or "float16" runs the backbone (only this) in that type,
+            "auto" in bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
@@ -52,7 +54,7 @@ class CategoryTagger(ImageModel):
         category_loss: CategoryCriterion,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
-        autocast_dtype: str | None = None,
+        autocast_dtype: str | None = "auto",
         inference_dtype: str | None = None,
     ) -> None:
         super().__init__(
@@ -67,6 +69,7 @@ class CategoryTagger(ImageModel):
         self.category_loss = category_loss
         if isinstance(selection, TrainsScoresAlone):
             selection.train_scores_alone()
+        accelerate_for_cpu(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

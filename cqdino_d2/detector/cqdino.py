@@ -10,6 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 from torch import Tensor
 
+from ..layers import accelerate_for_cpu
 from ..structures import (
     ClassRequest,
     Detected,
@@ -49,7 +50,8 @@ class CQDINO(ImageModel):
         criterion: -> weighted losses by name.
         post_processor: -> `Instances` per image.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs backbone and neck (only these) in that type.
+        autocast_dtype: "bfloat16" or "float16" runs backbone and neck (only these) in that type,
+            "auto" in bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
@@ -72,7 +74,7 @@ class CQDINO(ImageModel):
         post_processor: PostProcess,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
-        autocast_dtype: str | None = None,
+        autocast_dtype: str | None = "auto",
         inference_dtype: str | None = None,
     ) -> None:
         super().__init__(
@@ -88,6 +90,7 @@ class CQDINO(ImageModel):
         self.encoder, self.query_selection = encoder, query_selection
         self.denoising, self.decoder = denoising, decoder
         self.criterion, self.post_processor = criterion, post_processor
+        accelerate_for_cpu(self)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from detectron2.structures import ImageList
 from torch import nn
 
 from ..checkpoint import rename_before_loading
-from ..layers import ParameterMemo, xyxy_to_cxcywh
+from ..layers import ParameterMemo, autocast, check_precision, xyxy_to_cxcywh
 from ..structures import ClassQueries, ClassRequest, ImageTargets
 from ..structures.stages import (
     Backbone,
@@ -23,8 +23,6 @@ from ..structures.stages import (
     PreparesQueries,
 )
 from .fixed_queries import FixedQueries
-
-_AUTOCAST_DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class ImageModel(nn.Module):
@@ -38,7 +36,8 @@ class ImageModel(nn.Module):
         categories: where the class queries come from.
         selection: what becomes a slot.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
-        autocast_dtype: "bfloat16" or "float16" runs the convolutional part in that type.
+        autocast_dtype: the type of the convolutional part: "bfloat16", "float16", "auto" or None,
+            as `layers.precision` explains them.
         inference_dtype: the same for the whole model in inference: faster, less exact.
 
     Raises:
@@ -66,8 +65,9 @@ class ImageModel(nn.Module):
         self.kept_queries: ParameterMemo[ClassQueries] = ParameterMemo()
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(3, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(3, 1, 1), False)
-        self.autocast_dtype = _dtype("autocast_dtype", autocast_dtype)
-        self.inference_dtype = _dtype("inference_dtype", inference_dtype)
+        check_precision("autocast_dtype", autocast_dtype)
+        check_precision("inference_dtype", inference_dtype)
+        self.autocast_dtype, self.inference_dtype = autocast_dtype, inference_dtype
         self.register_load_state_dict_pre_hook(rename_before_loading)
 
     def preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> ImageList:
@@ -167,9 +167,7 @@ class ImageModel(nn.Module):
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of backbone and neck."""
-        if self.autocast_dtype is None:
-            return nullcontext()
-        return torch.autocast(self.pixel_mean.device.type, self.autocast_dtype)
+        return autocast(self.autocast_dtype, self.pixel_mean.device.type)
 
 
 def output_sizes(
@@ -187,15 +185,8 @@ def in_inference_dtype(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(forward)
     def wrapped(self: ImageModel, *args: Any, **kwargs: Any) -> Any:
-        if self.training or self.inference_dtype is None:
-            return forward(self, *args, **kwargs)
-        with torch.autocast(self.pixel_mean.device.type, self.inference_dtype):
+        name = None if self.training else self.inference_dtype
+        with autocast(name, self.pixel_mean.device.type):
             return forward(self, *args, **kwargs)
 
     return wrapped
-
-
-def _dtype(argument: str, name: str | None) -> torch.dtype | None:
-    if name not in _AUTOCAST_DTYPES:
-        raise ValueError(f"{argument} must be in {list(_AUTOCAST_DTYPES)}, got {name!r}")
-    return _AUTOCAST_DTYPES[name]

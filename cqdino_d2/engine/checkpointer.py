@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from ..checkpoint import with_present_names
 from ..files import read_tensor_file, write_atomically
+from .optimizers import load_moments
+from .weights_file import non_finite_names, read_weights, without_prefixes
 
 _NAMED_KEYS = 8
+LAST_CHECKPOINT = "last_checkpoint"
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,51 @@ class WeightsReport:
         return "; ".join(parts)
 
 
+@runtime_checkable
+class _Sharded(Protocol):
+    """A state of which every process holds a share, as ZeRO's optimizer."""
+
+    def consolidate_state_dict(self, to: int) -> None:
+        """Gathers all of it in one process; every process calls it."""
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What a checkpoint of a training holds.
+
+    Attributes:
+        path: the file.
+        content: name -> the state of the model, the optimizer, ...
+        start_iter: the first iteration that is still to do.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    start_iter: int
+
+    @classmethod
+    def last_in(cls, folder: str | Path) -> SavedState | None:
+        """The last checkpoint of a training's folder, None if there is none.
+
+        Raises:
+            FileNotFoundError: ``last_checkpoint`` names a file that is gone.
+            ValueError: the checkpoint is unreadable, or is none of a training.
+        """
+        pointer = Path(folder, LAST_CHECKPOINT)
+        if not pointer.is_file():
+            return None
+        path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
+        content = read_tensor_file(path)
+        if not isinstance(content.get("iteration"), int):
+            keys = ", ".join(map(repr, list(content)[:_NAMED_KEYS]))
+            raise ValueError(f"{path} cannot be resumed from: it holds {keys}, but no iteration")
+        return cls(path, content, content["iteration"] + 1)
+
+
 class AtomicCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with atomic files, plain tensors only and exact key matching.
 
-    It neither converts nor guesses names: what does not fit is named. Call `resume` or
+    It converts no names: what does not fit is named. Call `resume` or
     `load_weights`; `save` is used by Detectron2's periodic hook.
     """
 
@@ -79,10 +123,10 @@ class AtomicCheckpointer(DetectionCheckpointer):
         Every process must call it: one may hold a share of an optimizer's state.
 
         Raises:
-            CheckpointWriteError: the disk is full or the like; earlier checkpoints survive.
+            FileWriteError: the disk is full or the like; earlier checkpoints survive.
         """
         for item in self.checkpointables.values():
-            if hasattr(item, "consolidate_state_dict"):
+            if isinstance(item, _Sharded):
                 item.consolidate_state_dict(to=0)
         if not self.save_dir or not self.save_to_disk:
             return
@@ -96,35 +140,48 @@ class AtomicCheckpointer(DetectionCheckpointer):
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Makes a checkpoint the one that `resume` starts from."""
         name = last_filename_basename.encode()
-        write_atomically(Path(self.save_dir, "last_checkpoint"), lambda file: file.write(name))
+        write_atomically(Path(self.save_dir, LAST_CHECKPOINT), lambda file: file.write(name))
 
     def resume(self) -> int:
         """Loads the last checkpoint with all its states.
 
         Returns:
-            The iteration to go on with, 0 without a checkpoint.
+            The iteration to resume at, 0 without a checkpoint.
 
         Raises:
             FileNotFoundError: ``last_checkpoint`` names a file that is gone.
             ValueError: the checkpoint is unreadable or of another config.
         """
-        if not self.has_checkpoint():
+        saved = SavedState.last_in(self.save_dir)
+        if saved is None:
             return 0
-        path = self.get_checkpoint_file()
-        content = self._load_file(path)
-        absent = sorted({*self.checkpointables, "iteration"} - content.keys())
+        self.restore(saved)
+        return saved.start_iter
+
+    def restore(self, saved: SavedState) -> None:
+        """Takes the weights and all other states of a checkpoint over.
+
+        Of an optimizer only what it has seen is taken: its rates and decays are the config's.
+
+        Raises:
+            ValueError: the checkpoint is of another config.
+        """
+        path, content = saved.path, saved.content
+        absent = sorted({"model", *self.checkpointables} - content.keys())
         if absent:
             raise ValueError(f"{path} cannot be resumed from: it holds no {', '.join(absent)}")
-        self._take(content["model"], path, strict=True)
+        self._take(content["model"], str(path), strict=True)
         for key, item in self.checkpointables.items():
-            item.load_state_dict(content[key])
-        self.logger.info("Resuming from %s, iteration %d is done", path, content["iteration"])
-        return int(content["iteration"]) + 1
+            if isinstance(item, torch.optim.Optimizer):
+                load_moments(item, content[key])
+            else:
+                item.load_state_dict(_renamed_average(content[key]))
+        self.logger.info("Resuming from %s, iteration %d is done", path, saved.start_iter - 1)
 
     def load_weights(
         self, path: str | Path, *, strict: bool, prefer_average: bool = False
     ) -> WeightsReport:
-        """Loads weights alone.
+        """Loads weights alone, from a file as `read_weights` takes it.
 
         Args:
             path: a checkpoint.
@@ -133,36 +190,43 @@ class AtomicCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: no such file.
-            ValueError: the file is unreadable, nothing in it fits, or (``strict``) not all does.
+            ValueError: the file is unreadable, nothing in it fits, (``strict``) not all does, or
+                it holds numbers that are not finite.
         """
-        content = self._load_file(str(path))
-        averaged = prefer_average and "ema" in content
-        weights = content["ema"]["weights"] if averaged else content["model"]
+        weights = read_weights(path, prefer_average=prefer_average)
         return self._take(weights, str(path), strict=strict)
 
-    def _load_file(self, filename: str) -> dict[str, Any]:
-        content = read_tensor_file(filename)
-        content = content if "model" in content else {"model": content}
-        holders = [(content, "model")]
-        holders += [(content["ema"], "weights")] if "ema" in content else []
-        for holder, key in holders:
-            if not _are_tensors(holder[key]):
-                raise ValueError(
-                    f"{filename} holds {sorted(content)[:8]}, expected a dict of named tensors, or "
-                    "one under 'model'"
-                )
-            holder[key] = with_present_names(holder[key])
-        return content
-
     def _take(self, weights: dict[str, Tensor], path: str, *, strict: bool) -> WeightsReport:
+        weights = check_weights(weights, self.model, path, strict=strict)
         report = WeightsReport.compare(weights, self.model)
-        if (strict and not report.complete) or not report.taken:
-            raise ValueError(f"{path} does not fit this config: {report.describe()}")
         self.model.load_state_dict({key: weights[key] for key in report.taken}, strict=False)
         log = self.logger.info if report.complete else self.logger.warning
         log("Loaded %s: %s", path, report.describe())
         return report
 
 
-def _are_tensors(weights: Any) -> bool:
-    return isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())
+def _renamed_average(state: dict[str, Any]) -> dict[str, Any]:
+    """A saved moving average under the present names; any other state unchanged."""
+    if not isinstance(state.get("weights"), dict):
+        return state
+    return state | {"weights": with_present_names(state["weights"])}
+
+
+def check_weights(
+    weights: dict[str, Tensor], model: nn.Module, path: str | Path, *, strict: bool
+) -> dict[str, Tensor]:
+    """The weights under the names of a model, which may lie on the meta device.
+
+    Raises:
+        ValueError: nothing fits, (``strict``) not all does, or not all numbers are finite.
+    """
+    weights = with_present_names(without_prefixes(weights, model.state_dict()))
+    report = WeightsReport.compare(weights, model)
+    if (strict and not report.complete) or not report.taken:
+        raise ValueError(f"{path} does not fit this config: {report.describe()}")
+    if bad := non_finite_names({name: weights[name] for name in report.taken}):
+        raise ValueError(
+            f"{path} has NaN or infinite numbers in {len(bad)} weights, among them "
+            f"{', '.join(bad[:_NAMED_KEYS])}: its training diverged"
+        )
+    return weights

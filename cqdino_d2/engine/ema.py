@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
 class ExponentialMovingAverage:
-    """Keeps a running average of everything in a model's ``state_dict``.
+    """Keeps a running average of a model: parameters, buffers and counters.
 
     After n updates the decay is ``min(decay, (1 + n) / (10 + n))``, so that the random start
     does not weigh on short trainings. Floating-point entries are averaged, others (counters)
@@ -21,6 +21,9 @@ class ExponentialMovingAverage:
         model: the model, not wrapped for several processes.
         decay: in [0, 1).
 
+    Attributes:
+        model: a copy of the model with the averaged weights, to evaluate.
+
     Raises:
         ValueError: a decay outside [0, 1).
     """
@@ -29,31 +32,38 @@ class ExponentialMovingAverage:
         if not 0 <= decay < 1:
             raise ValueError(f"the decay of a moving average must be in [0, 1), got {decay}")
         self.decay = decay
-        self.updates = 0
-        self.weights = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        self._averaged = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True)
+        self._averaged.requires_grad_(False)
+        self._averaged.n_averaged.fill_(1)  # at 0 it would take over the next weights whole
 
-    @torch.no_grad()
+    @property
+    def model(self) -> nn.Module:
+        """The averaged model."""
+        return self._averaged.module
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Name -> average, as in the model's ``state_dict``."""
+        return self.model.state_dict()
+
+    @property
+    def updates(self) -> int:
+        """How often the average was moved."""
+        return int(self._averaged.n_averaged) - 1
+
     def update(self, model: nn.Module) -> None:
         """Moves the average towards the model's present weights."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        self.updates += 1
-        present = model.state_dict()
-        averaged = [key for key, value in present.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.weights[key] for key in averaged], [present[key] for key in averaged], 1 - decay
-        )
-        for key in present.keys() - set(averaged):
-            self.weights[key].copy_(present[key])
+        self._averaged.update_parameters(model)
 
-    @contextmanager
-    def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Lends the average to the model; its own weights come back at the end."""
-        own = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        model.load_state_dict(self.weights)
-        try:
-            yield
-        finally:
-            model.load_state_dict(own)
+    @torch.no_grad()
+    def _average(self, averages: list[Tensor], present: list[Tensor], count: Tensor) -> None:
+        """All tensors of one type on one device."""
+        if averages[0].is_floating_point():
+            updates = int(count) - 1
+            decay = min(self.decay, (1 + updates) / (10 + updates))
+            torch._foreach_lerp_(averages, present, 1 - decay)
+        else:
+            torch._foreach_copy_(averages, present)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint: the number of updates and the averaged weights."""
@@ -66,12 +76,10 @@ class ExponentialMovingAverage:
             ValueError: the average of another model.
         """
         saved: Mapping[str, Tensor] = state["weights"]
-        wrong = sorted(saved.keys() ^ self.weights.keys())
-        wrong += [
-            k for k in saved.keys() & self.weights.keys() if saved[k].shape != self.weights[k].shape
-        ]
+        own = self.weights
+        wrong = sorted(saved.keys() ^ own.keys())
+        wrong += [k for k in saved.keys() & own.keys() if saved[k].shape != own[k].shape]
         if wrong:
             raise ValueError(f"the saved moving average belongs to another model: {wrong[:10]}")
-        self.updates = state["updates"]
-        for key, value in self.weights.items():
-            value.copy_(saved[key])
+        self.model.load_state_dict(saved)
+        self._averaged.n_averaged.fill_(state["updates"] + 1)

@@ -23,9 +23,11 @@ from ..files import write_atomically
 from .best import BestKeeper
 from .checkpointer import AtomicCheckpointer
 from .evaluation import Evaluation
+from .progress import ProgressPrinter
 from .wandb_writer import WandbWriter
 
 INFERENCE_WEIGHTS = "model_inference.pth"
+_PROGRESS = ("losses", "short")
 
 
 class InferenceExporter(HookBase):
@@ -127,8 +129,11 @@ def _writers(
     settings: Any, metrics: Path, *, resumed: bool, config: dict[str, Any]
 ) -> list[EventWriter]:
     folder, window = settings.output_dir, settings.log_window
+    if settings.progress not in _PROGRESS:
+        raise ValueError(f"train.progress must be one of {_PROGRESS}, got {settings.progress!r}")
+    short = settings.progress == "short"
     writers = [
-        CommonMetricPrinter(settings.max_iter),
+        (ProgressPrinter if short else CommonMetricPrinter)(settings.max_iter, window),
         JSONWriter(str(metrics), window),
         TensorboardXWriter(folder, window),
     ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -28,11 +31,9 @@ def build_optimizer(
             everything. The results and the checkpoints are those of the plain optimizer, so
             that a training can go on with another number of processes.
     """
-    node.params.model = model
-    kind = node["_target_"]
-    kind = locate(kind) if isinstance(kind, str) else kind
-    options = {key: _plain(node[key]) for key in node if key not in ("_target_", "params")}
-    groups = instantiate(node.params)
+    kind, options = _call_of(node, without="params")
+    make_groups, arguments = _call_of(node.params, without="model")
+    groups = make_groups(model=model, **arguments)
     if not sharded or comm.get_world_size() == 1:
         return kind(groups, **options)
     from torch.distributed.optim import ZeroRedundancyOptimizer
@@ -40,31 +41,68 @@ def build_optimizer(
     return ZeroRedundancyOptimizer(groups, optimizer_class=kind, **options)
 
 
+def _call_of(node: DictConfig, *, without: str) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """What a node calls, and with which arguments."""
+    target = node["_target_"]
+    arguments = {key: _plain(node[key]) for key in node if key not in ("_target_", without)}
+    return locate(target) if isinstance(target, str) else target, arguments
+
+
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, ListConfig) else instantiate(value)
 
 
-def scale_learning_rate(cfg: DictConfig) -> None:
-    """Takes ``optimizer.lr`` as meant for ``train.base_batch_size`` images per step.
+def with_scaled_rate(cfg: DictConfig) -> DictConfig:
+    """The config with the learning rate for the number of images per step.
 
-    With other batches it is multiplied by total_batch_size / base_batch_size (the linear rule,
-    arXiv 1706.02677). None leaves it.
+    ``optimizer.lr`` is meant for ``train.base_batch_size`` images; with others it is multiplied
+    by total_batch_size / base_batch_size (the linear rule, arXiv 1706.02677). None leaves it.
 
     Raises:
-        ValueError: a base that is not positive.
+        ValueError: a base that is not positive, a rate that is no number of at least 0.
     """
-    base, total = cfg.train.base_batch_size, cfg.dataloader.train.total_batch_size
+    given, base = cfg.optimizer.get("lr"), cfg.train.base_batch_size
+    if given is None:
+        return cfg
+    if not _is_number(given) or not 0 <= given < math.inf:
+        raise ValueError(f"optimizer.lr must be a number of at least 0, got {given!r}")
     if base is None:
-        return
-    if base <= 0:
-        raise ValueError(f"train.base_batch_size must be positive, got {base}")
-    given = cfg.optimizer.lr
-    cfg.optimizer.lr = given * total / base
+        return cfg
+    if not _is_number(base) or base <= 0:
+        raise ValueError(f"train.base_batch_size must be positive, got {base!r}")
+    total = cfg.dataloader.train.total_batch_size
+    scaled = copy.deepcopy(cfg)
+    scaled.optimizer.lr = rate = given * total / base
     _LOGGER.info(
-        "Learning rate %g: %g for %s images, times %d / %s",
-        cfg.optimizer.lr,
-        given,
-        base,
-        total,
-        base,
+        "Learning rate %g: %g for %s images, times %d / %s", rate, given, base, total, base
     )
+    return scaled
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def load_moments(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Loads what an optimizer has seen; rates, decays and other options stay those it has.
+
+    A resumed training so runs with what its config says now.
+
+    Args:
+        optimizer: as `build_optimizer` makes it, which names its groups.
+        state: of an optimizer over the same parameters.
+
+    Raises:
+        ValueError: other groups of parameters.
+    """
+    saved = [group.get("name") for group in state["param_groups"]]
+    own = [group.get("name") for group in optimizer.param_groups]
+    if saved != own:
+        raise ValueError(
+            f"the saved optimizer has the parameter groups {saved}, this config makes {own}"
+        )
+    options = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, given in zip(optimizer.param_groups, options, strict=True):
+        group.update(given)
+        group["initial_lr"] = group["lr"]  # what the schedule multiplies

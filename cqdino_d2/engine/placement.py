@@ -1,12 +1,16 @@
-"""Where a model lives: its device and its wrapper for several processes."""
+"""Where a model lives: its device, the types it computes in, its wrapper for several processes."""
 
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import torch
 from detectron2.utils import comm
+from omegaconf import DictConfig
 from torch import nn
+
+from ..layers import check_precision, chosen_dtype, instruction_set
 
 
 def choose_device(name: str) -> torch.device:
@@ -21,6 +25,35 @@ def choose_device(name: str) -> torch.device:
     if name.startswith("cuda") and not available:
         raise ValueError(f"train.device is {name!r}, but no GPU can be used here")
     return torch.device(name)
+
+
+def describe_machine(
+    device: torch.device, model: DictConfig, amp_dtype: torch.dtype | None
+) -> dict[str, Any]:
+    """What a run computes on and in which floating-point types.
+
+    Args:
+        device: of this process.
+        model: the config's ``model``.
+        amp_dtype: of autocast around the training step, None for none.
+
+    Returns:
+        Plain values; a type is "float32" where a switch changes nothing.
+    """
+    chosen = {"amp": amp_dtype}
+    for switch in ("autocast_dtype", "inference_dtype"):
+        name = model.get(switch)
+        check_precision(f"model.{switch}", name)
+        chosen[switch] = chosen_dtype(name, device.type)
+    return {
+        "device": device.type,
+        "instruction_set": instruction_set(),
+        "threads": torch.get_num_threads(),
+        **{
+            switch: str(dtype or torch.float32).removeprefix("torch.")
+            for switch, dtype in chosen.items()
+        },
+    }
 
 
 def wrap_for_processes(

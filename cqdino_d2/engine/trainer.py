@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,15 +13,18 @@ from typing import Any
 import torch
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
+from detectron2.utils.events import EventStorage
 from torch import Tensor, nn
 
+from ..layers import check_precision, chosen_dtype
 from ..structures.stages import CountsOverParts
 from .ema import ExponentialMovingAverage
 from .seeding import seed_iteration
 from .step_figures import StepFigures, gather_figures, mean_losses
 
+_LOGGER = logging.getLogger(__name__)
 Batch = list[dict[str, Any]]  # of the dataset mapper
-_AMP_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AMP_NAMES = {"auto": "auto", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class NonFiniteError(FloatingPointError):
@@ -43,17 +47,19 @@ class Precision:
 
     @classmethod
     def from_name(cls, *, device_type: str, enabled: bool, dtype: str) -> Precision:
-        """Builds it from the config's ``train.amp``.
+        """Builds it from the config's ``train.amp``; `layers.precision` says what "auto" is.
 
         Raises:
-            ValueError: a dtype other than bf16 or fp16.
+            ValueError: a dtype other than auto, bf16 or fp16.
         """
-        if dtype not in _AMP_DTYPES:
-            raise ValueError(f"train.amp.dtype is {dtype!r}, expected one of {list(_AMP_DTYPES)}")
+        if dtype not in _AMP_NAMES:
+            raise ValueError(f"train.amp.dtype is {dtype!r}, expected one of {list(_AMP_NAMES)}")
         if not enabled:
             return cls(device_type)
-        scaler = torch.amp.GradScaler(device_type) if dtype == "fp16" else None
-        return cls(device_type, _AMP_DTYPES[dtype], scaler)
+        check_precision("train.amp.dtype", _AMP_NAMES[dtype])
+        chosen = chosen_dtype(_AMP_NAMES[dtype], device_type)
+        scaler = torch.amp.GradScaler(device_type) if chosen == torch.float16 else None
+        return cls(device_type, chosen, scaler)
 
 
 class Trainer(TrainerBase):
@@ -103,6 +109,26 @@ class Trainer(TrainerBase):
         self._num_parts = num_parts
         state = unwrap(model).state_dict(keep_vars=True).values()
         self._statistics = [x for x in state if not isinstance(x, nn.Parameter)]
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Runs the iterations from the first up to the last, ``max_iter - 1``.
+
+        Detectron2's own loop, but for a traceback that it puts into the log: what an error means
+        is for the caller to say.
+        """
+        _LOGGER.info("Training from iteration %d to %d", start_iter, max_iter)
+        self.iter = self.start_iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            try:
+                self.before_train()
+                for self.iter in range(start_iter, max_iter):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                self.iter += 1  # tells hooks that the training is complete
+            finally:
+                self.after_train()
 
     def run_step(self) -> None:
         """One iteration: one batch, one update of the weights."""

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import copy
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
 from detectron2.solver import LRMultiplier
 from detectron2.utils import comm
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from ..structures import Vocabulary, load_vocabulary
+from ..structures import Vocabulary
 from ..structures.stages import TakesEmbeddings
 from .activation_checkpointing import checkpoint_blocks
-from .checkpointer import AtomicCheckpointer
+from .checkpointer import AtomicCheckpointer, SavedState
 from .compiling import compile_parts
-from .config import disable_pretrained, plain_container, share_vocabulary
+from .config import (
+    SettledTraining,
+    check_same_vocabulary,
+    plain_container,
+    report_changes,
+    settle_training,
+    write_record,
+)
 from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
 from .hooks import build_hooks
-from .lengths import resolve_lengths
-from .optimizers import build_optimizer, scale_learning_rate
-from .placement import choose_device, wrap_for_processes
+from .optimizers import build_optimizer
+from .placement import choose_device, describe_machine, wrap_for_processes
+from .processes import FolderLock
 from .seeding import seed_generators
 from .trainer import NonFiniteError, Precision, Trainer
 
@@ -43,9 +49,10 @@ class Training:
     Attributes:
         trainer: with all hooks.
         evaluation: of the present weights.
-        checkpointer: of everything that a training goes on from.
+        checkpointer: of everything that a training is resumed from.
         start_iter: the first iteration to do.
         max_iter: one after the last.
+        lock: keeps other runs out of the folder until `run` is over; the main process has it.
     """
 
     trainer: Trainer
@@ -53,6 +60,7 @@ class Training:
     checkpointer: AtomicCheckpointer
     start_iter: int
     max_iter: int
+    lock: FolderLock | None = None
 
     @classmethod
     def prepare(
@@ -60,59 +68,55 @@ class Training:
     ) -> Training:
         """Builds everything and loads what there is to load.
 
-        Writes ``config.yaml`` and ``vocabulary.json`` into ``train.output_dir`` once all is ready.
+        Writes ``config.yaml``, ``vocabulary.json`` and ``machine.json`` (device, instruction set,
+        the types that were chosen) into ``train.output_dir`` once all is ready.
 
         Args:
-            cfg: the whole config; it is filled in.
-            resume: go on from the last checkpoint in ``train.output_dir``, if there is one.
+            cfg: the whole config; it stays as it is.
+            resume: from the last checkpoint in ``train.output_dir``, if there is one. Everything
+                that the config says now applies; what cannot change is refused, and what differs
+                from before is logged.
             load_embeddings: (path, vocabulary, dim) -> (V, dim) category embeddings.
 
         Raises:
             ValueError: something in the config or a file does not fit.
             FileNotFoundError: a file is missing.
+            FolderInUseError: another process trains or evaluates in that folder.
         """
-        settings, as_given = cfg.train, copy.deepcopy(cfg)
-        Path(settings.output_dir).mkdir(parents=True, exist_ok=True)
-        resume = resume and Path(settings.output_dir, "last_checkpoint").is_file()
-        device = choose_device(settings.device)
-        seed_generators(settings.seed)
-        vocabulary = share_vocabulary(cfg)
-        if resume:
-            _check_same_vocabulary(settings.output_dir, vocabulary)
-        model = _build_model(cfg, vocabulary, None if resume else load_embeddings).to(device)
-        ema = None
-        if settings.ema.enabled:
-            ema = ExponentialMovingAverage(model=model, decay=settings.ema.decay)
-        scale_learning_rate(cfg)
-        optimizer = build_optimizer(cfg.optimizer, model, sharded=settings.shard_optimizer)
-        precision = Precision.from_name(device_type=device.type, **settings.amp)
-        states = dict(optimizer=optimizer, ema=ema, scaler=precision.scaler)
-        present = {name: state for name, state in states.items() if state is not None}
-        checkpointer = AtomicCheckpointer(model, settings.output_dir, **present)
-        start_iter = checkpointer.resume() if resume else 0
-        trainer = Trainer(
-            model=_set_up_model(model, settings, device),
-            data_loader=_build_loader(cfg, start_iter),
-            optimizer=optimizer,
-            seed=settings.seed,
-            precision=precision,
-            max_norm=settings.clip_grad.max_norm,
-            ema=ema,
-            num_parts=settings.accumulate,
+        folder = Path(cfg.train.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(folder) if comm.is_main_process() else None
+        seed_generators(cfg.train.seed)
+        saved = SavedState.last_in(folder) if resume else None
+        settled = settle_training(cfg, start_iter=saved and saved.start_iter)
+        if saved is not None and comm.is_main_process():
+            check_same_vocabulary(folder, settled.vocabulary)
+            report_changes(folder, cfg)
+        states = _States.build(settled, None if saved else load_embeddings)
+        checkpointer = AtomicCheckpointer(states.model, str(folder), **states.checkpointed())
+        if saved is not None:
+            checkpointer.restore(saved)
+        evaluation = Evaluation.of_model(
+            settled.cfg, states.model if states.ema is None else states.ema.model
         )
-        evaluation = Evaluation.of_model(cfg, model, ema)
+        trainer = _build_trainer(settled, states)
         hooks = build_hooks(
             checkpointer=checkpointer,
-            scheduler=_build_scheduler(cfg, optimizer, start_iter),
+            scheduler=_build_scheduler(settled, states.optimizer),
             evaluation=evaluation,
-            settings=settings,
-            start_iter=start_iter,
-            config=plain_container(as_given),
+            settings=settled.cfg.train,
+            start_iter=settled.start_iter,
+            config=plain_container(cfg),
         )
         trainer.register_hooks(hooks)
         if comm.is_main_process():
-            _describe_run(Path(settings.output_dir), as_given, vocabulary)
-        return cls(trainer, evaluation, checkpointer, start_iter, settings.max_iter)
+            machine = describe_machine(
+                choose_device(cfg.train.device), settled.cfg.model, states.precision.dtype
+            )
+            write_record(folder, cfg, settled.vocabulary, machine)
+        return cls(
+            trainer, evaluation, checkpointer, settled.start_iter, settled.cfg.train.max_iter, lock
+        )
 
     def run(self) -> None:
         """Trains to the end, or only evaluates where the training was complete already.
@@ -121,15 +125,18 @@ class Training:
             NonFiniteError: a loss or gradient is not finite; a checkpoint of the state before
                 that step has been written.
         """
-        if self.start_iter >= self.max_iter:
-            _LOGGER.info("All %d iterations were done before", self.max_iter)
-            self.evaluation.run()
-            return
         try:
-            self.trainer.train(self.start_iter, self.max_iter)
+            if self.start_iter >= self.max_iter:
+                _LOGGER.info("All %d iterations were done before", self.max_iter)
+                self.evaluation.run()
+            else:
+                self.trainer.train(self.start_iter, self.max_iter)
         except NonFiniteError:
             self._save_last_good_state()
             raise
+        finally:
+            if self.lock is not None:
+                self.lock.release()
 
     def _save_last_good_state(self) -> None:
         last = self.trainer.iter - 1
@@ -140,70 +147,83 @@ class Training:
         _LOGGER.error("The state after iteration %d is saved; --resume repeats the step", last)
 
 
-def _build_loader(cfg: DictConfig, start_iter: int) -> Iterable[list[dict[str, Any]]]:
-    """The batches from an iteration on; lengths in epochs are settled with it."""
-    cfg.dataloader.train.start_iter = start_iter
-    loader = instantiate(cfg.dataloader.train)
-    resolve_lengths(cfg, loader)
-    return loader
+@dataclass(frozen=True)
+class _States:
+    """What changes in a training and is in its checkpoints."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: ExponentialMovingAverage | None
+    precision: Precision
+
+    @classmethod
+    def build(cls, settled: SettledTraining, load_embeddings: EmbeddingLoader | None) -> _States:
+        """All of it on its device, as a training starts.
+
+        Args:
+            settled: what to build.
+            load_embeddings: see `Training.prepare`; None leaves all loading to the checkpoint
+                that is resumed from.
+        """
+        cfg, settings = settled.cfg, settled.cfg.train
+        device = choose_device(settings.device)
+        seed_generators(settings.seed)  # again: first weights follow from the seed alone
+        model = instantiate(cfg.model)
+        if load_embeddings is not None:
+            _load_first_weights(model, settled, load_embeddings)
+        model = model.to(device)
+        return cls(
+            model=model,
+            optimizer=build_optimizer(cfg.optimizer, model, sharded=settings.shard_optimizer),
+            ema=ExponentialMovingAverage(model=model, decay=settings.ema.decay)
+            if settings.ema.enabled
+            else None,
+            precision=Precision.from_name(device_type=device.type, **settings.amp),
+        )
+
+    def checkpointed(self) -> dict[str, Any]:
+        """Name -> state beside the model."""
+        states = {"optimizer": self.optimizer, "ema": self.ema, "scaler": self.precision.scaler}
+        return {name: state for name, state in states.items() if state is not None}
 
 
-def _set_up_model(model: nn.Module, settings: DictConfig, device: torch.device) -> nn.Module:
-    """The model with what ``train`` says about memory, speed and processes."""
-    checkpoint_blocks(model, settings.activation_checkpointing)
-    compile_parts(model, **settings.compile)
-    return wrap_for_processes(model, device, **settings.ddp)
-
-
-def _build_scheduler(
-    cfg: DictConfig, optimizer: torch.optim.Optimizer, start_iter: int
-) -> LRMultiplier:
-    """The rate of an iteration follows from its number, so that there is nothing to load."""
-    schedule = instantiate(cfg.lr_multiplier)
-    return LRMultiplier(optimizer, schedule, cfg.train.max_iter, last_iter=start_iter - 1)
-
-
-def _check_same_vocabulary(folder: str, vocabulary: Vocabulary) -> None:
-    """Raises ValueError if a training in the folder had other categories."""
-    path = Path(folder, "vocabulary.json")
-    if path.is_file() and load_vocabulary(path).dataset_ids != vocabulary.dataset_ids:
-        raise ValueError(f"cannot resume: {path} has other categories than this config's data set")
-
-
-def _describe_run(folder: Path, cfg: DictConfig, vocabulary: Vocabulary) -> None:
-    """Writes the config and the vocabulary, each whole or not at all."""
-    temporary = folder / "config.tmp.yaml"
-    LazyConfig.save(cfg, str(temporary))
-    temporary.replace(folder / "config.yaml")
-    vocabulary.save(folder / "vocabulary.json")
-
-
-def _build_model(
-    cfg: DictConfig, vocabulary: Vocabulary, load_embeddings: EmbeddingLoader | None
-) -> nn.Module:
-    """The model with the weights that a training starts from.
-
-    Args:
-        cfg: the whole config.
-        vocabulary: of the config.
-        load_embeddings: see `Training.prepare`; None leaves all loading to the checkpoint that
-            is resumed from.
-    """
-    settings = cfg.train
-    if load_embeddings is None:
-        disable_pretrained(cfg.model)
-        return instantiate(cfg.model)
-    model = instantiate(cfg.model)
+def _load_first_weights(
+    model: nn.Module, settled: SettledTraining, load_embeddings: EmbeddingLoader
+) -> None:
+    """The text features and weights that a new training starts from."""
+    settings = settled.cfg.train
     if settings.category_embeddings:
         if not isinstance(model.categories, TakesEmbeddings):
             raise ValueError(
                 f"train.category_embeddings: {type(model.categories).__name__} takes no embeddings"
             )
         dim = model.categories.embeddings.shape[1]
-        embeddings = load_embeddings(settings.category_embeddings, vocabulary, dim)
+        embeddings = load_embeddings(settings.category_embeddings, settled.vocabulary, dim)
         model.categories.load_embeddings(embeddings)
     if settings.init_checkpoint:
         AtomicCheckpointer(model).load_weights(
             settings.init_checkpoint, strict=False, prefer_average=True
         )
-    return model
+
+
+def _build_trainer(settled: SettledTraining, states: _States) -> Trainer:
+    """With the model as ``train`` wants it for memory, speed and processes."""
+    settings, model = settled.cfg.train, states.model
+    checkpoint_blocks(model, settings.activation_checkpointing)
+    compile_parts(model, **settings.compile)
+    return Trainer(
+        model=wrap_for_processes(model, choose_device(settings.device), **settings.ddp),
+        data_loader=settled.loader,
+        optimizer=states.optimizer,
+        seed=settings.seed,
+        precision=states.precision,
+        max_norm=settings.clip_grad.max_norm,
+        ema=states.ema,
+        num_parts=settings.accumulate,
+    )
+
+
+def _build_scheduler(settled: SettledTraining, optimizer: torch.optim.Optimizer) -> LRMultiplier:
+    """The rate of an iteration follows from its number, so that there is nothing to load."""
+    schedule, last_iter = instantiate(settled.cfg.lr_multiplier), settled.start_iter - 1
+    return LRMultiplier(optimizer, schedule, settled.cfg.train.max_iter, last_iter=last_iter)

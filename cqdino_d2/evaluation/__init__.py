@@ -27,11 +27,12 @@ from .results_file import (
     save_results_parquet,
     to_detections,
 )
+from .scoring import Scores, score
 from .vocabulary_order import hierarchy_in_order
 
 _FILE_OF = {
     "COCOEvaluator": "evaluators",
-    "ColumnEvaluator": "evaluators",
+    "ColumnEvaluator": "column_evaluator",
     "LVISEvaluator": "evaluators",
     "TaggingEvaluator": "tagging",
     "TaggingProtocol": "tagging",
@@ -55,6 +56,7 @@ __all__ = [
     "Problem",
     "Report",
     "Rules",
+    "Scores",
     "TaggingEvaluator",
     "TaggingProtocol",
     "V3DetEvaluator",
@@ -73,6 +75,7 @@ __all__ = [
     "save_results_json",
     "save_results_npz",
     "save_results_parquet",
+    "score",
     "summarize_errors",
     "to_detections",
 ]

@@ -13,8 +13,6 @@ import numpy as np
 
 from ..structures import RaggedIndex
 
-UNKNOWN = -1
-
 
 @dataclass(frozen=True)
 class Detections:
@@ -64,8 +62,8 @@ class GroundTruth:
     """G boxes of I images and K categories, ordered by image, then as in the file.
 
     Attributes:
-        image_ids: (I,) int64 ascending.
-        category_ids: (K,) int64 ascending.
+        image_ids: (I,) ascending int64, or objects where one is a text or larger: see `ids`.
+        category_ids: (K,) the same.
         names: of the K categories.
         images: (G,) int32.
         categories: (G,) int32.
@@ -78,6 +76,7 @@ class GroundTruth:
         not_exhaustive: LVIS: for each image the categories not annotated everywhere, or None.
         frequency: for each category 'r', 'c' or 'f', or None.
         novel: (K,) bool, or None.
+        annotated: whether there are annotations at all; a list of test images has none.
     """
 
     image_ids: np.ndarray
@@ -94,27 +93,18 @@ class GroundTruth:
     not_exhaustive: RaggedIndex | None = None
     frequency: tuple[str, ...] | None = None
     novel: np.ndarray | None = None
+    annotated: bool = True
 
     def __len__(self) -> int:
         return len(self.areas)
 
-    def take_boxes(self, rows: np.ndarray) -> GroundTruth:
-        """The same images and categories with some of the boxes: row numbers or a mask."""
-        per_box = (
-            "images", "categories", "boxes_xywh_abs", "areas", "crowd", "ignore", "zero_id",
-        )  # fmt: skip
-        return replace(self, **{name: getattr(self, name)[rows] for name in per_box})
+    def take_boxes(self, rows: np.ndarray, *, images: np.ndarray | None = None) -> GroundTruth:
+        """The same images and categories with some of the boxes.
 
-
-def rank_in(sorted_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """(N,) int32 place of each id in an ascending list without repeats, -1 where it is not."""
-    if not len(sorted_ids):
-        return np.full(len(ids), UNKNOWN, np.int32)
-    first, last = int(sorted_ids[0]), int(sorted_ids[-1])
-    if last - first < 4 * len(sorted_ids) + 1_000_000:  # a table is faster than a search
-        table = np.full(last - first + 2, UNKNOWN, np.int32)
-        table[sorted_ids - first] = np.arange(len(sorted_ids), dtype=np.int32)
-        inside = (ids >= first) & (ids <= last)
-        return table[np.where(inside, ids - first, last - first + 1)]
-    places = np.minimum(np.searchsorted(sorted_ids, ids), len(sorted_ids) - 1)
-    return np.where(sorted_ids[places] == ids, places, UNKNOWN).astype(np.int32)
+        Args:
+            rows: row numbers or a mask.
+            images: the images of these boxes, where they are others than those of the rows.
+        """
+        per_box = ("categories", "boxes_xywh_abs", "areas", "crowd", "ignore", "zero_id")
+        taken = {name: getattr(self, name)[rows] for name in per_box}
+        return replace(self, images=self.images[rows] if images is None else images, **taken)

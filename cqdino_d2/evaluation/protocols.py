@@ -8,8 +8,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from ..annotations.ids import UNKNOWN
 from ..structures import CategoryHierarchy
-from .columns import UNKNOWN, Detections, GroundTruth
+from .columns import Detections, GroundTruth
 from .core import accumulate
 from .figures import Matched, Report, Summary, band_figures, match_problem, per_category
 from .problem import NO_LIMIT, Problem, Rules
@@ -38,6 +39,9 @@ class EvaluationProtocol(Protocol):
         self, truth: GroundTruth, detections: Detections, *, backend: str | None = None
     ) -> Report:
         """Both at once."""
+
+    def check(self, truth: GroundTruth) -> None:
+        """Raises ValueError where these annotations cannot be scored."""
 
 
 def _as_problem(
@@ -90,13 +94,25 @@ class _Base:
         Raises:
             ValueError: the annotations lack what the protocol needs, or the tree does not fit.
         """
+        self.check(truth)
+        return match_problem(self.problem(truth, detections), backend=backend)
+
+    def check(self, truth: GroundTruth) -> None:
+        """Makes sure, before there are detections, that these annotations can be scored.
+
+        Raises:
+            ValueError: they lack what the protocol needs, or the tree does not fit.
+        """
+        if not truth.annotated:
+            raise ValueError(
+                "the annotation file has no list 'annotations': there is nothing to score"
+            )
         hierarchy = self.hierarchy
         if hierarchy is not None and hierarchy.num_categories != len(truth.category_ids):
             raise ValueError(
                 f"the category tree is over {hierarchy.num_categories} categories, the "
                 f"annotations have {len(truth.category_ids)}"
             )
-        return match_problem(self.problem(truth, detections), backend=backend)
 
     def report(self, truth: GroundTruth, matched: Matched, *, backend: str | None = None) -> Report:
         """The figures of what was matched.
@@ -210,17 +226,23 @@ class LvisProtocol(_Base):
         """(N,) bool: the best of each image; unknown categories take their places as well."""
         return _best_per_group(detections.images, detections.scores, self.max_dets)
 
+    def check(self, truth: GroundTruth) -> None:
+        """See the other protocols; the annotations must be LVIS'."""
+        super().check(truth)
+        if truth.negatives is None or truth.not_exhaustive is None:
+            raise ValueError(
+                "these are no LVIS annotations: images lack neg_category_ids or "
+                "not_exhaustive_category_ids"
+            )
+
     def problem(self, truth: GroundTruth, detections: Detections) -> Problem:
         """``ignore`` is heeded, ``iscrowd`` is not; boxes without an area are dropped.
 
         Raises:
             ValueError: the annotations are not LVIS'.
         """
-        if truth.negatives is None or truth.not_exhaustive is None:
-            raise ValueError(
-                "these are no LVIS annotations: images lack neg_category_ids or "
-                "not_exhaustive_category_ids"
-            )
+        self.check(truth)
+        assert truth.negatives is not None and truth.not_exhaustive is not None
         truth = truth.take_boxes((truth.areas > 0) & (truth.areas < np.inf))
         width = len(truth.category_ids)
         present = truth.images.astype(np.int64) * width + truth.categories

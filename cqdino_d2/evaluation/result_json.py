@@ -18,8 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from tqdm import tqdm
 
+from ..annotations.ids import as_id, id_array
+from ..annotations.json_file import parse_json, without_garbage_collection
 from . import compiled
-from .annotation_file import parse_json, without_garbage_collection
 
 _PIECE = 8 << 20  # bytes
 _HEAD = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*")
@@ -33,8 +34,8 @@ class RawResults:
     """Records as they stand in a file.
 
     Attributes:
-        image_ids: (N,) int64.
-        category_ids: (N,) int64.
+        image_ids: (N,) int64, or objects where one is a text or larger: see `ids`.
+        category_ids: (N,) the same.
         boxes_xywh_abs: (N, 4) float64.
         scores: (N,) float64.
     """
@@ -71,33 +72,29 @@ def _parse_in_python(text: bytearray) -> RawResults:
     except ValueError as error:
         place = max(getattr(error, "pos", 1) - 1, 0)
         raise _NoRecordsError(place, str(error).split(": line")[0]) from error
-    try:
-        boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
-        scores = np.array([row["score"] for row in rows], np.float64).reshape(len(rows))
-        ids = [_whole_numbers([row[key] for row in rows]) for key in ("image_id", "category_id")]
-    except (KeyError, TypeError, ValueError) as error:
-        row = next((row for row in rows if not _is_record(row)), rows[0])
-        raise _NoRecordsError(0, f"this is no detection: {str(row)[:200]}") from error
+    wrong = next((row for row in rows if not _is_record(row)), None)
+    if wrong is not None:
+        raise _NoRecordsError(0, f"this is no detection: {str(wrong)[:200]}")
+    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
+    scores = np.array([row["score"] for row in rows], np.float64)
+    ids = [id_array([as_id(row[key]) for row in rows]) for key in ("image_id", "category_id")]
     return RawResults(*ids, boxes, scores)
-
-
-def _whole_numbers(values: list[Any]) -> np.ndarray:
-    numbers = np.array(values)
-    if numbers.dtype.kind not in "iu" and (numbers.astype(float) != np.trunc(numbers)).any():
-        raise ValueError("ids must be integers")
-    return numbers.astype(np.int64)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, str) or (_is_number(value) and value == value // 1)
+
+
 def _is_record(row: Any) -> bool:
     return (
         isinstance(row, dict)
-        and all(_is_number(row.get(key)) for key in ("image_id", "category_id", "score"))
-        and row["image_id"] == int(row["image_id"])
-        and row["category_id"] == int(row["category_id"])
+        and _is_whole(row.get("image_id"))
+        and _is_whole(row.get("category_id"))
+        and _is_number(row.get("score"))
         and isinstance(row.get("bbox"), list)
         and len(row["bbox"]) == 4
         and all(map(_is_number, row["bbox"]))

@@ -14,13 +14,15 @@ from typing import IO
 
 import numpy as np
 
+from ..annotations.ids import UNKNOWN, Id, as_id, id_array, rank_in, spelling
 from ..files import write_atomically
-from .columns import UNKNOWN, Detections, GroundTruth, rank_in
+from .columns import Detections, GroundTruth
 from .memory import require_memory
 from .result_json import RawResults, read_results_json
 
 _LOGGER = logging.getLogger(__name__)
 _COLUMNS = ("image_id", "category_id", "bbox", "score")
+_ID_TYPES = (int, float, str)
 _ROWS_AT_ONCE = 200_000
 _MEMORY_PER_BYTE = {".json": 0.5, ".npz": 2.0, ".parquet": 2.0}  # of the file
 
@@ -215,12 +217,36 @@ def _raw(columns: dict[str, np.ndarray], path: Path) -> RawResults:
     if not (ids.shape == categories.shape == scores.shape and boxes.shape == (count, 4)):
         shapes = {name: columns[name].shape for name in _COLUMNS}
         raise ValueError(f"{path}: the columns' shapes do not fit: {shapes}")
-    if ids.dtype.kind not in "iu" or categories.dtype.kind not in "iu":
-        raise ValueError(f"{path}: ids must be integers, got {ids.dtype}, {categories.dtype}")
+    try:
+        ids, categories = _ids(ids), _ids(categories)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{path}: {error}") from error
     real = np.float32 if boxes.dtype == scores.dtype == np.float32 else np.float64
-    return RawResults(
-        ids.astype(np.int64), categories.astype(np.int64), boxes.astype(real), scores.astype(real)
-    )
+    return RawResults(ids, categories, boxes.astype(real), scores.astype(real))
+
+
+def _ids(column: np.ndarray) -> np.ndarray:
+    """Ids of a column of numbers or texts; see `ids`."""
+    if column.dtype.kind == "i":
+        return column.astype(np.int64)
+    values = column.tolist()
+    strange = (one for one in values if isinstance(one, bool) or not isinstance(one, _ID_TYPES))
+    if (wrong := next(strange, None)) is not None:
+        raise ValueError(f"ids must be whole numbers or texts, got {wrong!r}")
+    return id_array([as_id(one) for one in values])
+
+
+def _storable(ids: np.ndarray) -> np.ndarray:
+    """Ids as NumPy and Parquet can store them: numbers, or texts where one is or where they must.
+
+    Large numbers are stored unsigned where they fit, else as the texts that spell them.
+    """
+    if ids.dtype != object:
+        return ids
+    values: list[Id] = ids.tolist()
+    if all(isinstance(one, int) and 0 <= one < 2**64 for one in values):
+        return np.array(values, dtype=np.uint64)
+    return np.array([spelling(one) for one in values], dtype=np.str_)
 
 
 def save_results_json(path: str | Path, detections: Detections, truth: GroundTruth) -> None:
@@ -246,14 +272,15 @@ def save_results_json(path: str | Path, detections: Detections, truth: GroundTru
 def save_results_npz(path: str | Path, detections: Detections, truth: GroundTruth) -> None:
     """Writes the columns image_id, category_id, bbox, score; 28 bytes a detection in float32."""
     columns = {
-        "image_id": truth.image_ids[detections.images],
-        "category_id": truth.category_ids[detections.categories],
+        "image_id": _storable(truth.image_ids[detections.images]),
+        "category_id": _storable(truth.category_ids[detections.categories]),
         "bbox": detections.boxes_xywh_abs,
         "score": detections.scores,
     }
     for name in ("image_id", "category_id"):
-        if len(columns[name]) and np.abs(columns[name]).max() < 2**31:
-            columns[name] = columns[name].astype(np.int32)
+        ids = columns[name]
+        if ids.dtype == np.int64 and len(ids) and np.abs(ids).max() < 2**31:
+            columns[name] = ids.astype(np.int32)
     buffer = io.BytesIO()
     np.savez(buffer, **columns)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
@@ -271,8 +298,8 @@ def save_results_parquet(path: str | Path, detections: Detections, truth: Ground
     boxes = pyarrow.array(detections.boxes_xywh_abs.reshape(-1))
     table = pyarrow.table(
         {
-            "image_id": truth.image_ids[detections.images],
-            "category_id": truth.category_ids[detections.categories],
+            "image_id": _storable(truth.image_ids[detections.images]),
+            "category_id": _storable(truth.category_ids[detections.categories]),
             "bbox": pyarrow.FixedSizeListArray.from_arrays(boxes, 4),
             "score": detections.scores,
         }

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..structures import CategoryHierarchy
+from .column_evaluator import ColumnEvaluator
 from .columns import Detections, GroundTruth
-from .evaluators import ColumnEvaluator
 from .figures import NOT_MEASURED, mean_of, percent
 
 # images of the annotation file that show a category, as LVIS counts those of its training set
@@ -62,6 +62,9 @@ class TaggingProtocol:
             figures[f"mAP{band}"] = percent(mean_of(precision[inside & measured]))
         figures["precision"] = percent(_mean_share(known.images, right))
         return TaggingReport(figures, np.where(measured, precision, NOT_MEASURED))
+
+    def check(self, truth: GroundTruth) -> None:
+        """All annotations can be scored."""
 
     def _above(self, shown: np.ndarray, num_categories: int) -> np.ndarray:
         """Pairs of an image and an ancestor of what it shows."""

@@ -24,8 +24,8 @@ class Sizes:
     """Heights and widths in pixels.
 
     Attributes:
-        traced: of the picture that is traced.
-        other: of the second picture of the comparison; the same where the size is fixed.
+        traced: of the image that is traced.
+        other: of the second image of the comparison; the same where the size is fixed.
         least: smallest side the file takes.
         most: largest side the file takes.
     """
@@ -36,12 +36,12 @@ class Sizes:
     most: int
 
 
-def make_picture(size: tuple[int, int], seed: int) -> Tensor:
+def make_image(size: tuple[int, int], seed: int) -> Tensor:
     """(3, H, W) float32 coloured blobs in 0..255."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 7, 9, generator=generator) * 255
-    picture = nn.functional.interpolate(coarse, size=size, mode="bilinear")[0]
-    return (picture + 10 * torch.rand(3, *size, generator=generator)).clamp(0, 255)
+    image = nn.functional.interpolate(coarse, size=size, mode="bilinear")[0]
+    return (image + 10 * torch.rand(3, *size, generator=generator)).clamp(0, 255)
 
 
 def onnx_runner(content: bytes) -> Run:
@@ -98,7 +98,7 @@ def check(model: nn.Module, run: Run, sizes: Sizes) -> list[str]:
     """
     lines = []
     for seed, size in enumerate(dict.fromkeys((sizes.traced, sizes.other))):
-        image = make_picture(size, seed)
+        image = make_image(size, seed)
         difference, share = compare(reference_detections(model, image), run(image))
         line = (
             f"{size[0]} x {size[1]}: scores differ by at most {difference:.1e}, "

@@ -6,23 +6,34 @@ What needs torch is imported when first asked for: scoring a file does without i
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .atomic_file import CheckpointWriteError, write_atomically
+from .atomic_file import FileWriteError, write_atomically, write_text
 from .column_file import open_column_file, write_column_file
+from .places import inside
 
 if TYPE_CHECKING:
-    from .images import read_image
+    from .images import UnreadableImageError, read_image, read_image_size
     from .tensor_file import Discarded, read_tensor_file
 
-_FILE_OF = {"Discarded": "tensor_file", "read_image": "images", "read_tensor_file": "tensor_file"}
+_FILE_OF = {
+    "Discarded": "tensor_file",
+    "UnreadableImageError": "images",
+    "read_image": "images",
+    "read_image_size": "images",
+    "read_tensor_file": "tensor_file",
+}
 
 __all__ = [
-    "CheckpointWriteError",
+    "FileWriteError",
     "Discarded",
+    "UnreadableImageError",
+    "inside",
     "open_column_file",
     "read_image",
+    "read_image_size",
     "read_tensor_file",
     "write_atomically",
     "write_column_file",
+    "write_text",
 ]
 
 

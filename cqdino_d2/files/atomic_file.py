@@ -2,48 +2,113 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+logger = logging.getLogger(__name__)
 
-class CheckpointWriteError(OSError):
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+_LONGEST_NAME = 50  # characters of a name that its temporary name repeats
+_FORGOTTEN = 86_400  # seconds after which a file has no writer, where files cannot be locked
+_tidied: set[Path] = set()  # folders in which this process has looked for leftovers
+
+
+class FileWriteError(OSError):
     """A file could not be written whole; what stood under its name before is untouched."""
 
 
-def write_atomically(
-    path: str | Path, write: Callable[[IO[bytes]], None], *, several_writers: bool = False
-) -> None:
+def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
     """Writes a file under a temporary name beside it, then renames it.
+
+    Any number of processes and threads may write the same file at the same time: it is always one
+    of theirs, whole. What killed writers have left in the folder is removed.
 
     Args:
         path: the file; its folder must exist.
         write: puts the content into the open binary file.
-        several_writers: whether other processes may write the same file at the same time: the
-            temporary name is then this call's own. Else a later call reuses what a killed
-            process left.
 
     Raises:
-        CheckpointWriteError: the content could not be written, for instance on a full disk. The
+        FileWriteError: the content could not be written, for instance on a full disk. The
             temporary file is removed.
     """
     path = Path(path)
-    own = f".{uuid.uuid4().hex}" if several_writers else ""
-    temporary = path.with_name(f".{path.name}{own}.tmp")
+    temporary = path
     try:
-        with open(temporary, "wb") as file:
+        _remove_leftovers(path.parent)
+        temporary, file = _open_temporary(path)
+        with file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)  # while the lock says that it has a writer
     except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into RuntimeErrors
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0.0
-        raise CheckpointWriteError(
+        raise FileWriteError(
             f"could not write {path} ({error}); {free:.0f} MiB are free there. "
             "Files written earlier are untouched"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            temporary.unlink(missing_ok=True)
+
+
+def _open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside another, locked as long as it is open."""
+    while True:
+        name = f".{path.name[:_LONGEST_NAME]}.{uuid.uuid4().hex}.tmp"
+        temporary = path.with_name(name)
+        file = open(temporary, "xb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            logger.debug("%s is not locked: %s", temporary, error)
+        if temporary.exists():  # nobody took it for a leftover before it was locked
+            return temporary, file
+        file.close()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes temporary files without a writer, once in each folder."""
+    folder = folder.absolute()
+    if folder in _tidied:
+        return
+    _tidied.add(folder)
+    for path in folder.glob(".*.tmp"):
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        try:
+            with open(path, "r+b") as file:
+                if _has_no_writer(file):
+                    path.unlink()
+        except OSError as error:
+            logger.debug("%s is left: %s", path, error)
+
+
+def _has_no_writer(file: IO[bytes]) -> bool:
+    """Locks end with their process, however that ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return time.time() - os.fstat(file.fileno()).st_mtime > _FORGOTTEN
+    return True
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text in UTF-8, whole or not at all; makes the folders above it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,22 +1,106 @@
-"""Reads images of any mode."""
+"""Reads images of any mode: the one place that opens them.
+
+Pillow would choose among all its formats by a file's content, and some of these start programs
+(Ghostscript for EPS) or read little-tested formats; here it may choose among `FORMATS` alone.
+"""
 
 from __future__ import annotations
 
 import logging
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from detectron2.data import detection_utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 logger = logging.getLogger(__name__)
 
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+# what Pillow's decoders raise for files that are not what they should be
+_DECODERS_RAISE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+
+class UnreadableImageError(OSError):
+    """A file is no image that can be read.
+
+    Args:
+        message: names the file.
+
+    Attributes:
+        reason: why, without the file's name.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
+
+
+def image_suffixes() -> frozenset[str]:
+    """The endings, in lower case, of the formats that are read."""
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in known.items() if kind in FORMATS)
+
+
+def open_image(file: str | Path | IO[bytes]) -> Image.Image:
+    """Opens an image of one of `FORMATS`; its pixels are read when they are asked for.
+
+    Raises:
+        ValueError: another format, or more pixels than Pillow's limit allows.
+        OSError: the file cannot be read.
+    """
+    try:
+        return Image.open(file, formats=_readable_formats())
+    except UnidentifiedImageError as error:
+        raise ValueError(f"cannot identify it as one of {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
+
+
+def _readable_formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def rounded_pixels(values: np.ndarray) -> np.ndarray:
+    """Floating-point pixels in 0..255 as uint8, rounded; the shape stays.
+
+    Raises:
+        ValueError: pixels that are not finite or out of range, or none above 1 (but for black):
+            those are taken for pixels in 0..1.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("it has pixels that are NaN or infinite")
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest < 0 or highest > 255 or 0 < highest <= 1:
+        hint = "; for pixels in 0..1, multiply by 255" if 0 <= lowest and highest <= 1 else ""
+        raise ValueError(
+            f"its {values.dtype} pixels are {lowest:g} to {highest:g}, expected 0..255{hint}"
+        )
+    return np.rint(values).astype(np.uint8)
+
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Scales 16-bit grey images (which Pillow would saturate); other modes stay as they are."""
+    """Scales 16-bit grey images (which Pillow would saturate) and rounds floating-point ones."""
+    if image.mode == "F":
+        return Image.fromarray(rounded_pixels(np.asarray(image)))
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image, dtype=np.int64)
@@ -35,7 +119,7 @@ def _truncated_images_allowed() -> Iterator[None]:
 
 def _decode(file_name: str, image_format: str, size: tuple[int, int] | None) -> np.ndarray:
     with PathManager.open(file_name, "rb") as file:
-        stored = Image.open(file)
+        stored = open_image(file)
         upright = detection_utils._apply_exif_orientation(stored)
         width_height = None if size is None else (size[1], size[0])
         as_stored = upright.size != width_height == stored.size
@@ -44,21 +128,22 @@ def _decode(file_name: str, image_format: str, size: tuple[int, int] | None) -> 
 
 
 def read_image(
-    file_name: str,
+    file_name: str | Path,
     image_format: str,
     image_id: Any = None,
     *,
     size: tuple[int, int] | None = None,
     allow_truncated: bool = False,
 ) -> np.ndarray:
-    """Reads an image in its upright orientation (EXIF).
+    """Reads an image in its upright orientation (EXIF); an alpha channel is left out.
 
-    Like Detectron2's function of this name, with 16-bit images and an error that names the image.
+    Like Detectron2's function of this name, with 16-bit images, an error that names the image, and
+    for `FORMATS` alone.
 
     Args:
         file_name: a path that Detectron2's PathManager understands.
         image_format: 'RGB' or 'BGR'.
-        image_id: named in errors.
+        image_id: named in errors; None for an image of no data set.
         size: height and width that the annotations were made for. Where they are those of the
             stored pixels and not of the upright image, the pixels are taken as stored.
         allow_truncated: whether the missing part of a file that is cut short is filled, with a
@@ -69,26 +154,45 @@ def read_image(
 
     Raises:
         FileNotFoundError: no such file.
-        OSError: the file is no image or is cut short.
+        UnreadableImageError: the file is no such image, too large, or cut short.
     """
+    name = str(file_name)
+    of_set = "" if image_id is None else f"image {image_id}: "
     try:
-        return _decode(file_name, image_format, size)
+        return _decode(name, image_format, size)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"image {image_id}: no such file: {file_name}") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise FileNotFoundError(f"{of_set}no such file: {name}") from error
+    except _DECODERS_RAISE as error:
         first_error = error
     if allow_truncated:
         try:
             with _truncated_images_allowed():
-                image = _decode(file_name, image_format, size)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            logger.debug("%s cannot be read as a truncated image either: %s", file_name, error)
+                image = _decode(name, image_format, size)
+        except _DECODERS_RAISE as error:
+            logger.debug("%s cannot be read as a truncated image either: %s", name, error)
         else:
-            logger.warning(
-                "image %s: %s is damaged (%s): what is missing is filled",
-                image_id,
-                file_name,
-                first_error,
-            )
+            message = "%s%s is damaged (%s): what is missing is filled"
+            logger.warning(message, of_set, name, _reason(first_error))
             return image
-    raise OSError(f"image {image_id}: cannot read {file_name}: {first_error}") from first_error
+    reason = _reason(first_error)
+    raise UnreadableImageError(f"{of_set}cannot read {name}: {reason}", reason) from first_error
+
+
+def read_image_size(file_name: str | Path) -> tuple[int, int]:
+    """Height and width of the stored image, from the file's head alone.
+
+    Raises:
+        UnreadableImageError: the file is no image.
+    """
+    try:
+        with open_image(file_name) as stored:
+            return stored.height, stored.width
+    except _DECODERS_RAISE as error:
+        reason = _reason(error)
+        raise UnreadableImageError(f"cannot read {file_name}: {reason}", reason) from error
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ..ops import deformable_attention_from_offsets
 from ..structures import ImageTokens
-from .cpu.linear import Linear
 
 
 class MultiScaleDeformableAttention(nn.Module):
@@ -23,10 +22,10 @@ class MultiScaleDeformableAttention(nn.Module):
             raise ValueError(f"dim ({dim}) must be a multiple of num_heads ({num_heads})")
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         samples = num_heads * num_levels * num_points
-        self.sampling_offsets = Linear(dim, samples * 2)
-        self.attention_weights = Linear(dim, samples)
-        self.value_proj = Linear(dim, dim)
-        self.output_proj = Linear(dim, dim)
+        self.sampling_offsets = nn.Linear(dim, samples * 2)
+        self.attention_weights = nn.Linear(dim, samples)
+        self.value_proj = nn.Linear(dim, dim)
+        self.output_proj = nn.Linear(dim, dim)
         self._reset_parameters()
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from .deformable_attention import (
     backend,
+    cpu_capability,
     deformable_attention_from_offsets,
     multi_scale_deformable_attention,
     reference_only,
@@ -9,6 +10,7 @@ from .deformable_attention import (
 
 __all__ = [
     "backend",
+    "cpu_capability",
     "deformable_attention_from_offsets",
     "multi_scale_deformable_attention",
     "reference_only",

@@ -38,6 +38,22 @@ def backend(device: torch.device | str = "cpu") -> str:
     return "compiled" if torch.device(device).type in compiled.DEVICES else "reference"
 
 
+def cpu_capability() -> str | None:
+    """Names the instruction set of the kernels on the CPU: "avx512", "avx2" or "baseline".
+
+    ``CQDINO_CPU_CAPABILITY`` in the environment (read once) chooses it; without it the kernels
+    follow PyTorch's own choice, and so ``ATEN_CPU_CAPABILITY``.
+
+    Returns:
+        None where the kernels are not in use on the CPU.
+
+    Raises:
+        ValueError: the variable names no instruction set, or one that the processor lacks. The
+            operators raise the same.
+    """
+    return torch.ops.cqdino_d2.cpu_capability() if backend("cpu") == "compiled" else None
+
+
 def multi_scale_deformable_attention(
     value: Tensor,
     spatial_shapes: Tensor,

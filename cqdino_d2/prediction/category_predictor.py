@@ -12,34 +12,56 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, instantiate
 from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
 from detectron2.engine import DefaultPredictor
 from omegaconf import OmegaConf
 from torch import Tensor
 
+from ..engine.checkpointer import AtomicCheckpointer
 from ..files import write_atomically
 from ..structures import ClassRequest, Vocabulary
-from .predictor_config import register_metadata
-from .vocabulary_extension import TEMPLATES, TextEncoder, encode_names, extend_model, parent_ids
+from ..text.prompts import SIMPLE_TEMPLATES, TextEncoder, encode_names
+from .image_arrays import checked_image
+from .metadata import register_metadata
+from .predictor_config import build_augmentations
+from .vocabulary_extension import extend_model, parent_ids
 
 
 class CategoryPredictor(DefaultPredictor):
     """Detectron2's `DefaultPredictor` for a model that selects its categories.
 
+    It resizes images as the test mapper does, so that it predicts what an evaluation scores
+    (`build_augmentations` says where Detectron2's own differs), and refuses arrays that are no
+    images.
+
     Predictors that come from another one share its weights.
 
     Args:
-        cfg: from `get_predictor_cfg`.
+        cfg: from `get_predictor_cfg`. The weights that it names are read without running
+            anything in them, and must be exactly the model's.
 
     Attributes:
+        metadata: names and ids of the vocabulary, in every process that makes a predictor.
         vocabulary: the V categories of the model with their tree.
         request: what images may select from, None the whole vocabulary.
         is_compact: whether it comes from `compact`.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: weights that cannot be read or do not fit, with names.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        super().__init__(cfg)
+        without_weights = cfg.clone()
+        without_weights.MODEL.WEIGHTS = ""  # Detectron2's loader would run what a pickle says
+        super().__init__(without_weights)
+        self.cfg = cfg.clone()
+        if cfg.MODEL.WEIGHTS:
+            AtomicCheckpointer(self.model).load_weights(cfg.MODEL.WEIGHTS, strict=True)
         node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
         self.vocabulary: Vocabulary = instantiate(node)
+        self.metadata = MetadataCatalog.get(register_metadata(self.vocabulary))
+        self.aug = build_augmentations(cfg)
         self.request: ClassRequest | None = None
         self.is_compact = False
 
@@ -57,19 +79,30 @@ class CategoryPredictor(DefaultPredictor):
         return requested or self.model.num_selected or len(self.requested_vocab_ids)
 
     def __call__(self, original_image: np.ndarray) -> dict[str, Any]:
-        """What the model finds in a BGR image (H, W, 3), 0..255: see `CQDINO`."""
+        """What the model finds in a BGR image: see `batch` and `CQDINO`."""
         return self.batch([original_image])[0]
 
     def batch(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-        """What the model finds in each of several BGR images (H, W, 3), of any sizes.
+        """What the model finds in each of several BGR images, of any sizes.
 
         Images that have the same size for the model go through it together; padding could change
         what is selected, so others do not.
 
+        Args:
+            images: (H, W, 3) uint8 each, or floating point in 0..255 (rounded to uint8).
+
         Raises:
-            ValueError: something else than such an image.
+            TypeError, ValueError: something else than such an image, see `checked_image`; names
+                its place in the batch.
         """
-        inputs = [self._prepare(image) for image in images]
+        inputs = []
+        for place, image in enumerate(images):
+            try:
+                inputs.append(self._prepare(checked_image(image)))
+            except (TypeError, ValueError) as error:
+                if len(images) == 1:
+                    raise
+                raise type(error)(f"image {place} of {len(images)}: {error}") from error
         groups: dict[tuple[int, ...], list[int]] = {}
         for place, item in enumerate(inputs):
             groups.setdefault(tuple(item["image"].shape), []).append(place)
@@ -83,14 +116,11 @@ class CategoryPredictor(DefaultPredictor):
         return results
 
     def _prepare(self, image: np.ndarray) -> dict[str, Any]:
-        if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ValueError(f"expected a BGR image (H, W, 3), got an array {image.shape}")
         height, width = image.shape[:2]
-        if self.input_format == "RGB":
-            image = image[:, :, ::-1]
-        image = self.aug.get_transform(image).apply_image(image)
-        tensor = torch.as_tensor(image.astype("float32").transpose(2, 0, 1))
-        return {"image": tensor, "height": height, "width": width}
+        augmented = T.AugInput(image[:, :, ::-1] if self.input_format == "RGB" else image)
+        self.aug(augmented)
+        pixels = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
+        return {"image": torch.from_numpy(pixels), "height": height, "width": width}
 
     def restrict(
         self,
@@ -142,7 +172,7 @@ class CategoryPredictor(DefaultPredictor):
         embeddings: Tensor | None = None,
         *,
         text_encoder: TextEncoder | None = None,
-        templates: Sequence[str] = TEMPLATES,
+        templates: Sequence[str] = SIMPLE_TEMPLATES,
         parents: Sequence[str | int | Sequence[str | int] | None] | None = None,
         dataset_ids: Sequence[int] | None = None,
     ) -> CategoryPredictor:

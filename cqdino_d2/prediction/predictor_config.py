@@ -1,26 +1,29 @@
-"""A config for Detectron2's own `DefaultPredictor`."""
+"""A config for `CategoryPredictor` and for Detectron2's own `DefaultPredictor`."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import yaml
-from detectron2.config import CfgNode, get_cfg, instantiate
-from detectron2.data import MetadataCatalog
+from detectron2.config import CfgNode, LazyCall, get_cfg, instantiate
+from detectron2.data import transforms as T
 from omegaconf import DictConfig
 
-from ..engine.checkpointer import AtomicCheckpointer
+from ..data import ResizeShortestEdgeTruncated
+from ..engine.checkpointer import check_weights
 from ..engine.config import (
-    disable_pretrained,
     dotted_name,
     load_config,
     plain_container,
-    use_saved_vocabulary,
+    with_saved_vocabulary,
+    with_vocabulary,
+    without_pretrained,
 )
 from ..engine.placement import choose_device
-from ..structures import Vocabulary
+from ..engine.weights_file import read_weights
+from .metadata import register_metadata, with_metadata
 
 
 def get_predictor_cfg(
@@ -30,7 +33,10 @@ def get_predictor_cfg(
     overrides: Sequence[str] = (),
     device: str | None = None,
 ) -> CfgNode:
-    """Turns a lazy config into what ``detectron2.engine.DefaultPredictor`` takes.
+    """Turns a lazy config into what `CategoryPredictor` and Detectron2's `DefaultPredictor` take.
+
+    The former resizes images as the test mapper does, the latter by a rule of its own, which can
+    differ by a pixel: see `build_augmentations`.
 
     If ``vocabulary.json`` lies beside the weights (a training writes it), the vocabulary comes
     from there and the data set is not needed.
@@ -38,39 +44,56 @@ def get_predictor_cfg(
     Args:
         config_file: a file of ``configs/``, or the ``config.yaml`` of a training.
         weights: a checkpoint, best a training's ``model_inference.pth`` (the averaged weights
-            where it averaged); an empty string predicts with random weights.
+            where it averaged); an empty string predicts with random weights. `CategoryPredictor`
+            reads it as it is checked here, `DefaultPredictor` by a loader of its own, which knows
+            weights at the top of a file or under ``model`` alone and runs what a pickle says.
         overrides: ``key=value`` for the lazy config.
         device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
 
     Raises:
         FileNotFoundError: the config, the weights or the data set's files are missing.
-        ValueError: an unusable override, or weights of another config (the keys are named).
+        ValueError: an unusable override, or weights of another config or with NaN (the keys are
+            named).
     """
     if weights and not Path(weights).is_file():
         raise FileNotFoundError(f"there is no checkpoint {weights}")
-    lazy = load_config(config_file, overrides)
-    disable_pretrained(lazy.model)
-    saved = bool(weights) and use_saved_vocabulary(lazy, weights)
-    if not saved and _reads_a_dataset(lazy.vocabulary):
+    lazy = without_pretrained(load_config(config_file, overrides))
+    lazy = with_saved_vocabulary(lazy, weights)
+    if _reads_a_dataset(lazy.vocabulary):
         from ..data import register_all
 
         register_all(lazy.train.get("datasets_root"))
+    lazy.vocabulary = LazyCall(with_metadata)(vocabulary=lazy.vocabulary)
+    vocabulary = instantiate(lazy.vocabulary)
     model = plain_container(lazy.model)
     if weights:
-        checkpointer = AtomicCheckpointer(instantiate(DictConfig(model)))
-        checkpointer.load_weights(weights, strict=True)
+        _check_weights(with_vocabulary(lazy, vocabulary).model, weights)
     short, longest = _test_size(lazy)
     cfg = get_cfg()
     cfg.MODEL.META_ARCHITECTURE = model["_target_"].rsplit(".", 1)[-1]
-    nodes = {"LAZY_CONFIG": model, "VOCABULARY": plain_container(lazy.vocabulary)}
+    nodes = {
+        "LAZY_CONFIG": model,
+        "VOCABULARY": plain_container(lazy.vocabulary),
+        "AUGMENTATIONS": plain_container(_test_augmentations(lazy)),
+    }
     cfg.MODEL.CQDINO = CfgNode({k: yaml.safe_dump(v, sort_keys=False) for k, v in nodes.items()})
     cfg.MODEL.WEIGHTS = str(weights)
     cfg.MODEL.DEVICE = str(choose_device(device or "auto"))
     cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.MIN_SIZE_TEST = short
     cfg.INPUT.MAX_SIZE_TEST = longest
-    cfg.DATASETS.TEST = (register_metadata(instantiate(lazy.vocabulary)),)
+    cfg.DATASETS.TEST = (register_metadata(vocabulary),)
     return cfg
+
+
+def _check_weights(model: DictConfig, weights: str | Path) -> None:
+    """Makes sure that a file holds exactly a model's weights, without memory for the model's."""
+    try:
+        with torch.device("meta"):
+            empty = instantiate(model)
+    except RuntimeError:  # a part of one's own that looks at numbers when it is made
+        empty = instantiate(model)
+    check_weights(read_weights(weights), empty, weights, strict=True)
 
 
 def _reads_a_dataset(node: DictConfig) -> bool:
@@ -79,14 +102,40 @@ def _reads_a_dataset(node: DictConfig) -> bool:
     return name.startswith("cqdino_d2.data.")
 
 
+def _test_augmentations(lazy: DictConfig) -> list[DictConfig]:
+    mapper = lazy.dataloader.test.get("mapper")
+    return list((mapper.get("augmentations") if mapper else None) or [])
+
+
+def build_augmentations(cfg: CfgNode) -> T.AugmentationList:
+    """What the test mapper does to an image, by the sizes of ``cfg.INPUT``.
+
+    The recipes resize by `ResizeShortestEdgeTruncated`, as the released models were tested.
+    `DefaultPredictor` cannot be told so: it makes a ``ResizeShortestEdge`` of ``cfg.INPUT``
+    itself, which rounds (1067 x 800 for 640 x 480 at 800/1333, where the mapper has 1066) and
+    leaves nothing of the short side of a very thin image, which then cannot be predicted.
+
+    Args:
+        cfg: from `get_predictor_cfg`; ``INPUT.MIN_SIZE_TEST`` and ``MAX_SIZE_TEST`` may have been
+            changed since, a MIN_SIZE_TEST of 0 keeps images as they are.
+    """
+    sizes = {"short_edge_length": cfg.INPUT.MIN_SIZE_TEST, "max_size": cfg.INPUT.MAX_SIZE_TEST}
+    nodes = yaml.safe_load(cfg.MODEL.CQDINO.AUGMENTATIONS)
+    if not any("short_edge_length" in node for node in nodes):
+        nodes.append({"_target_": dotted_name(ResizeShortestEdgeTruncated), **sizes})
+    if not cfg.INPUT.MIN_SIZE_TEST:
+        nodes = [node for node in nodes if "short_edge_length" not in node]
+    nodes = [node | sizes if "short_edge_length" in node else node for node in nodes]
+    return T.AugmentationList([instantiate(DictConfig(node)) for node in nodes])
+
+
 def _test_size(lazy: DictConfig) -> tuple[int, int]:
     """Short and long side from the test mapper's resizing; (0, 0) keeps images as they are.
 
     Raises:
         ValueError: a range or choice of sizes; a predictor needs a single one.
     """
-    mapper = lazy.dataloader.test.get("mapper")
-    for node in (mapper.get("augmentations") if mapper else None) or []:
+    for node in _test_augmentations(lazy):
         if "short_edge_length" in node:
             lengths = node.short_edge_length
             sizes = {lengths} if isinstance(lengths, int) else set(lengths)
@@ -94,14 +143,3 @@ def _test_size(lazy: DictConfig) -> tuple[int, int]:
                 raise ValueError(f"the test images need one short_edge_length, got {lengths}")
             return sizes.pop(), node.get("max_size", 2**31 - 1)
     return 0, 0
-
-
-def register_metadata(vocabulary: Vocabulary) -> str:
-    """Registers names and ids under a name that follows from the vocabulary's content."""
-    content = repr((vocabulary.names, vocabulary.dataset_ids)).encode()
-    name = f"cqdino_vocabulary_{hashlib.sha256(content).hexdigest()[:16]}"
-    MetadataCatalog.get(name).set(
-        thing_classes=list(vocabulary.names),
-        thing_dataset_id_to_contiguous_id=dict(vocabulary.vocab_id_of),
-    )
-    return name

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import yaml
 from detectron2.config import CfgNode, LazyCall, instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..structures import Vocabulary
 from ..structures.stages import TakesEmbeddings
-
-TEMPLATES = ("a photo of a {}.",)
-
-
-class TextEncoder(Protocol):
-    """Turns texts into features, as those of ``projects_tools/text_encoders.py`` do."""
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) features of length 1."""
-
-
-def encode_names(encoder: TextEncoder, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """(n, E) embeddings of length 1: for each name the mean over the templates."""
-    spoken = [" ".join(name.replace("_", " ").split()) for name in names]
-    texts = [template.replace("{}", name) for name in spoken for template in templates]
-    features = encoder.encode(texts).view(len(names), len(templates), -1)
-    return F.normalize(features.mean(dim=1), dim=-1)
 
 
 def parent_ids(

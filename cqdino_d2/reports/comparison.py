@@ -1,43 +1,42 @@
-"""Pictures of a report: an image's true boxes beside the detected ones, small enough for a page."""
+"""An image's true boxes beside the detected ones, small enough for a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from ..evaluation.annotation_file import parse_json, without_garbage_collection
-from ..files import write_atomically
-from ..visualization.drawing import load_font, short
+from ..annotations import image_table
+from ..annotations.ids import Id
+from ..files import inside, write_atomically
+from ..visualization.drawing import Colour, LabelledBox, draw_boxes, short
 
 PANEL = 420  # pixels, the longer side of each of the two panels
 _LARGEST_ZOOM = 4.0
 _GAP = 6
-_TEXT_SIZE = 15
 _LONGEST_LABEL = 28
-COLOURS = {
-    "found": "#2e8b57",
-    "missed": "#e67e00",
-    "hit": "#2e8b57",
-    "error": "#d62728",
-    "excused": "#7f8c8d",
-    "other": "#9aa5ad",
+COLOURS: dict[str, Colour] = {
+    "found": (46, 139, 87),
+    "missed": (230, 126, 0),
+    "hit": (46, 139, 87),
+    "error": (214, 39, 40),
+    "excused": (127, 140, 141),
+    "other": (154, 165, 173),
 }
 
 
 @dataclass(frozen=True)
 class DrawnBox:
-    """A box of a picture.
+    """A box of an image.
 
     Attributes:
         box_xywh_abs: in the image's pixels.
         label: '' for none.
         role: one of `COLOURS`.
-        thick: whether the picture is about it.
+        thick: whether the image is about it.
     """
 
     box_xywh_abs: Sequence[float]
@@ -48,13 +47,28 @@ class DrawnBox:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """Where an image lies, and the height and width its boxes are meant for (None: unknown)."""
+    """Where an image lies.
 
-    path: Path
+    Attributes:
+        root: folder of the images.
+        name: below it, as the annotation file says.
+        size: height and width its boxes are meant for, None where that is unknown.
+    """
+
+    root: Path
+    name: str
     size: tuple[int, int] | None
 
+    def path(self) -> Path:
+        """The file.
 
-def image_files(annotations: Path, folder: Path) -> dict[int, ImageFile]:
+        Raises:
+            ValueError: the name leads out of the folder.
+        """
+        return inside(self.root, self.name)
+
+
+def image_files(annotations: Path, folder: Path) -> dict[Id, ImageFile]:
     """The file of each image id of an annotation file.
 
     Args:
@@ -67,37 +81,19 @@ def image_files(annotations: Path, folder: Path) -> dict[int, ImageFile]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder of images: {folder}")
-    with without_garbage_collection():
-        rows: list[Mapping[str, Any]] = parse_json(annotations.read_bytes())["images"]
-        found = {}
-        for row in rows:
-            name = row.get("file_name") or "/".join(str(row.get("coco_url", "")).split("/")[-2:])
-            if not name:
-                raise ValueError(f"{annotations}: image {row['id']} has no 'file_name'")
-            known = isinstance(row.get("height"), int) and isinstance(row.get("width"), int)
-            size = (row["height"], row["width"]) if known else None
-            found[row["id"]] = ImageFile(folder / name, size)
-    return found
+    table = image_table(annotations)
+    rows = zip(table.ids, table.file_names, table.sizes, strict=True)
+    return {image_id: ImageFile(folder, name, size) for image_id, name, size in rows}
 
 
-def _panel(image: Image.Image, zoom: float, boxes: Sequence[DrawnBox]) -> Image.Image:
-    panel, font = image.copy(), load_font(_TEXT_SIZE)
-    pen = ImageDraw.Draw(panel)
-    for box in sorted(boxes, key=lambda one: one.thick):
+def _panel(image_rgb: np.ndarray, zoom: float, boxes: Sequence[DrawnBox]) -> np.ndarray:
+    objects = []
+    for box in sorted(boxes, key=lambda one: not one.thick):  # the first get the best places
         left, top, width, height = (zoom * value for value in box.box_xywh_abs)
-        right, bottom = left + max(width, 0), top + max(height, 0)
-        colour = COLOURS[box.role]
-        pen.rectangle((left, top, right, bottom), outline=colour, width=4 if box.thick else 2)
-        if not box.label:
-            continue
+        corners = (left, top, left + max(width, 0), top + max(height, 0))
         label = short(" ".join(box.label.split()), _LONGEST_LABEL)
-        text_width, text_height = pen.textlength(label, font) + 4, _TEXT_SIZE + 4
-        x = min(max(left, 0), max(panel.width - text_width, 0))
-        y = top - text_height if top >= text_height else max(top, 0)
-        y = min(y, panel.height - text_height)
-        pen.rectangle((x, y, x + text_width, y + text_height), fill=colour)
-        pen.text((x + 2, y + 1), label, fill="white", font=font)
-    return panel
+        objects.append(LabelledBox(corners, label, COLOURS[box.role], box.thick))
+    return draw_boxes(image_rgb, objects, min_side=1)
 
 
 def draw_pair(
@@ -113,10 +109,10 @@ def draw_pair(
     height, width = image_rgb.shape[:2]
     zoom = min(PANEL / max(height, width), _LARGEST_ZOOM)
     size = (max(1, round(zoom * width)), max(1, round(zoom * height)))
-    image = Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC)
+    image = np.asarray(Image.fromarray(image_rgb).resize(size, Image.Resampling.BICUBIC))
     sheet = Image.new("RGB", (2 * size[0] + _GAP, size[1]), "white")
-    sheet.paste(_panel(image, zoom, truths), (0, 0))
-    sheet.paste(_panel(image, zoom, found), (size[0] + _GAP, 0))
+    sheet.paste(Image.fromarray(_panel(image, zoom, truths)), (0, 0))
+    sheet.paste(Image.fromarray(_panel(image, zoom, found)), (size[0] + _GAP, 0))
     return sheet
 
 

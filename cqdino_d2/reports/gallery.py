@@ -1,19 +1,20 @@
-"""Chooses and draws the pictures of a report, ground truth beside detections."""
+"""Chooses and draws the images of a report, ground truth beside detections."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from ..annotations.ids import Id
 from ..evaluation import GroundTruth, JudgedDetections, Report
 from ..evaluation.error_breakdown import HIT, KINDS, MISS
 from ..evaluation.reference import pairwise_iou_of_rows
-from ..files.images import read_image
+from ..files import read_image
 from .comparison import DrawnBox, ImageFile, draw_pair, save_picture
 from .examples import examples_of_kind, images_of_category, score_images, worst_and_best
 from .page import TITLES, Figure, Gallery
@@ -24,12 +25,21 @@ _ROLES = {HIT: "hit", MISS: "error"}
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws images with their boxes into a folder."""
+    """Draws images with their boxes into a folder.
 
-    judged: JudgedDetections  # those above the threshold
+    Attributes:
+        judged: the detections above the threshold.
+        truth: the images and boxes.
+        files: by image id.
+        folder: is made.
+        refused: why images were not opened because their names lead out of the image folder.
+    """
+
+    judged: JudgedDetections
     truth: GroundTruth
-    files: dict[int, ImageFile]
+    files: Mapping[Id, ImageFile]
     folder: Path
+    refused: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,18 +93,25 @@ class Painter:
         about: Iterable[tuple[int, int]] | None = None,
         category: int | None = None,
     ) -> str | None:
-        """Draws one picture; its path from the page, or None where the image cannot be read."""
-        image_id = int(self.truth.image_ids[image])
+        """Draws one image; its path from the page, or None where it cannot be read."""
+        image_id = self.truth.image_ids[image : image + 1].tolist()[0]
         file = self.files[image_id]
         try:
-            pixels = read_image(str(file.path), "RGB", image_id, size=file.size)
+            pixels = read_image(file.path(), "RGB", image_id, size=file.size)
+        except ValueError as error:
+            self._refuse(f"image {image_id} is not shown: {error}")
+            return None
         except OSError as error:
             logging.warning("%s", error)
             return None
-        save_picture(
-            self.folder / f"{name}.jpg", draw_pair(pixels, *self.boxes(image, about, category))
-        )
+        drawn = draw_pair(pixels, *self.boxes(image, about, category))
+        save_picture(self.folder / f"{name}.jpg", drawn)
         return f"{self.folder.name}/{name}.jpg"
+
+    def _refuse(self, reason: str) -> None:
+        if reason not in self.refused:
+            logging.warning("%s", reason)
+            self.refused.append(reason)
 
 
 @dataclass(frozen=True)
@@ -160,6 +177,15 @@ def plan_errors(judged: JudgedDetections, truth: GroundTruth, count: int) -> Ite
         yield Section(f"kind-{kind}", TITLES[kind].capitalize(), plans)
 
 
+def anchor_of(truth: GroundTruth, category: int) -> str:
+    """What a category's images are called on the page and on the disk.
+
+    An id that is a text could name another place, so that the category's row takes its part.
+    """
+    category_id = truth.category_ids[category : category + 1].tolist()[0]
+    return f"category-{category_id}" if isinstance(category_id, int) else f"category-row-{category}"
+
+
 def plan_categories(
     judged: JudgedDetections, report: Report, categories: Sequence[int]
 ) -> Iterator[Section]:
@@ -167,13 +193,13 @@ def plan_categories(
     truth = report.truth
 
     for category in categories:
-        category_id = truth.category_ids[category]
+        anchor = anchor_of(truth, category)
         ap = report.per_category.figures["AP"][category]
         boxes = report.per_category.num_boxes[category]
         title = f"Category: {truth.names[category]} (AP {ap:.1f}, {boxes} boxes)"
         plans = [
             Plan(
-                f"category-{category_id}-{place}",
+                f"{anchor}-{place}",
                 row,
                 (f"image {truth.image_ids[row]}",),
                 category=category,
@@ -182,7 +208,7 @@ def plan_categories(
                 images_of_category(judged, category, _PICTURES_OF_A_CATEGORY)
             )
         ]
-        yield Section(f"category-{category_id}", title, plans)
+        yield Section(anchor, title, plans)
 
 
 def paint_all(painter: Painter, planned: Sequence[Section], images: Path) -> list[Gallery]:
@@ -204,8 +230,9 @@ def paint_all(painter: Painter, planned: Sequence[Section], images: Path) -> lis
                     figures.append(Figure(path, plan.lines))
             drawn += len(figures)
             galleries.append(Gallery(section.anchor, section.title, figures))
-    if total and not drawn:
-        first = next(iter(painter.files.values())).path
+    if total and not drawn and not painter.refused:
+        file = next(iter(painter.files.values()))
+        first = file.root / file.name
         raise FileNotFoundError(
             f"none of {total} images could be read: --images {images} should be the folder that "
             f"the annotations' file names start from (looked for {first})"

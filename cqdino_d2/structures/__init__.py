@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .hierarchy import CategoryHierarchy, RaggedIndex
+from .names import one_line
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ __all__ = [
     "Vocabulary",
     "gather_rows",
     "load_vocabulary",
+    "one_line",
     "random_vocabulary",
 ]
 

@@ -12,8 +12,15 @@ from pathlib import Path
 
 from ..files.atomic_file import write_atomically
 from .hierarchy import CategoryHierarchy
+from .names import one_line
 
 _FORMAT = "cqdino_d2.vocabulary.v1"
+_FIELDS = {
+    "names": (str, "texts"),
+    "dataset_ids": (int, "whole numbers"),
+    "parents": (list, "lists of nodes"),
+    "levels": (int, "whole numbers"),
+}
 
 
 @dataclass(frozen=True)
@@ -156,17 +163,28 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is not a vocabulary.
+        ValueError: the file is not a vocabulary, or not a whole one.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except json.JSONDecodeError as error:
+        content = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, nested too deeply
         raise ValueError(f"{path} is not a vocabulary: {error}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path} is not a vocabulary file (expected format {_FORMAT!r})")
-    hierarchy = CategoryHierarchy(len(content["names"]), content["parents"], content["levels"])
-    return Vocabulary(tuple(content["names"]), tuple(content["dataset_ids"]), hierarchy)
+    for field, (kind, what) in _FIELDS.items():
+        values = content.get(field)
+        if not isinstance(values, list):
+            raise ValueError(f"{path} is not a vocabulary: it lacks the list {field!r}")
+        if wrong := [value for value in values if type(value) is not kind]:
+            raise ValueError(
+                f"{path} is not a vocabulary: {field!r} must be {what}, got {str(wrong[0])[:60]!r}"
+            )
+    names = tuple(one_line(name) for name in content["names"])
+    try:
+        hierarchy = CategoryHierarchy(len(names), content["parents"], content["levels"])
+        return Vocabulary(names, tuple(content["dataset_ids"]), hierarchy)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError(f"{path} is not a vocabulary: {error}") from error
 
 
 def random_vocabulary(num_categories: int, branching: int = 4) -> Vocabulary:

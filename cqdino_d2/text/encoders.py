@@ -5,25 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-
-class TextEncoder(Protocol):
-    """Turns texts into features.
-
-    Attributes:
-        dim: length of a feature.
-    """
-
-    dim: int
-
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, dim) float32 features of length 1."""
 
 
 class OpenClipEncoder:
@@ -183,3 +169,21 @@ class RandomEncoder:
             for text in texts
         ]
         return F.normalize(torch.from_numpy(np.stack(rows)).float(), dim=-1)
+
+
+def choose_encoder(
+    model: str,
+    pretrained: str = "openai",
+    *,
+    quick_gelu: bool | None = None,
+    device: str = "cpu",
+) -> OpenClipEncoder | SentenceEncoder:
+    """The encoder of a folder (sentence-transformers) or of an open_clip model.
+
+    Raises:
+        ValueError: as these.
+        ModuleNotFoundError: the package that it needs is not installed.
+    """
+    if Path(model).is_dir():
+        return SentenceEncoder(model, device=device)
+    return OpenClipEncoder(model, pretrained, quick_gelu=quick_gelu, device=device)

@@ -156,7 +156,8 @@ class Decoder(nn.Module):
         if denoising is not None:
             queries = torch.cat([denoising.content, queries], dim=1)
             references = torch.cat([denoising.boxes_cxcywh_norm, references], dim=1)
-            mask = denoising.attention_mask
+            total = queries.shape[1]  # less than the mask where an image has few tokens
+            mask = denoising.attention_mask[:total, :total]
         ratios = tokens.valid_ratios.repeat(1, 1, 2)[:, None]
         previous = references  # with gradient from the second layer on
         logits, boxes = [], []

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import Linear, batched_linear, merge_heads, split_heads
+from ..layers import batched_linear, merge_heads, split_heads
 from ..structures import ClassSlots, ImageTokens
 
 _FOLDING_OVERHEAD = 1.2  # folded products are of less handy shapes
@@ -40,12 +40,12 @@ class BiAttention(nn.Module):
         self.num_heads, self.dropout = num_heads, dropout
         self.image_norm = nn.LayerNorm(dim)
         self.category_norm = nn.LayerNorm(dim)
-        self.image_query = Linear(dim, attention_dim)
-        self.category_query = Linear(dim, attention_dim)
-        self.image_value = Linear(dim, attention_dim)
-        self.category_value = Linear(dim, attention_dim)
-        self.image_output = Linear(attention_dim, dim)
-        self.category_output = Linear(attention_dim, dim)
+        self.image_query = nn.Linear(dim, attention_dim)
+        self.category_query = nn.Linear(dim, attention_dim)
+        self.image_value = nn.Linear(dim, attention_dim)
+        self.category_value = nn.Linear(dim, attention_dim)
+        self.image_output = nn.Linear(attention_dim, dim)
+        self.category_output = nn.Linear(attention_dim, dim)
         self.image_scale = nn.Parameter(torch.full((dim,), initial_scale))
         self.category_scale = nn.Parameter(torch.full((dim,), initial_scale))
         for module in self.modules():

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..layers import MLP, Linear
+from ..layers import MLP, linear
 from ..structures import ClassSlots, Vocabulary
 
 MASKED_LOGIT = -1e4
@@ -27,7 +27,7 @@ class ContrastiveHead(nn.Module):
         return logits.masked_fill(~slots.valid[:, None], MASKED_LOGIT)
 
 
-class ClassificationHead(Linear):
+class ClassificationHead(nn.Linear):
     """A fixed classifier: one weight vector and one bias for every category of the vocabulary.
 
     DINO's class head (arXiv 2203.03605), for detectors in which every image has all categories as
@@ -55,7 +55,8 @@ class ClassificationHead(Linear):
                 f"a classification head of {self.out_features} categories needs them all as slots "
                 f"(AllCategories), got {num_slots} slots"
             )
-        return super().forward(queries).masked_fill(~slots.valid[:, None], MASKED_LOGIT)
+        logits = linear(queries, self.weight, self.bias)
+        return logits.masked_fill(~slots.valid[:, None], MASKED_LOGIT)
 
 
 class BoxHead(MLP):

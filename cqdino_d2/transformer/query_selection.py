@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..layers import Linear
 from ..structures import ClassSlots, ImageTokens, Proposals
 from .heads import BoxHead, ContrastiveHead
 
@@ -35,7 +34,7 @@ class QuerySelection(nn.Module):
     ) -> None:
         super().__init__()
         self.num_queries = num_queries
-        self.projection = Linear(dim, dim)
+        self.projection = nn.Linear(dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
         self.norm = nn.LayerNorm(dim)
@@ -44,26 +43,19 @@ class QuerySelection(nn.Module):
         self.content = nn.Embedding(num_queries, dim)
 
     def forward(self, tokens: ImageTokens, slots: ClassSlots) -> Proposals:
-        """Selects Q proposals per image.
-
-        Raises:
-            ValueError: fewer tokens than queries.
-        """
+        """Selects Q proposals per image, or as many as there are tokens (very thin images)."""
         batch, num_tokens, _ = tokens.features.shape
-        if num_tokens < self.num_queries:
-            raise ValueError(
-                f"{self.num_queries} object queries need as many image tokens, got {num_tokens}: "
-                "use larger images or fewer queries"
-            )
+        # no min(): a traced number of tokens would make the number of queries a symbol
+        count = self.num_queries if num_tokens >= self.num_queries else num_tokens
         anchors_logit, usable = token_anchors(tokens)
         memory = tokens.features.masked_fill(~usable[..., None], 0)
         memory = self.norm(self.projection(memory))
         logits = self.class_head(memory, slots)
-        token_ids = logits.detach().amax(dim=-1).topk(self.num_queries, dim=1).indices
+        token_ids = logits.detach().amax(dim=-1).topk(count, dim=1).indices
         anchors_logit = _take(anchors_logit, token_ids)
         boxes_logit = self.box_head(_take(memory, token_ids)) + anchors_logit
         return Proposals(
-            content=self.content.weight.expand(batch, -1, -1),
+            content=self.content.weight[:count].expand(batch, -1, -1),
             boxes_cxcywh_norm=boxes_logit.sigmoid(),
             logits=_take(logits, token_ids),
             token_ids=token_ids,

@@ -10,9 +10,12 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
+from ..structures import one_line
+
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
 _LONGEST_NAME = 32
+_LARGEST_ON_SHEET = 1280  # pixels: else a thin image would make all cells huge
 _COVERED = 0.1  # share of a label that may hide others
 
 
@@ -24,15 +27,18 @@ class LabelledBox:
         box_xyxy_abs: in pixels of the picture.
         label: beside the box; empty for none.
         colour: RGB, 0..255.
+        thick: whether its frame is twice as wide as the others'.
     """
 
     box_xyxy_abs: Rectangle
     label: str
     colour: Colour
+    thick: bool = False
 
 
 def short(name: str, length: int = _LONGEST_NAME) -> str:
-    """A name cut to a length."""
+    """A name in one line, cut to a length."""
+    name = one_line(name)
     return name if len(name) <= length else name[: length - 1].rstrip() + "…"
 
 
@@ -86,7 +92,7 @@ def draw_boxes(
     line = int(np.clip(longest / 320, 2, 8))
     boxes = [tuple(factor * value for value in item.box_xyxy_abs) for item in objects]
     for item, box in list(zip(objects, boxes, strict=True))[::-1]:
-        _frame(canvas, box, item.colour, line)
+        _frame(canvas, box, item.colour, 2 * line if item.thick else line)
     _draw_labels(canvas, picture.size, objects, boxes, font)
     return np.asarray(picture)
 
@@ -192,14 +198,26 @@ def draw_category_panel(
     return np.asarray(panel)
 
 
-def draw_sheet(pictures: Sequence[np.ndarray], *, gap: int = 6) -> np.ndarray:
-    """Several pictures (H, W, 3) uint8 in rows on white, in cells of the largest one's size."""
-    columns = min(len(pictures), 3 if len(pictures) > 4 else 2)
-    height = max(picture.shape[0] for picture in pictures) + gap
-    width = max(picture.shape[1] for picture in pictures) + gap
-    rows = -(-len(pictures) // columns)
+def draw_sheet(images: Sequence[np.ndarray], *, gap: int = 6) -> np.ndarray:
+    """Several images (H, W, 3) uint8 in rows on white, in cells of the largest one's size.
+
+    Images with a side of more than 1280 pixels are made smaller.
+    """
+    images = [_at_most(image, _LARGEST_ON_SHEET) for image in images]
+    columns = min(len(images), 3 if len(images) > 4 else 2)
+    height = max(image.shape[0] for image in images) + gap
+    width = max(image.shape[1] for image in images) + gap
+    rows = -(-len(images) // columns)
     sheet = np.full((rows * height - gap, columns * width - gap, 3), 255, np.uint8)
-    for place, picture in enumerate(pictures):
+    for place, image in enumerate(images):
         y, x = place // columns * height, place % columns * width
-        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
     return sheet
+
+
+def _at_most(image: np.ndarray, side: int) -> np.ndarray:
+    scale = side / max(image.shape[:2])
+    if scale >= 1:
+        return image
+    size = [max(1, round(scale * length)) for length in image.shape[1::-1]]
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))

@@ -1,9 +1,11 @@
-"""Pictures and videos named on a command line: finding, reading and writing them."""
+"""Images and videos named on a command line: finding them, reading videos, writing both."""
 
 from __future__ import annotations
 
 import glob
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,12 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from ..files.images import read_image
+from ..files import write_atomically
+from ..files.images import image_suffixes
 
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"}
+logger = logging.getLogger(__name__)
+
+IMAGES = image_suffixes()
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 _USUAL_RATE = 25.0  # frames per second, where a video does not say
 
@@ -24,7 +29,7 @@ class Source:
     """A file to look at.
 
     Attributes:
-        path: of a picture or video.
+        path: of an image or video.
         relative: its place below the output folder.
     """
 
@@ -41,12 +46,12 @@ def find_sources(inputs: Sequence[str], lines: Iterable[str]) -> list[Source]:
     """The files that a command line names.
 
     Args:
-        inputs: files, patterns with ``*``, folders (with all pictures and videos below them), or
-            ``-`` for the names in ``lines``.
+        inputs: files, patterns with ``*``, folders (with all images and videos below them; what
+            else lies there is counted in a warning), or ``-`` for the names in ``lines``.
         lines: a name per line, the standard input.
 
     Raises:
-        FileNotFoundError: a pattern or folder without a picture; a missing file is found when it
+        FileNotFoundError: a pattern or folder without an image; a missing file is found when it
             is read.
     """
     found: dict[Path, Source] = {}
@@ -61,9 +66,12 @@ def find_sources(inputs: Sequence[str], lines: Iterable[str]) -> list[Source]:
 def _expand(name: str) -> list[Source]:
     path = Path(name)
     if path.is_dir():
-        files = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in PICTURES | VIDEOS]
+        present = [p for p in sorted(path.rglob("*")) if not p.is_dir()]
+        files = [p for p in present if p.suffix.lower() in IMAGES | VIDEOS]
+        if left_out := _endings([p for p in present if p.suffix.lower() not in IMAGES | VIDEOS]):
+            logger.warning("%s: left out, as no images or videos that are read: %s", name, left_out)
         if not files:
-            raise FileNotFoundError(f"there is no picture or video in the folder {name}")
+            raise FileNotFoundError(f"there is no image or video in the folder {name}")
         return [Source(p, p.relative_to(path)) for p in files]
     if glob.has_magic(name) and not path.exists():
         files = [Path(p) for p in sorted(glob.glob(name, recursive=True)) if os.path.isfile(p)]
@@ -71,6 +79,12 @@ def _expand(name: str) -> list[Source]:
             raise FileNotFoundError(f"no file fits the pattern {name}")
         return [Source(p, Path(p.name)) for p in files]
     return [Source(path, Path(path.name))]
+
+
+def _endings(files: Sequence[Path]) -> str:
+    """How many files there are of each ending, the most frequent first."""
+    counts = Counter(file.suffix.lower() or "without an ending" for file in files)
+    return ", ".join(f"{count} {ending}" for ending, count in counts.most_common())
 
 
 def _without_collisions(sources: list[Source]) -> list[Source]:
@@ -92,19 +106,19 @@ def output_path(source: Source, output: Path, alone: bool) -> Path:
     Args:
         source: what is drawn.
         output: a folder, or the file itself if there is one source ``alone`` and this has the
-            suffix of a picture or video.
+            suffix of an image or video.
         alone: see there.
 
     Raises:
         ValueError: the output is the input, or a file where a folder is needed.
     """
     suffix = source.relative.suffix.lower()
-    wanted = VIDEOS if source.is_video else PICTURES
-    if output.suffix.lower() in PICTURES | VIDEOS and not output.is_dir():
+    wanted = VIDEOS if source.is_video else IMAGES
+    if output.suffix.lower() in IMAGES | VIDEOS and not output.is_dir():
         if not alone:
             raise ValueError(f"--output {output} is one file: several need a folder")
         if output.suffix.lower() not in wanted:
-            kind = "a video" if source.is_video else "a picture"
+            kind = "a video" if source.is_video else "an image"
             raise ValueError(f"--output {output}: {source.path} is {kind}")
         path = output
     else:
@@ -115,29 +129,17 @@ def output_path(source: Source, output: Path, alone: bool) -> Path:
     return path
 
 
-def read_picture(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8 BGR, upright.
-
-    Raises:
-        OSError: it cannot be read; says why.
-    """
-    try:
-        return read_image(str(path), "BGR")
-    except FileNotFoundError as error:
-        raise OSError("there is no such file") from error
-    except OSError as error:
-        raise OSError(str(error.__cause__ or error)) from error
-
-
-def write_picture(path: Path, image_rgb: np.ndarray) -> None:
-    """Writes a picture, whole or not at all.
+def write_image(path: Path, image_rgb: np.ndarray) -> None:
+    """Writes an image, whole or not at all.
 
     Raises:
         OSError: the folder or the file cannot be written.
     """
-    from ..files import write_atomically
-
-    done, encoded = cv2.imencode(path.suffix, np.ascontiguousarray(image_rgb[:, :, ::-1]))
+    image_bgr = np.ascontiguousarray(image_rgb[:, :, ::-1])
+    try:
+        done, encoded = cv2.imencode(path.suffix, image_bgr)
+    except cv2.error as error:  # an ending that it does not know, a side that is too long
+        raise OSError(f"OpenCV cannot write a {path.suffix} of {image_rgb.shape}") from error
     if not done:
         raise OSError(f"OpenCV cannot write a {path.suffix} of {image_rgb.shape}")
     path.parent.mkdir(parents=True, exist_ok=True)

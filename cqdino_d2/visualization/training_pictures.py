@@ -12,9 +12,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 
+from ..files.images import read_image
 from ..structures import Vocabulary
 from .drawing import LabelledBox, draw_boxes, short
 from .result_view import ResultView, ViewSettings

@@ -34,7 +34,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cqdino_d2.categories import CategoryQueries, ImageGuidedSelection, TreeAggregation
 from cqdino_d2.files import write_atomically
-from cqdino_d2.layers import Dropout, Linear, ParameterMemo
+from cqdino_d2.layers import (
+    ParameterMemo,
+    accelerate_for_cpu,
+    emulation_warning,
+    instruction_set,
+)
+from cqdino_d2.layers.cpu import Dropout, Linear
 from cqdino_d2.layers.recompute import RECOMPUTATIONS
 from cqdino_d2.structures import ClassQueries, random_vocabulary
 from tests.categories.plain_formulation import select
@@ -69,6 +75,8 @@ class CategoryPart:
             owner, _, leaf = name.rpartition(".")
             setattr(self.cascade.get_submodule(owner), leaf, parameter)
         self.modules = (self.categories, self.selection, self.cascade)
+        for module in self.modules:
+            accelerate_for_cpu(module)
         self.kept = {False: ParameterMemo(), True: ParameterMemo()}  # without and with a cascade
 
     def queries(self, cascade: bool) -> ClassQueries:
@@ -250,12 +258,18 @@ def main() -> None:
     if args.memory_of:
         print(extra_memory(args, args.memory_of, args.training))
         return
+    if args.bfloat16 and (warning := emulation_warning(torch.bfloat16)):
+        print(f"--bfloat16: {warning}", file=sys.stderr)
     results = []
     for mode in args.modes.split(","):
         results.append(measure(args, mode == "training"))
         print_result(results[-1], args.vocabulary)
     if args.json:
-        about = {"vocabulary": args.vocabulary, "cascade": args.cascade}
+        about = {
+            "vocabulary": args.vocabulary,
+            "cascade": args.cascade,
+            "instruction_set": instruction_set(),
+        }
         text = json.dumps({"arguments": about, "results": results})
         write_atomically(args.json, lambda file: file.write(text.encode()))
 

@@ -14,8 +14,8 @@ import contextlib
 import io
 import logging
 import multiprocessing
-import os
 import platform
+import resource
 import statistics
 import sys
 import tempfile
@@ -27,7 +27,9 @@ from typing import Any
 
 import detectron2
 import numpy as np
+import psutil
 import torch
+from benchmarks.machine import processor_name
 from benchmarks.synthetic_v3det import SyntheticSize, write_synthetic_v3det
 from detectron2.data import DatasetMapper
 from detectron2.data.datasets import load_coco_json
@@ -44,16 +46,19 @@ from cqdino_d2.structures import ImageTargets
 MIB = 2**20
 
 
-def memory(*fields: str, source: str = "status") -> float:
-    """Sum of fields of this process's /proc entry, in MiB."""
-    lines = Path(f"/proc/self/{source}").read_text().splitlines()
-    values = (line.split() for line in lines)
-    return sum(int(words[1]) for words in values if words and words[0].rstrip(":") in fields) / 1024
+def resident() -> float:
+    """Of this process, in MiB."""
+    return psutil.Process().memory_info().rss / MIB
+
+
+def peak_resident() -> float:
+    """The most that this process has had, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def own_memory() -> float:
     """What this process shares with no other, in MiB."""
-    return memory("Private_Clean", "Private_Dirty", source="smaps_rollup")
+    return psutil.Process().memory_full_info().uss / MIB
 
 
 def load_detectron2(json_file: Path) -> list[dict[str, Any]]:
@@ -83,13 +88,13 @@ def _measure_loading(
 ) -> dict[str, float]:
     """Loads in this process and looks at every record, then lets a forked worker do so."""
     logging.disable(logging.WARNING)
-    resident = memory("VmRSS")
+    before = resident()
     cpu, wall = time.process_time(), time.perf_counter()
     records = load(json_file)
     found = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
-    found |= {"resident": memory("VmRSS") - resident, "peak": memory("VmHWM") - resident}
+    found |= {"resident": resident() - before, "peak": peak_resident() - before}
     found |= {"images": len(records), "boxes": _walk(records)}
-    found["walked"] = memory("VmRSS") - resident
+    found["walked"] = resident() - before
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     worker = context.Process(target=_walk_in_worker, args=(records, results))
@@ -193,9 +198,7 @@ def measure_ancestors(json_file: Path, tree_file: Path, repeats: int = 50) -> di
 
 def processor() -> str:
     """The processor's name and the number of its cores that this process may use."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return f"{next(names, platform.machine())}, {len(os.sched_getaffinity(0))} cores"
+    return f"{processor_name()}, {len(psutil.Process().cpu_affinity())} cores"
 
 
 def loading_rows(loading: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:

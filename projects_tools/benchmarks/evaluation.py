@@ -29,6 +29,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import processor_name
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "projects_tools" / "evaluate_results.py"
 _TIMEOUT = 3600  # seconds
@@ -213,11 +215,10 @@ def compete(title: str, contestants: list[Contestant]) -> None:
 
 def describe_machine(given: argparse.Namespace) -> None:
     """Prints what was measured on what."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    print(f"{model}, {os.cpu_count()} cores, {platform.system()}; load {os.getloadavg()[0]:.1f}")
+    load = os.getloadavg()[0]
+    print(f"{processor_name()}, {os.cpu_count()} cores, {platform.system()}; load {load:.1f}")
     names = [f"Python {platform.python_version()}"]
-    names += [f"{p} {metadata.version(p)}" for p in ("numpy", "torch", "orjson")]
+    names += [f"{p} {metadata.version(p)}" for p in ("numpy", "torch", "msgspec")]
     if given.others:
         code = "import sys; from importlib.metadata import version as v\n"
         code += "print(*(f'{p} {v(p)}' for p in sys.argv[1:]), sep=', ')"

@@ -31,15 +31,16 @@ import torch
 from benchmarks.categories import matrix_product_rate
 from benchmarks.profile_model import FLOPS, make_batch, stage_flops
 from benchmarks.stage_clock import CLOCKS, StageClock
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import instantiate
 from detectron2.structures import pairwise_iou
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from cqdino_d2.engine import load_config
-from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
+from cqdino_d2.engine.config import with_vocabulary, without_pretrained
 from cqdino_d2.files import write_atomically
+from cqdino_d2.layers import emulation_warning, instruction_set
 from cqdino_d2.structures import random_vocabulary
 from tests.plain_model import plain
 
@@ -50,10 +51,8 @@ Predictions = dict[str, Any]
 
 def build_model(config: Path, categories: int) -> nn.Module:
     """A config's model with made-up categories; no part of it starts without effect."""
-    cfg = load_config(config, [])
-    cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=categories)
-    disable_pretrained(cfg.model)
-    share_vocabulary(cfg)
+    cfg = without_pretrained(load_config(config, []))
+    cfg = with_vocabulary(cfg, random_vocabulary(categories))
     torch.manual_seed(0)
     model = instantiate(cfg.model).eval()
     with torch.no_grad():
@@ -162,7 +161,8 @@ def print_results(result: dict[str, Any]) -> None:
     """The table for people."""
     seconds, flops, floor = result["seconds"], result["flops"]["ours"], result["floor"]
     sides = list(seconds)
-    print(f"matrix product: {result['operations_per_second'] / 1e9:.0f} GFLOP/s")
+    rate = result["operations_per_second"] / 1e9
+    print(f"matrix product: {rate:.0f} GFLOP/s, instruction set {instruction_set()}")
     head = "".join(f"{side + ' s':>12s}" for side in sides)
     print(f"{'stage':18s}{head}{'gain':>8s}{'share':>8s}{'GFLOP':>9s}{'floor s':>9s}{'of it':>7s}")
     for name, ours in seconds["ours"].items():
@@ -196,6 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--only-ours", action="store_true", help="without the plain side")
     add("--json", type=Path, metavar="OUT")
     args = parser.parse_args(arguments)
+    if args.bfloat16 and (warning := emulation_warning(torch.bfloat16)):
+        print(f"--bfloat16: {warning}", file=sys.stderr)
     model = build_model(args.config_file, args.categories).requires_grad_(False)
     batch = make_batch(tuple(args.size), 1, args.categories)
     sides = [*([] if args.only_ours else ["plain"]), "ours", *(["bfloat16"] * args.bfloat16)]
@@ -206,6 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
             "config": str(args.config_file),
             "categories": args.categories,
             "size": list(args.size),
+            "instruction_set": instruction_set(),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),

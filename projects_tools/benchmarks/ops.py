@@ -6,7 +6,8 @@ Example:
 The others, in the same run and in turns with ours: the formulation with grid_sample (what mmcv does
 on a CPU), and, where installed, mmcv's and deformops' operators. Times are medians. "bound" is what
 no implementation can beat: the bytes that must move (every input read once, every output written
-once) at the speed of a large copy, measured in the same run. Prints a Markdown table.
+once) at the speed of a large copy, measured in the same run. Prints a Markdown table; its head
+names the instruction sets in use on the CPU.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ DTYPES = dict(
     float32=torch.float32, float64=torch.float64, bfloat16=torch.bfloat16, float16=torch.float16
 )
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = dict(wall=time.perf_counter, cpu=time.process_time)
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,10 @@ def copy_bandwidth(device: str) -> float:
 class Run:
     """One implementation with its inputs."""
 
-    def __init__(self, function: Attention, inputs: list[Tensor], backward: bool) -> None:
-        self.function, self.inputs, self.backward = function, inputs, backward
+    def __init__(
+        self, function: Attention, inputs: list[Tensor], backward: bool, clock: Clock
+    ) -> None:
+        self.function, self.inputs, self.backward, self.clock = function, inputs, backward, clock
         self.device = inputs[0].device.type
         self.seconds: list[float] = []
         if backward:
@@ -187,12 +192,12 @@ class Run:
         for tensor in self.inputs:
             tensor.grad = None
         synchronize(self.device)
-        started = time.perf_counter()
+        started = self.clock()
         output = self.function(*self.inputs)
         if self.backward:
             output.backward(output.detach())
         synchronize(self.device)
-        self.seconds.append(time.perf_counter() - started)
+        self.seconds.append(self.clock() - started)
         return output
 
     def extra_memory(self) -> int:
@@ -217,14 +222,23 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def measure(case: Case, dtype: str, device: str, seconds: float, bandwidth: float) -> list[Result]:
+def measure(
+    case: Case,
+    dtype: str,
+    device: str,
+    seconds: float,
+    bandwidth: float,
+    clock: Clock = time.perf_counter,
+) -> list[Result]:
     """All implementations in turns, at least three times each after one that does not count."""
     inputs = make_inputs(case, DTYPES[dtype], device)
     functions = {"ours": ops.multi_scale_deformable_attention, "grid_sample": grid_sample_attention}
     functions |= other_operators() if device == "cuda" else {}
     results = []
     for backward in (False, True):
-        runs = {name: Run(function, inputs, backward) for name, function in functions.items()}
+        runs = {
+            name: Run(function, inputs, backward, clock) for name, function in functions.items()
+        }
         memory = {name: run.extra_memory() for name, run in runs.items()}
         for run in runs.values():
             run.seconds.clear()
@@ -253,10 +267,22 @@ def machine(device: str) -> dict[str, str | int | float]:
     """What the figures were taken on."""
     about = dict(processor=processor(), threads=torch.get_num_threads(), torch=torch.__version__)
     about["instructions"] = torch.backends.cpu.get_cpu_capability()
+    about["kernel_instructions"] = ops.cpu_capability() or "none"
     about["load"] = round(os.getloadavg()[0], 1)
     if device == "cuda":
         about["gpu"] = torch.cuda.get_device_name()
     return about
+
+
+def table_head(device: str) -> str:
+    """The first two lines of the table; on the CPU with the instruction sets in use."""
+    ours, theirs = "", ""
+    if device == "cpu":
+        ours = f" ({ops.cpu_capability()})"
+        theirs = f" ({torch.backends.cpu.get_cpu_capability().lower()})"
+    names = ["case", "type", "pass", f"ours{ours}", "bound", "moved", "extra memory"]
+    names.append(f"others{theirs}, times ours, extra")
+    return f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
 
 
 def table_row(results: list[Result]) -> str:
@@ -282,6 +308,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cases", default="", help="only cases whose name starts with this")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--seconds", type=float, default=2.0, help="at least, per measurement")
+    parser.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="cpu: processor time of all threads, for a machine that does other work too",
+    )
     return parser.parse_args(arguments)
 
 
@@ -293,14 +325,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     about, bandwidth = machine(given.device), copy_bandwidth(given.device)
     print(f"{about}, copies at {bandwidth / 1e9:.1f} GB/s\n")
-    print(
-        "| case | type | pass | ours | bound | moved | extra memory | others (times ours), extra |"
-    )
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print(table_head(given.device), flush=True)
     results: list[Result] = []
     for case in (case for case in CASES if case.name.startswith(given.cases)):
         for dtype in given.dtypes:
-            found = measure(case, dtype, given.device, given.seconds, bandwidth)
+            found = measure(
+                case, dtype, given.device, given.seconds, bandwidth, CLOCKS[given.clock]
+            )
             half = len(found) // 2
             print(table_row(found[:half]), table_row(found[half:]), sep="\n", flush=True)
             results += found

@@ -25,14 +25,14 @@ from typing import Any
 
 import torch
 from benchmarks.stage_clock import CLOCKS, StageClock
-from detectron2.config import LazyCall, instantiate
+from detectron2.config import instantiate
 from detectron2.structures import Boxes, Instances
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from tqdm import tqdm
 
 from cqdino_d2.engine import load_config
-from cqdino_d2.engine.config import disable_pretrained, share_vocabulary
+from cqdino_d2.engine.config import with_vocabulary, without_pretrained
 from cqdino_d2.files import write_atomically
 from cqdino_d2.structures import random_vocabulary
 
@@ -242,10 +242,8 @@ def main(arguments: list[str] | None = None) -> None:
     results = []
     sizes = [int(size) for size in args.vocabulary.split(",")]
     for categories in tqdm(sizes, desc="vocabularies", disable=None):
-        cfg = load_config(args.config_file, args.overrides)
-        cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=categories)
-        disable_pretrained(cfg.model)
-        share_vocabulary(cfg)
+        cfg = without_pretrained(load_config(args.config_file, args.overrides))
+        cfg = with_vocabulary(cfg, random_vocabulary(categories))
         torch.manual_seed(0)
         whole = instantiate(cfg.model).to(device)
         batch = make_batch(tuple(args.size), args.batch, categories)

@@ -7,13 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-PAGE = 4096
 SAMPLE_SECONDS = 0.002
 
 
@@ -21,7 +20,7 @@ class PeakMemory:
     """Peak of the memory in use, in bytes: allocated on CUDA, else resident in the process."""
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._cuda, self._process = device.type == "cuda", psutil.Process()
         self._peak, self._stop = 0, threading.Event()
         if not self._cuda:
             self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -31,7 +30,7 @@ class PeakMemory:
         """Bytes in use."""
         if self._cuda:
             return torch.cuda.memory_allocated()
-        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+        return self._process.memory_info().rss
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_SECONDS):

@@ -26,6 +26,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from cqdino_d2 import ops
+from cqdino_d2.layers import emulation_warning
 from cqdino_d2.ops import compiled
 from cqdino_d2.structures import random_vocabulary
 
@@ -118,6 +119,9 @@ def main(arguments: list[str] | None = None) -> int:
     if ops.backend(given.device) != "compiled":
         print(f"the compiled operators are not there for {given.device}", file=sys.stderr)
         return 1
+    if given.autocast and given.device == "cpu":
+        if warning := emulation_warning(torch.bfloat16):
+            print(f"--autocast: {warning}", file=sys.stderr)
     model, batch = build_model(given), make_batch(given)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
     backends = ["compiled"] if given.no_reference else ["reference", "compiled"]

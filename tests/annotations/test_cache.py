@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import random
 import re
 import time
 
@@ -90,14 +91,33 @@ def replace_facts(path, **changes):
     write_column_file(path, columns, facts | changes)
 
 
+def replace_column(path, name, change):
+    columns, facts = open_column_file(path)
+    columns = {one: np.array(column) for one, column in columns.items()}
+    changed = change(columns.pop(name))
+    write_column_file(path, columns if changed is None else columns | {name: changed}, facts)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda path: replace_facts(path, format="v0"), "has the format 'v0'"),
-        (lambda path: os.truncate(path, path.stat().st_size - 1), "cannot be read.*cut short"),
-        (lambda path: os.truncate(path, 60), "cannot be read"),
-        (lambda path: os.truncate(path, 0), "cannot be read"),
+        (lambda path: os.truncate(path, path.stat().st_size - 1), "cannot be used.*cut short"),
+        (lambda path: os.truncate(path, 60), "cannot be used"),
+        (lambda path: os.truncate(path, 0), "cannot be used"),
         (lambda path: path.write_bytes(b"something else" * 9), "no column file"),
+        (lambda path: replace_facts(path, name="b.json"), "is of a file named 'b.json'"),
+        (lambda path: replace_facts(path, sha256=None), "other columns than it should"),
+        (lambda path: replace_facts(path, events=None), "other columns.*events"),
+        (lambda path: replace_column(path, "sizes", lambda a: a[:-1]), "other columns"),
+        (lambda path: replace_column(path, "sizes", lambda a: a.astype(np.int64)), "sizes"),
+        (lambda path: replace_column(path, "vocab_ids", lambda a: a + 4), "vocab_ids"),
+        (lambda path: replace_column(path, "vocab_ids", lambda a: a - 1), "vocab_ids"),
+        (lambda path: replace_column(path, "given_flags", lambda a: a[1:]), "given_flags"),
+        (lambda path: replace_column(path, "box_offsets", lambda a: a[::-1]), "box"),
+        (lambda path: replace_column(path, "file_name_offsets", lambda a: a * 2), "file_name"),
+        (lambda path: replace_column(path, "categories", lambda a: a[:-2]), "other columns"),
+        (lambda path: replace_column(path, "image_ids", lambda a: None), "other columns"),
     ],
 )
 def test_an_unusable_cache_is_made_anew_and_said_once(json_file, parsed, caplog, spoil, message):
@@ -108,6 +128,26 @@ def test_an_unusable_cache_is_made_anew_and_said_once(json_file, parsed, caplog,
     assert len(parsed) == 2
     assert caplog.text.count("made anew") == 1
     assert re.search(message, caplog.text)
+
+
+def test_a_flipped_bit_never_gives_other_data(json_file, caplog):
+    expected = boxes(load_annotations(json_file))
+    place = cache_places(json_file)[0]
+    good, draw = place.read_bytes(), random.Random(0)
+    for _ in range(60):
+        bad = bytearray(good)
+        bad[draw.randrange(len(bad))] ^= 1 << draw.randrange(8)
+        place.write_bytes(bad)
+        assert boxes(load_annotations(json_file)) == expected
+    assert caplog.text.count("made anew") == 60
+
+
+def test_a_program_that_only_scores_writes_no_cache(json_file, parsed):
+    first = load_annotations(json_file, keep=False)
+    assert [path.name for path in json_file.parent.iterdir()] == ["a.json"]
+    load_annotations(json_file)
+    assert boxes(load_annotations(json_file, keep=False)) == boxes(first)
+    assert len(parsed) == 2
 
 
 def test_a_folder_for_caches(json_file, tmp_path, monkeypatch, parsed):
@@ -156,16 +196,6 @@ def test_pickling_sends_a_path(json_file, parsed):
     load_annotations(json_file)
     with pytest.raises(ValueError, match="was replaced"):
         pickle.loads(data)
-
-
-def test_leftovers_of_killed_writers_are_removed(json_file):
-    place = cache_places(json_file)[0]
-    old, young = (place.with_name(f".{place.name}.{name}.tmp") for name in ("old", "young"))
-    for path in (old, young):
-        path.write_bytes(b"half")
-    os.utime(old, (1, 1))
-    load_annotations(json_file)
-    assert not old.exists() and young.exists()
 
 
 def build_together(path, start, results):
@@ -220,20 +250,3 @@ def test_a_broken_file_leaves_no_cache(tmp_path):
     with pytest.raises(ValueError, match="not valid JSON"):
         load_annotations(path)
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_a_column_file_keeps_arrays_as_they_are(tmp_path):
-    columns = {
-        "a": np.arange(5, dtype=np.int16),
-        "empty": np.empty((0, 4), np.float32),
-        "flags": np.asarray([[True], [False]]),
-        "b": np.arange(6.0).reshape(2, 3)[:, ::2],
-    }
-    write_column_file(tmp_path / "x", columns, {"n": [1, "ü"]})
-    found, facts = open_column_file(tmp_path / "x")
-    assert facts == {"n": [1, "ü"]}
-    assert list(found) == list(columns)
-    for name, column in columns.items():
-        assert found[name].dtype == column.dtype
-        assert np.array_equal(found[name], column)
-        assert not found[name].flags.writeable or not column.size

@@ -8,11 +8,13 @@ import pytest
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import BoxMode
 
-from cqdino_d2.annotations.cache import Annotations
-from cqdino_d2.annotations.coco_format import clip_boxes, read_coco_format
+from cqdino_d2.annotations.box_columns import clip_boxes
+from cqdino_d2.annotations.coco_format import read_coco_format
+from cqdino_d2.annotations.columns import Annotations
+from cqdino_d2.annotations.law import refuse_for_training
 from cqdino_d2.data.records import Records
 
-from ..annotation_sets import box_row, image_row, v3det_categories, write_json
+from ..annotation_sets import box_row, image_row, v3det_categories, write_json, write_picture
 
 
 def base(**changes):
@@ -145,13 +147,13 @@ def test_a_list_of_test_images(tmp_path):
 
 
 def test_image_ids_and_names_of_any_kind(tmp_path):
-    names = ["ä/中.png", "b c.png", ""]
-    images = [image_row(i, name) for i, name in zip(("x", 5, "5"), names, strict=True)]
+    names = ["ä/中.png", "b c.png", "d.png"]
+    images = [image_row(i, name) for i, name in zip(("x", 5, "6"), names, strict=True)]
     images[0]["height"] = 20.0
-    annotations = [box_row(i, image_id, 1, [1, 1, 2, 2]) for i, image_id in ((1, "5"), (2, "x"))]
+    annotations = [box_row(i, image_id, 1, [1, 1, 2, 2]) for i, image_id in ((1, "6"), (2, "x"))]
     path = write_json(tmp_path / "a.json", base(images=images, annotations=annotations))
     records = load(path, tmp_path)
-    assert [record["image_id"] for record in records] == ["x", 5, "5"]
+    assert [record["image_id"] for record in records] == ["x", 5, "6"]
     assert [len(record["annotations"]) for record in records] == [1, 0, 1]
     assert records[0]["file_name"] == str(tmp_path / names[0])
     assert records[0]["height"] == 20
@@ -168,15 +170,16 @@ def test_cut_short_json(tmp_path, kept):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annotations": [box_row(7, 1, 99, [1, 2, 3, 4])]}, "annotation 7 .*category id 99"),
-        ({"annotations": [box_row(7, 5, 1, [1, 2, 3, 4])]}, "annotation 7 .*image 5.*not listed"),
         ({"images": [image_row(1, "a"), image_row(1, "b")]}, r"image ids are listed more.*\[1\]"),
-        ({"images": [{"id": 1, "height": 2, "width": 2}]}, "image 1 has neither 'file_name'"),
-        ({"images": [{"id": 1, "file_name": "a", "width": 2}]}, r"`height` - at `\$.images\[0\]"),
-        ({"categories": v3det_categories() * 2}, "category ids are listed more than once"),
+        ({"images": [image_row(5, "a"), image_row("5", "a")]}, r"image ids are listed more"),
+        ({"images": [image_row(1.5, "a")]}, "images: ids must be whole numbers or texts, got 1.5"),
+        ({"images": [None]}, r"got `null` - at `\$.images"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1}]}, "category ids are listed more"),
         ({"categories": []}, "'categories' must be a list"),
         ({"categories": [{"name": "x"}]}, "'categories' must be a list"),
-        ({"categories": [{"id": "x"}]}, "'categories' must be a list"),
+        ({"categories": [{"id": True}]}, "'categories' must be a list"),
+        ({"categories": ["a", "b"]}, r"got `str` - at `\$.categories"),
+        ({"annotations": [None]}, r"got `null` - at `\$.annotations"),
         ({"annotations": [{"id": 3, "image_id": 1, "category_id": 1}]}, "required field `bbox`"),
         (
             {"annotations": [box_row(7, 1, 1, [0] * 4) | {"bbox": [1, 2]}]},
@@ -195,6 +198,102 @@ def test_bad_content(tmp_path, changes, message, mark):
     assert "a.json" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": [box_row(7, 1, 99, [1, 2, 3, 4])]}, "annotation 7 .*category id 99"),
+        ({"annotations": [box_row(7, 5, 1, [1, 2, 3, 4])]}, "annotation 7 .*image 5.*not listed"),
+        ({"images": [{"id": 1, "height": 2, "width": 2}]}, "image 1 has neither 'file_name'"),
+        ({"images": [image_row(1, 5)]}, "image 1 has the 'file_name' 5, expected a text"),
+    ],
+)
+def test_what_a_training_refuses(tmp_path, changes, message):
+    path = write_json(tmp_path / "a.json", base(**changes))
+    with pytest.raises(ValueError, match=message):
+        refuse_for_training(Annotations(*read_coco_format(path)), str(path))
+
+
+def as_floats(content):
+    for row in content["images"]:
+        row["id"] = float(row["id"])
+    for row in content["categories"]:
+        row["id"] = float(row["id"])
+    for row in content["annotations"]:
+        row |= {key: float(row[key]) for key in ("id", "image_id", "category_id", "iscrowd")}
+    return content
+
+
+def as_texts(content):
+    for row in content["images"]:
+        row["id"] = str(row["id"])
+    for row in content["categories"]:
+        row["id"] = str(row["id"])
+    return content
+
+
+@pytest.mark.parametrize("change", [as_floats, as_texts])
+def test_other_spellings_are_the_same(tmp_path, change):
+    boxes = [box_row(1, 1, 1, [1, 2, 3, 4]), box_row(2, 2, 4, [1, 2, 3, 4], iscrowd=1)]
+    plain = load(write_json(tmp_path / "a.json", base(annotations=boxes)), tmp_path)
+    other = load(write_json(tmp_path / "b.json", change(base(annotations=boxes))), tmp_path)
+    for one, record in zip(plain, other, strict=True):
+        assert str(record.pop("image_id")) == str(one.pop("image_id"))
+        assert record == one
+
+
+def test_ids_beyond_64_bits(tmp_path):
+    image_ids, category_ids = (2**53 + 1, 2**64 + 3), (2**63 + 5, 2**63 + 4)
+    content = base(
+        images=[image_row(one, f"{one}.png") for one in image_ids],
+        categories=[{"id": one, "name": str(one)} for one in category_ids],
+        annotations=[box_row(1, image_ids[1], category_ids[1], [1, 2, 3, 4])],
+    )
+    path = write_json(tmp_path / "a.json", content)
+    annotations = Annotations(*read_coco_format(path))
+    records = load(path, tmp_path)
+    assert [record["image_id"] for record in records] == list(image_ids)
+    assert [len(record["annotations"]) for record in records] == [0, 1]
+    assert records[1]["annotations"][0]["category_id"] == 0
+    assert annotations.category_ids == tuple(sorted(category_ids))
+
+
+def test_entries_that_only_repeat_another_one(tmp_path, caplog):
+    content = base()
+    content["images"].append(dict(content["images"][0]))
+    content["categories"].append(dict(content["categories"][1]))
+    assert len(load(write_json(tmp_path / "a.json", content), tmp_path)) == 2
+    assert "1 image entries are repeated" in caplog.text
+    assert "1 category entries are repeated" in caplog.text
+
+
+def test_missing_sizes_come_from_the_images(tmp_path):
+    write_picture(tmp_path / "a.png", height=7, width=11)
+    write_picture(tmp_path / "b.png", height=5, width=6)
+    content = base()
+    for image in content["images"]:
+        del image["width"]
+    content["images"][1] |= {"width": 0, "height": None}
+    content["annotations"][0]["bbox"] = [-1, 2, 30, 40]
+    path = write_json(tmp_path / "a.json", content)
+    records = load(path, tmp_path)
+    assert records.sizes().tolist() == [[7, 11], [5, 6]]
+    assert (records[1]["height"], records[1]["width"]) == (5, 6)
+    assert records[0]["annotations"][0]["bbox"] == [0, 2, 29, 40]  # the mapper knows the image
+    (tmp_path / "b.png").unlink()
+    with pytest.raises(ValueError, match="image 2 has no 'height' and 'width', and its file"):
+        load(path, tmp_path)
+
+
+def test_null_lists_and_lists_with_unknown_categories(tmp_path):
+    images = [
+        image_row(1, "a", neg_category_ids=None, not_exhaustive_category_ids=[4.0, 99, "2"]),
+        image_row(2, "b", neg_category_ids=[3], not_exhaustive_category_ids=[]),
+    ]
+    records = load(write_json(tmp_path / "a.json", base(images=images)), tmp_path)
+    assert [record["neg_category_ids"] for record in records] == [[], [3]]
+    assert [record["not_exhaustive_category_ids"] for record in records] == [[4, 2], []]
+
+
 @pytest.mark.parametrize("content", [[1, 2], {}, {"info": {}, "images": []}, 3])
 def test_other_json(tmp_path, content):
     path = write_json(tmp_path / "a.json", content)
@@ -206,7 +305,8 @@ def test_a_box_that_is_not_finite_is_dropped(tmp_path, caplog):
     rows = [box_row(1, 1, 1, [1, 2, float("nan"), 4]), box_row(2, 1, 2, [1, 2, 3, 4])]
     path = write_json(tmp_path / "a.json", base(annotations=rows))
     _, facts = read_coco_format(path)
-    assert facts == {"annotations": 2, "events": {"not finite": 1}}
+    assert facts["annotations"] == 2 and facts["events"] == {"not finite": 1}
+    assert facts["endless_boxes"] == [1, [1]]
     assert [a["category_id"] for a in load(path, tmp_path)[0]["annotations"]] == [1]
     assert "1 boxes dropped: not finite" in caplog.text
 

@@ -182,7 +182,9 @@ def test_the_part_without_image_is_computed_once_until_a_weight_changes():
     assert torch.equal(select(), first) and not calls
     changes = {
         "an optimizer step": lambda: torch.optim.SGD([categories.embeddings], lr=1.0).step(),
-        "loading": lambda: categories.load_state_dict(categories.state_dict()),
+        "loading": lambda: categories.load_state_dict(
+            {name: 2 * value for name, value in categories.state_dict().items()}
+        ),
         "in place": lambda: torch.nn.init.zeros_(categories.projection.bias),
         "training": lambda: model.train().eval(),
     }

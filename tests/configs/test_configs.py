@@ -7,8 +7,7 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from cqdino_d2.engine.config import plain_container
-from cqdino_d2.engine.lengths import resolve_lengths
+from cqdino_d2.engine.config import plain_container, with_lengths
 from cqdino_d2.prediction import get_predictor_cfg
 from cqdino_d2.structures import random_vocabulary
 from tests.tiny import ROOT
@@ -54,7 +53,7 @@ def test_makes_a_model(recipe):
     optimizer = instantiate(cfg.optimizer)
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
     assert optimized == {id(p) for p in model.parameters() if p.requires_grad}
-    resolve_lengths(cfg, Loader)
+    cfg = with_lengths(cfg, Loader)
     assert instantiate(cfg.lr_multiplier)(0.5) > 0
 
 

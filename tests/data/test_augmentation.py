@@ -3,8 +3,10 @@ import pytest
 from detectron2.data import transforms as T
 
 from cqdino_d2.data.augmentation import (
+    AtLeastOnePixel,
     ResizeShortestEdgeTruncated,
     large_scale_jitter,
+    resized_size,
     training_augmentations,
 )
 
@@ -24,6 +26,7 @@ def test_truncated_sizes(size, expected):
     transform = ResizeShortestEdgeTruncated(800, 1333).get_transform(image)
     assert (transform.new_h, transform.new_w) == expected
     assert transform.apply_image(image).shape[:2] == expected
+    assert resized_size(*size, 800, 1333) == expected
 
 
 def sizes(augmentations, count=60):
@@ -71,3 +74,26 @@ def test_large_scale_jitter():
     assert min(shares) < 0.08 and max(shares) > 0.4, "scales of 0.1..2 of 100 / 400"
     with pytest.raises(ValueError, match=r"MIN <= MAX.*\(2, 1\)"):
         large_scale_jitter(scales=(2, 1))
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (5000, 1), (3, 2000), (1, 1)])
+@pytest.mark.parametrize(
+    "augmentations", [training_augmentations(crop=True), large_scale_jitter(image_size=256)]
+)
+def test_thin_images_keep_a_pixel_in_training(size, augmentations):
+    height, width = size
+    for seed in range(25):
+        np.random.seed(seed)  # noqa: NPY002
+        boxes = np.asarray([[0.0, 0.0, width, height]])
+        augmented = T.AugInput(np.zeros((*size, 3), dtype=np.uint8), boxes=boxes)
+        T.AugmentationList(augmentations)(augmented)
+        assert 1 <= min(augmented.image.shape[:2]) <= max(augmented.image.shape[:2]) <= 1333
+        assert np.isfinite(augmented.boxes).all()
+
+
+def test_a_resize_that_leaves_something_is_left_alone():
+    for size in [(480, 640), (123, 77)]:
+        image = np.zeros((*size, 3), dtype=np.uint8)
+        own, theirs = AtLeastOnePixel(T.ResizeShortestEdge(99, 160)), T.ResizeShortestEdge(99, 160)
+        first, second = own.get_transform(image), theirs.get_transform(image)
+        assert (first.new_h, first.new_w) == (second.new_h, second.new_w)

@@ -127,3 +127,36 @@ def test_detectron2_takes_them(v3det_root):
             )
             batch = next(iter(loader))
             assert len(batch) == 2 and all("annotations" in record for record in batch)
+
+
+def records_of_names(tmp_path, names, **options):
+    images = [image_row(i, name) for i, name in enumerate(names)]
+    content = {"images": images, "categories": v3det_categories(), "annotations": []}
+    path = write_json(tmp_path / "names.json", content)
+    return Records.of_file(load_annotations(path), str(tmp_path / "root"), **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["../b.png", "deep/../../b.png", "/etc/b.png", "deep/..", "", "a\0.png", "./../b.png"]
+)
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_names_outside_the_image_root_are_refused(tmp_path, name, place):
+    names = ["a.png", "deep/.b.png", "..c/d.png"]
+    names.insert(place, name)
+    with pytest.raises(ValueError, match=rf"1 of 4 images .* image {place}: .*outside_root=True"):
+        records_of_names(tmp_path, names)
+    assert len(records_of_names(tmp_path, names, outside_root=True)) == 4
+
+
+def test_every_name_outside_is_counted_and_some_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"7 of 9 images .*'../0.png'.*'../4.png' leads[^']*$"):
+        records_of_names(tmp_path, [f"../{i}.png" for i in range(7)] + ["a.png", "b/../c.png"])
+
+
+def test_names_inside_are_found_where_they_say(tmp_path):
+    root = tmp_path / "root"
+    names = ["a.png", "./b.png", "x/../c.png", "..d.png"]
+    found = [record["file_name"] for record in records_of_names(tmp_path, names)]
+    assert found == [str(root / name) for name in ("a.png", "b.png", "c.png", "..d.png")]
+    outside = records_of_names(tmp_path, ["/else/a.png", "../b.png"], outside_root=True)
+    assert [r["file_name"] for r in outside] == ["/else/a.png", f"{root}/../b.png"]

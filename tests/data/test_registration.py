@@ -185,3 +185,21 @@ def test_missing_images_name_the_layout(v3det_root, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such image folder: .*nowhere"):
         DatasetCatalog.get("own")
     assert len(dataset_vocabulary("own")) == 4
+
+
+def test_images_outside_the_root_need_an_option(tmp_path):
+    (tmp_path / "images").mkdir()
+    write_picture(tmp_path / "a.png")
+    image = image_row(1, "../a.png")
+    content = {
+        "images": [image],
+        "annotations": [box_row(1, 1, 1, [0, 0, 5, 5])],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    path = write_json(tmp_path / "a.json", content)
+    register_coco_like("outside", path, tmp_path / "images")
+    with pytest.raises(ValueError, match=r"a\.json: 1 of 1 images lie outside .*outside_root=True"):
+        DatasetCatalog.get("outside")
+    register_coco_like("outside", path, tmp_path / "images", outside_root=True)
+    file_name = DatasetCatalog.get("outside")[0]["file_name"]
+    assert os.path.samefile(file_name, tmp_path / "a.png")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cqdino_d2.engine import AtomicCheckpointer
-from cqdino_d2.files import CheckpointWriteError
+from cqdino_d2.files import FileWriteError
 
 
 def make_checkpointer(folder, width=4):
@@ -41,7 +41,7 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path, small_disk):
     make_checkpointer(tmp_path).save("model_0000004", iteration=4)
     big = make_checkpointer(tmp_path, width=200)
     for name in ("model_0000004", "model_0000009"):
-        with pytest.raises(CheckpointWriteError, match=rf"{name}\.pth.*MiB are free"):
+        with pytest.raises(FileWriteError, match=rf"{name}\.pth.*MiB are free"):
             big.save(name, iteration=9)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model_0000004.pth"]
     assert make_checkpointer(tmp_path).resume() == 5
@@ -82,7 +82,7 @@ def test_bad_files(tmp_path):
         checkpointer.load_weights(tmp_path / "objects.pth", strict=True)
     torch.save({"model": checkpointer.model.state_dict()}, tmp_path / "weights.pth")
     checkpointer.tag_last_checkpoint("weights.pth")
-    with pytest.raises(ValueError, match="holds no iteration, optimizer"):
+    with pytest.raises(ValueError, match="holds 'model', but no iteration"):
         checkpointer.resume()
     checkpointer.tag_last_checkpoint("gone.pth")
     with pytest.raises(FileNotFoundError, match=r"gone\.pth"):

@@ -7,8 +7,8 @@ import torch
 from detectron2.config import LazyCall
 
 from cqdino_d2.engine import Training, get_parameter_groups, load_config
-from cqdino_d2.engine.lengths import iterations_of, resolve_lengths
-from cqdino_d2.engine.optimizers import build_optimizer, scale_learning_rate
+from cqdino_d2.engine.config import iterations_of, with_lengths
+from cqdino_d2.engine.optimizers import build_optimizer, with_scaled_rate
 from tests.runs import CONFIG
 from tests.tiny import tiny_config, tiny_model
 
@@ -39,11 +39,13 @@ def test_epochs_of_the_released_recipe():
 def test_lengths_of_a_config_are_resolved_together():
     settings = ["train.max_iter=4ep", "train.eval_period=1ep", "train.checkpointer.period=2ep"]
     cfg = load_config(CONFIG, [*settings, "lr_multiplier.warmup_iter=1ep"])
-    resolve_lengths(cfg, Loader())
+    given = cfg
+    cfg = with_lengths(cfg, Loader())
+    assert given.train.max_iter == "4ep"
     assert (cfg.train.max_iter, cfg.train.eval_period, cfg.train.checkpointer.period) == (10, 3, 5)
     assert (cfg.lr_multiplier.max_iter, cfg.lr_multiplier.warmup_iter) == (10, 3)
     with pytest.raises(ValueError, match="train.max_iter is '4ep'.*no data set"):
-        resolve_lengths(load_config(CONFIG, settings), [])
+        with_lengths(load_config(CONFIG, settings), [])
 
 
 def test_a_training_counts_in_epochs(tmp_path, monkeypatch):
@@ -61,23 +63,22 @@ def test_a_training_counts_in_epochs(tmp_path, monkeypatch):
 
 def test_learning_rate_follows_the_batch(caplog):
     cfg = load_config(CONFIG, ["optimizer.lr=0.1", "dataloader.train.total_batch_size=8"])
-    scale_learning_rate(cfg)
-    assert cfg.optimizer.lr == 0.1
+    assert with_scaled_rate(cfg).optimizer.lr == 0.1
     cfg.train.base_batch_size = 16
     with caplog.at_level("INFO", logger="cqdino_d2"):
-        scale_learning_rate(cfg)
-    assert cfg.optimizer.lr == pytest.approx(0.05)
+        assert with_scaled_rate(cfg).optimizer.lr == pytest.approx(0.05)
+    assert cfg.optimizer.lr == 0.1
     assert "0.05: 0.1 for 16 images, times 8 / 16" in caplog.text
     cfg.train.base_batch_size = 0
     with pytest.raises(ValueError, match="positive, got 0"):
-        scale_learning_rate(cfg)
+        with_scaled_rate(cfg)
 
 
 def test_the_scaled_rate_reaches_every_group():
     cfg = tiny_config(overrides=["train.base_batch_size=16", "dataloader.train.total_batch_size=4"])
     cfg.optimizer.params.multipliers = {"backbone": {"lr": 0.1}}
     given = cfg.optimizer.lr
-    scale_learning_rate(cfg)
+    cfg = with_scaled_rate(cfg)
     optimizer = build_optimizer(cfg.optimizer, tiny_model())
     rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
     assert rates == pytest.approx({"backbone": 0.1 * given / 4, "default": given / 4})

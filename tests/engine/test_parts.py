@@ -1,5 +1,6 @@
 """Parameter groups, schedules, seeding, moving average, configs."""
 
+import copy
 import random
 
 import numpy as np
@@ -101,16 +102,31 @@ class TestMovingAverage:
         assert ema.weights["weight"].tolist() == pytest.approx([0.15 * 1.9 + 0.85 * 2] * 2)
         assert ema.weights["num_batches_tracked"] == 7
 
-    def test_lends_its_weights_and_gives_back(self):
+    def test_the_averaged_model_is_one_of_its_own(self):
         model = nn.Linear(2, 2)
+        ema = ExponentialMovingAverage(model=model, decay=0.5)
+        with torch.no_grad():
+            model.weight.add_(1)
+        ema.update(model)
+        x = torch.ones(1, 2)
+        assert torch.allclose(ema.model(x), model(x) - 2 * 0.1)
+        assert torch.allclose(ema.weights["weight"], model.weight - 0.1)
+
+    def test_a_saved_average_goes_on_where_it_was(self):
+        """Files of before this class used torch's own average have the same two entries."""
+        model = nn.BatchNorm1d(2)
         ema = ExponentialMovingAverage(model=model, decay=0.9)
-        own = model.weight.detach().clone() + 1
-        model.load_state_dict({"weight": own, "bias": model.bias})
-        with pytest.raises(RuntimeError, match="inside"), ema.applied_to(model):
-            assert torch.equal(model.weight, ema.weights["weight"])
-            assert not torch.equal(model.weight, own)
-            raise RuntimeError("inside")
-        assert torch.equal(model.weight, own)
+        ema.update(model)
+        state = copy.deepcopy(ema.state_dict())
+        assert state.keys() == {"updates", "weights"} and state["updates"] == 1
+        assert state["weights"].keys() == model.state_dict().keys()
+        other = ExponentialMovingAverage(model=nn.BatchNorm1d(2), decay=0.9)
+        other.load_state_dict(state)
+        with torch.no_grad():
+            model.weight.fill_(2.0)
+        for one in (ema, other):
+            one.update(model)
+            assert one.weights["weight"].tolist() == pytest.approx([2 - 2 / 11] * 2)
 
     def test_state_of_another_model_is_an_error(self):
         ema = ExponentialMovingAverage(model=nn.Linear(2, 2), decay=0.9)
@@ -136,7 +152,8 @@ class TestConfig:
             ("train.max_itr=3", "has no 'max_itr' .did you mean 'max_iter'"),
             ("trian.seed=3", "has no 'trian' .did you mean 'train'"),
             ("train.max_iter.x=3", "train.max_iter has no 'x'"),
-            ("train.max_iter==", "cannot read the overrides"),
+            ("train.max_iter==", "cannot read the override train.max_iter=="),
+            ("[1,2", "expected KEY=VALUE"),
             ("~train.nothing", "cannot delete train.nothing"),
         ],
     )

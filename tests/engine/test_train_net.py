@@ -2,20 +2,24 @@
 
 import json
 import logging
+import os
 import shutil
 import socket
+import subprocess
 import sys
 
 import pytest
 import torch
+from detectron2.config import instantiate
 
 import train_net
-from cqdino_d2.engine import Evaluation, Training, load_config
+from cqdino_d2.engine import Evaluation, FolderLock, Training, load_config
 from tests.runs import (
     CONFIG,
     ROOT,
     assert_same_weights,
     command,
+    environment,
     kill_after_checkpoint,
     losses,
     run,
@@ -114,6 +118,12 @@ def assert_near(rows, wanted):
         (["--eval-only"], "needs train.init_checkpoint"),
         (["train.init_checkpoint=nowhere.pth"], "there is no nowhere.pth"),
         (["train.amp.dtype=fp8"], "train.amp.dtype is 'fp8'"),
+        (["optimizer.lr=1e-4x"], "cannot override optimizer.lr: expected a number"),
+        (["train.max_iter=0"], "train.max_iter must be a whole number of at least 1, got 0"),
+        (["model.new=4"], "unexpected keyword argument 'new'"),
+        (["~train.log_period"], "log_period"),
+        (["train.init_checkpoint=epoch=3 (1),.pth"], "there is no epoch=3 (1),.pth"),
+        (["dataloader.train.poison=1"], "at iteration 0 process 0 has the losses"),
         (["--num-machines", "2"], "--dist-url"),
     ],
 )
@@ -139,3 +149,48 @@ def test_complete_training_is_only_evaluated(tmp_path, monkeypatch, caplog):
             Training.prepare(cfg, resume=True, load_embeddings=None).run()
         (tmp_path / "results.json").unlink()
     assert "All 2 iterations were done before" in caplog.text
+
+
+SMALL_FILES = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))  # the kernel refuses more, as a full disk
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_FILES, *command(tmp_path, "train.max_iter=3")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    log = done.stdout + done.stderr
+    assert done.returncode == 2, log
+    assert log.count("File too large") == 1 and "Traceback" not in log, log
+
+
+def test_results_that_cannot_be_written_are_one_line(tmp_path):
+    weights = instantiate(load_config(ROOT / CONFIG).model).state_dict()
+    torch.save({"state_dict": weights}, tmp_path / "epoch=3 (1),.pth")
+    (tmp_path / "out/results.json").mkdir(parents=True)
+    weights = f"train.init_checkpoint={tmp_path}/epoch=3 (1),.pth"
+    log = run(tmp_path / "out", "--eval-only", weights, expect=2)
+    assert "could not write" in log and "Traceback" not in log
+
+
+def test_a_second_training_is_kept_out(tmp_path):
+    lock = FolderLock(tmp_path)
+    try:
+        log = run(tmp_path, expect=2)
+        assert f"is in use by process {os.getpid()} on" in log and "Traceback" not in log
+        assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+    finally:
+        lock.release()
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    log = run(tmp_path, "dataloader.train.delay=-1", expect=1)
+    assert "Traceback" in log and "sleep length must be non-negative" in log

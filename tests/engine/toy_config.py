@@ -34,5 +34,6 @@ train.update(
     eval_period=0,
     log_period=1,
     log_window=1,
+    progress="losses",
     checkpointer=dict(period=5, max_to_keep=2),
 )

@@ -9,6 +9,7 @@ import pytest
 
 from cqdino_d2.evaluation import (
     CocoProtocol,
+    Detections,
     LvisProtocol,
     V3DetProtocol,
     ground_truth_from,
@@ -116,25 +117,44 @@ def test_no_detection_is_a_warning_and_zero(tmp_path, truth, caplog):
     assert CocoProtocol().evaluate(truth, detections).figures["AP"] == 0
 
 
-def test_repeated_annotation_ids_are_scored_as_pycocotools_does(tmp_path, caplog):
-    """There the last annotation of an id stands for all of them."""
+def test_repeated_annotation_ids_are_numbered_anew(caplog):
+    """pycocotools lets the last annotation of an id stand for all of them."""
     content, results = sets.large_set(seed=4, boxes=60, detections=600)
+    numbered = copy.deepcopy(content)
     for place in (3, 10, 11):
         content["annotations"][place]["id"] = content["annotations"][place + 20]["id"]
     truth, detections = sets.columns_of(content, results)
-    assert "3 annotation ids are repeated" in caplog.text
-    official = sets.by_pycocotools(content, results, (1, 10, 100))
+    assert "3 annotations have the id of another one; all are numbered anew" in caplog.text
+    official = sets.by_pycocotools(numbered, results, (1, 10, 100))
     figures = CocoProtocol().evaluate(truth, detections).figures
     assert figures["AP"] == 100 * official.stats[0] and figures["ARs"] == 100 * official.stats[9]
+
+
+@pytest.mark.parametrize("number", [lambda row: row["image_id"], lambda row: 0, lambda row: None])
+def test_perfect_detections_score_100_however_annotations_are_numbered(number):
+    content, _ = sets.large_set(boxes=40)
+    for annotation in content["annotations"]:
+        annotation |= {"iscrowd": 0, "ignore": 0}
+    keys = ("image_id", "category_id", "bbox")
+    results = [{key: a[key] for key in keys} | {"score": 0.9} for a in content["annotations"]]
+    for annotation in content["annotations"]:
+        annotation["id"] = number(annotation)
+        if annotation["id"] is None:
+            del annotation["id"]
+    truth, detections = sets.columns_of(content, results)
+    assert CocoProtocol().evaluate(truth, detections).figures["AP"] == pytest.approx(100)
 
 
 def test_repeated_image_and_category_ids(caplog):
     content = copy.deepcopy(CONTENT)
     content["images"].append({"id": 2})
-    content["categories"].append({"id": 5, "name": "c"})
+    content["categories"].append(dict(content["categories"][1]))
     truth = ground_truth_from(content, "annotations")
-    assert "1 ids of images are repeated" in caplog.text
-    assert truth.names == ("a", "c") and len(truth.image_ids) == 2
+    assert "1 image entries are repeated" in caplog.text
+    assert truth.names == ("a", "b") and len(truth.image_ids) == 2
+    content["categories"].append({"id": 5, "name": "c"})
+    with pytest.raises(ValueError, match=r"category ids are listed more than once.*\[5\]"):
+        ground_truth_from(content, "annotations")
 
 
 def test_boxes_of_unlisted_images_or_categories_are_left_out(caplog):
@@ -153,21 +173,24 @@ def test_broken_annotations(tmp_path):
         load_ground_truth(tmp_path / "nowhere.json")
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps(CONTENT)[:-30])
-    with pytest.raises(ValueError, match=r"no valid JSON \(cut short\?\).*char \d+"):
+    with pytest.raises(ValueError, match=r"not valid JSON \(cut short\?\).*char \d+"):
         load_ground_truth(path)
-    with pytest.raises(ValueError, match="lacks the lists .*'annotations'"):
+    with pytest.raises(ValueError, match="x is not in the COCO format: it has no 'images'"):
         ground_truth_from({"images": []}, "x")
-    with pytest.raises(ValueError, match="x is no annotation file: it lacks"):
+    with pytest.raises(ValueError, match="x is not in the COCO format: Expected `object`"):
         ground_truth_from([], "x")
+    with pytest.raises(ValueError, match="no list 'annotations'"):
+        unlabelled = ground_truth_from({"images": [{"id": 1}]}, "x")
+        CocoProtocol().evaluate(unlabelled, Detections.empty())
     content = copy.deepcopy(CONTENT)
     del content["annotations"][0]["bbox"]
-    with pytest.raises(ValueError, match="an entry lacks 'bbox'"):
+    with pytest.raises(ValueError, match="missing required field `bbox`"):
         ground_truth_from(content, "x")
     content["annotations"][0]["bbox"] = [0, 0, float("nan"), 1]
     with pytest.raises(ValueError, match=r"1 boxes are not finite, of the annotations \[1\]"):
         ground_truth_from(content, "x")
     content["annotations"][0]["bbox"] = [0, 0, 1]
-    with pytest.raises(ValueError, match="four numbers"):
+    with pytest.raises(ValueError, match="Expected `array` of length 4"):
         ground_truth_from(content, "x")
 
 
@@ -201,8 +224,8 @@ def test_broken_columns(tmp_path, truth):
     np.savez(path, image_id=ids, category_id=ids, bbox=np.ones((2, 4)), score=one)
     with pytest.raises(ValueError, match="shapes do not fit"):
         load_results(path, truth)
-    np.savez(path, image_id=one, category_id=ids, bbox=np.ones((1, 4)), score=one)
-    with pytest.raises(ValueError, match="ids must be integers"):
+    np.savez(path, image_id=one / 2, category_id=ids, bbox=np.ones((1, 4)), score=one)
+    with pytest.raises(ValueError, match="ids must be whole numbers or texts, got 0.5"):
         load_results(path, truth)
     np.savez(path, image_id=np.array([{}]), category_id=ids, bbox=np.ones((1, 4)), score=one)
     with pytest.raises(ValueError, match="cannot be read as npz"):  # no pickles
@@ -220,7 +243,7 @@ def test_what_does_not_fit_into_memory_is_said_beforehand(tmp_path, truth, monke
         load_results(path, truth)
     with pytest.raises(MemoryError, match="the curves of 2 categories"):
         protocol.report(truth, matched)
-    monkeypatch.setattr(memory, "available_memory", lambda: None)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10**12)
     assert protocol.report(truth, matched).figures["AP"] == pytest.approx(50)
 
 

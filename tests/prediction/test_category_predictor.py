@@ -6,12 +6,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from build_category_embeddings import encode_categories, prompts_of
 from detectron2.engine import DefaultPredictor
 
 from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
 from cqdino_d2.structures import ClassRequest, random_vocabulary
 from cqdino_d2.text.encoders import RandomEncoder
+from cqdino_d2.text.prompts import encode_categories, prompts_of
 from tests.tiny import NUM_CATEGORIES, tiny_model
 
 CONFIG = "configs/emojidet/tiny_{}.py"

@@ -2,11 +2,12 @@ import json
 
 import pytest
 import torch
-from build_category_embeddings import main, prompts_of, read_templates
+from build_category_embeddings import main
 
 from cqdino_d2.categories import CategoryQueries
 from cqdino_d2.data import load_category_embeddings
 from cqdino_d2.structures import CategoryHierarchy, Vocabulary, random_vocabulary
+from cqdino_d2.text.prompts import prompts_of, read_templates
 
 TINY = {
     "embed_dim": 12,
@@ -188,7 +189,7 @@ def test_names_ids_and_descriptions_of_an_annotation_file(tmp_path):
     path.write_text(json.dumps({"images": [], "categories": rows, "annotations": []}))
     assert run(path, tmp_path / "e.pth", "--random", "--descriptions") == 0
     content = torch.load(tmp_path / "e.pth", weights_only=True)
-    assert (content["ids"], content["categories"]) == ([4, 9], ["a_b  c", "b"])
+    assert (content["ids"], content["categories"]) == ([4, 9], ["a_b c", "b"])
     vocabulary = Vocabulary(("b",), (9,), CategoryHierarchy.flat(1))
     row = load_category_embeddings(tmp_path / "e.pth", vocabulary, 768)
     assert torch.equal(row[0], content["embeddings"][1])

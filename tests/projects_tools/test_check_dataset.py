@@ -144,3 +144,67 @@ def test_a_test_set_with_other_numbers(root, capsys):
     edit(root, "val", swap)
     assert check(root) == 1
     assert "PROBLEM: emojidet_val numbers its categories differently" in capsys.readouterr().out
+
+
+def without_lists(content):
+    for image in content["images"]:
+        del image["neg_category_ids"]
+
+
+def not_finite(content):
+    content["annotations"][0]["bbox"][2] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (without_lists, "lvis", "PROBLEM: {}: these are no LVIS annotations"),
+        (not_finite, "coco", "PROBLEM: {}: 1 boxes are not finite, of the annotations"),
+    ],
+)
+def test_what_would_end_the_evaluation_is_a_problem(root, capsys, change, kind, message):
+    edit(root, "val", change)
+    overrides = [f"dataloader.evaluator.protocols=[{kind}]"]
+    assert check(root, *overrides, "--images", "0") == 1
+    path = root / "emojidet/annotations/emojidet_val.json"
+    assert message.format(path) in capsys.readouterr().out
+
+
+def test_odd_spellings_pass_and_names_are_shown_in_one_line(root, capsys):
+    def respell(content):
+        for row in content["categories"]:
+            row["name"] += "\x1b[31m\n"
+        for row in content["images"]:
+            row["id"] = f"image {row['id']}"
+        for row in content["annotations"]:
+            row["image_id"] = f"image {row['image_id']}"
+            row |= {"iscrowd": 0.0, "category_id": float(row["category_id"]), "id": 1}
+
+    for split in ("train", "val"):
+        edit(root, split, respell)
+    assert check(root) == 0
+    printed = capsys.readouterr().out
+    assert "NOTE: " in printed and "have the id of another one" in printed
+    assert "\x1b" not in printed and (root / "check/contact_sheet.png").exists()
+
+
+def test_images_outside_their_folder_are_found_before_a_training(root, capsys):
+    def move(content):
+        content["images"][0]["file_name"] = "../../secret.png"
+
+    edit(root, "val", move)
+    assert check(root) != 0
+    told = capsys.readouterr()
+    assert "'../../secret.png' leads out of" in told.out + told.err
+    assert "outside_root=True" in told.out + told.err
+
+
+def test_names_in_several_lines_are_drawn(root, capsys):
+    def break_names(content):
+        for row in content["categories"]:
+            row["name"] += "\n\x1b[2J"
+
+    for split in ("train", "val"):
+        edit(root, split, break_names)
+    assert check(root) == 0
+    assert "0 problems" in capsys.readouterr().out

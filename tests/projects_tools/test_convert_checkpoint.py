@@ -13,6 +13,7 @@ from parity.fixture import ParityFixture
 
 from cqdino_d2.categories import CategorySelfAttention
 from cqdino_d2.checkpoint import ConversionReport, convert_released_weights
+from cqdino_d2.conversion.released_file import build_on_meta
 from cqdino_d2.engine import load_config
 from cqdino_d2.prediction import get_predictor_cfg
 from cqdino_d2.structures import load_vocabulary, random_vocabulary
@@ -182,7 +183,7 @@ def test_every_name_of_the_released_checkpoints_is_explained(name):
         key: torch.empty(shape, device="meta") for key, shape in structure["state_dict"].items()
     }
     cfg = load_config(ROOT / f"configs/{STRUCTURES[name]}.py")
-    model = convert_checkpoint.build_on_meta(cfg, random_vocabulary(structure["num_categories"]))
+    model = build_on_meta(cfg, random_vocabulary(structure["num_categories"]))
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     report = ConversionReport.compare(convert_released_weights(state), expected)
     assert report.complete and not report.differences

@@ -7,7 +7,9 @@ import demo
 import numpy as np
 import pytest
 
-from cqdino_d2.visualization.media import VideoFile, VideoReader, read_picture, write_picture
+from cqdino_d2.files import read_image
+from cqdino_d2.prediction import CategoryPredictor
+from cqdino_d2.visualization.media import VideoFile, VideoReader, write_image
 from tests.prediction.test_category_predictor import load, save_tiny
 
 CONFIG = "configs/emojidet/tiny_tree.py"
@@ -22,7 +24,7 @@ def weights(tmp_path_factory):
 def pictures(tmp_path):
     for number in range(3):
         image = np.random.default_rng(number).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-        write_picture(tmp_path / f"in/{number}.png", image)
+        write_image(tmp_path / f"in/{number}.png", image)
     return tmp_path / "in"
 
 
@@ -40,13 +42,13 @@ def test_a_folder_with_a_file_that_cannot_be_read(weights, pictures, tmp_path, c
     assert f"cannot do {pictures / '1b.png'}: cannot identify" in told.err
     assert "1 of 4 could not be done" in told.err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
-    drawn = read_picture(tmp_path / "out/2.png")
+    drawn = read_image(tmp_path / "out/2.png", "BGR")
     assert drawn.shape == (64 * 8, 80 * 8, 3)  # enlarged
-    assert np.array_equal(read_picture(tmp_path / "sheet.png")[518:, :640], drawn)
+    assert np.array_equal(read_image(tmp_path / "sheet.png", "BGR")[518:, :640], drawn)
     rows = json.loads((tmp_path / "found.json").read_text())
     assert [row["image_id"] for row in rows] == [1] * 5 + [2] * 5 + [3] * 5
     predictor = load(weights)
-    best = predictor(read_picture(pictures / "2.png"))["instances"][0]
+    best = predictor(read_image(pictures / "2.png", "BGR"))["instances"][0]
     row = rows[10]
     assert row["category_id"] == predictor.vocabulary.dataset_ids[best.pred_classes.item()]
     assert row["score"] == pytest.approx(best.scores.item(), abs=1e-4)
@@ -72,7 +74,7 @@ def test_one_picture_to_a_file_with_its_categories(weights, pictures, tmp_path, 
     options += ["--json", tmp_path / "found.json"]
     picture, output = pictures / "0.png", tmp_path / "new" / "drawn.jpg"
     assert run(weights, "--input", picture, "--output", output, *options) == 0
-    assert read_picture(output).shape == (512, 640 + 380, 3)
+    assert read_image(output, "BGR").shape == (512, 640 + 380, 3)
     ids = {row["category_id"] for row in json.loads((tmp_path / "found.json").read_text())}
     assert ids <= {i + 1 for i in (2, 9, 10, 11, 12, 37, 38, 39)} and 0 < len(ids) <= 3
     assert "category" in capsys.readouterr().out
@@ -121,3 +123,125 @@ def test_an_override_after_the_inputs_counts(weights, pictures, tmp_path):
     override = "model.post_processor.num_detections=2"
     assert run(weights, *arguments, "--input", pictures / "0.png", override) == 0
     assert len(json.loads((tmp_path / "f.json").read_text())) == 2
+
+
+THIN = [(1, 3000), (3000, 1), (3, 2000), (1, 1), (20000, 1)]
+
+
+def test_images_of_odd_shapes_are_drawn_with_the_others(weights, pictures, tmp_path, capsys):
+    for height, width in THIN:
+        write_image(pictures / f"{height}x{width}.png", np.zeros((height, width, 3), np.uint8))
+    options = ["--threshold", 0, "--topk", 2, "--show-categories", "--sheet", tmp_path / "s.png"]
+    options += ["--batch-size", 3, "--json", tmp_path / "f.json"]
+    assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3 + len(THIN)
+    assert len({row["image_id"] for row in json.loads((tmp_path / "f.json").read_text())}) == 8
+    assert max(read_image(tmp_path / "s.png", "RGB").shape) <= 4 * 1286
+    assert "could not be done" not in capsys.readouterr().err
+
+
+def break_some(pictures):
+    """Files of six kinds that cannot be done; their names."""
+    (pictures / "0eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 5\n")
+    whole = (pictures / "0.png").read_bytes()
+    (pictures / "0cut.png").write_bytes(whole[: len(whole) // 2])
+    (pictures / "0empty.png").touch()
+    (pictures / "0folder.jpg").mkdir()
+    (pictures / "0link.png").symlink_to("gone.png")
+    (pictures / "0text\n\udce9.png").write_text("no image")
+    (pictures / "0clip.mp4").write_text("no video")
+    return ["0eps.png", "0cut.png", "0empty.png", "0link.png", "0text \ufffd.png", "0clip.mp4"]
+
+
+def test_every_file_that_cannot_be_done_is_named_and_the_rest_is_done(
+    weights, pictures, tmp_path, capsys
+):
+    broken = break_some(pictures)
+    options = ["--threshold", 0, "--topk", 1, "--batch-size", 2, "--json", tmp_path / "f.json"]
+    assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 1
+    told = capsys.readouterr()
+    for name in broken:
+        assert told.err.count(f"cannot do {pictures / name}: ") == 1
+    assert f"demo: {len(broken)} of {3 + len(broken)} could not be done" in told.err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
+    assert [r["image_id"] for r in json.loads((tmp_path / "f.json").read_text())] == [1, 2, 3]
+
+
+def test_images_that_the_annotations_lack_are_drawn_and_named(weights, pictures, tmp_path, capsys):
+    images = [{"file_name": f"{i}.png", "id": 40 + i} for i in (0, 2)]
+    (tmp_path / "gt.json").write_text(json.dumps({"images": images}))
+    options = ["--annotations", tmp_path / "gt.json", "--json", tmp_path / "f.json"]
+    options += ["--threshold", 0, "--topk", 1]
+    assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 1
+    assert f"cannot do {pictures / '1.png'}: {tmp_path}/gt.json has no image 1.png" in (
+        capsys.readouterr().err
+    )
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert [r["image_id"] for r in json.loads((tmp_path / "f.json").read_text())] == [40, 42]
+
+
+def test_one_image_that_the_model_refuses(weights, pictures, tmp_path, capsys, monkeypatch):
+    batch = CategoryPredictor.batch
+
+    def fails_for_the_second(self, images):
+        if any(np.array_equal(image, second) for image in images):
+            raise RuntimeError("not enough memory:\nyou tried to allocate 9 bytes")
+        return batch(self, images)
+
+    second = read_image(pictures / "1.png", "BGR")
+    monkeypatch.setattr(CategoryPredictor, "batch", fails_for_the_second)
+    assert run(weights, "--input", pictures, "--output", tmp_path / "out", "--topk", 1) == 1
+    told = capsys.readouterr().err
+    assert f"cannot do {pictures / '1.png'}: not enough memory: you tried to" in told
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "2.png"]
+
+
+def test_a_broken_video_leaves_no_results(weights, pictures, tmp_path, capsys, monkeypatch):
+    with VideoFile(tmp_path / "clip.mp4", 12) as video:
+        for seed in range(3):
+            video.write(np.random.default_rng(seed).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    monkeypatch.setattr(VideoFile, "write", fail_at(VideoFile.write, 2))
+    inputs = ["--input", tmp_path / "clip.mp4", pictures / "0.png", "--output", tmp_path / "out"]
+    options = ["--threshold", 0, "--topk", 1, "--json", tmp_path / "f.json"]
+    assert run(weights, *inputs, *options) == 1
+    assert "clip.mp4: the disk is full" in capsys.readouterr().err
+    rows = json.loads((tmp_path / "f.json").read_text())
+    assert [row["file_name"] for row in rows] == [str(pictures / "0.png")]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["0.png"]
+
+
+def fail_at(function, number):
+    calls = []
+
+    def wrapped(*arguments):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise OSError("the disk is full")
+        return function(*arguments)
+
+    return wrapped
+
+
+def test_category_names_with_line_breaks_and_control_characters(pictures, tmp_path, capsys):
+    weights = save_tiny(tmp_path)
+    stored = json.loads((tmp_path / "vocabulary.json").read_text())
+    stored["names"] = [f"{name}\n\x1b[2J\u202e" for name in stored["names"]]
+    (tmp_path / "vocabulary.json").write_text(json.dumps(stored))
+    options = ["--threshold", 0, "--topk", 3, "--show-categories", "--json", tmp_path / "f.json"]
+    assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 0
+    told = capsys.readouterr()
+    lines = [line for line in told.out.splitlines() if line.strip()]
+    assert len(lines) == 3 and "\x1b" not in told.out and "\u202e" not in told.out
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"images": [{"id": 1}]}'])
+def test_annotations_that_cannot_be_used_are_said_before_the_model_is_loaded(
+    weights, pictures, tmp_path, capsys, content, monkeypatch
+):
+    monkeypatch.setattr(demo, "load_predictor", None)
+    (tmp_path / "gt.json").write_text(content)
+    options = ["--annotations", tmp_path / "gt.json", "--json", tmp_path / "f.json"]
+    assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 2
+    told = capsys.readouterr().err.strip()
+    assert "gt.json" in told and "\n" not in told

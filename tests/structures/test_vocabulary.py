@@ -1,7 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 
-from cqdino_d2.structures import CategoryHierarchy, Vocabulary, random_vocabulary
+from cqdino_d2.structures import (
+    CategoryHierarchy,
+    Vocabulary,
+    load_vocabulary,
+    random_vocabulary,
+)
 
 
 def make_vocabulary():
@@ -70,3 +77,67 @@ def test_unusable_extensions_are_refused():
         vocabulary.extended(["cub"], None, [40])
     with pytest.raises(ValueError, match="cycle"):
         vocabulary.extended(["a", "b"], [[5], [4]])
+
+
+SOUND = {
+    "format": "cqdino_d2.vocabulary.v1",
+    "names": ["a", "b"],
+    "dataset_ids": [4, 2**64],
+    "parents": [[], [0]],
+    "levels": [1, 2],
+}
+
+
+def write_content(path, content, encoding="utf-8"):
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding)
+    return path
+
+
+def test_a_byte_order_mark_and_large_ids_are_read(tmp_path):
+    path = write_content(tmp_path / "v.json", SOUND, "utf-8-sig")
+    assert load_vocabulary(path).dataset_ids == (4, 2**64)
+
+
+def test_names_are_made_fit_to_be_shown(tmp_path):
+    path = write_content(tmp_path / "v.json", SOUND | {"names": ["a\n", "\x1b[31mb"]})
+    assert load_vocabulary(path).names == ("a", "\ufffd[31mb")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[1]",
+        "null",
+        "[" * 100_000,
+        {**SOUND, "format": "other"},
+        *({key: value for key, value in SOUND.items() if key != left} for left in SOUND),
+        {**SOUND, "names": "ab"},
+        {**SOUND, "names": None},
+        {**SOUND, "names": ["a", None]},
+        {**SOUND, "names": ["a", 5]},
+        {**SOUND, "names": ["a"]},
+        {**SOUND, "dataset_ids": ["4", "2"]},
+        {**SOUND, "dataset_ids": [4, 2.0]},
+        {**SOUND, "dataset_ids": [4, True]},
+        {**SOUND, "dataset_ids": [4, 4]},
+        {**SOUND, "dataset_ids": {"4": 0}},
+        {**SOUND, "parents": [[], ["0"]]},
+        {**SOUND, "parents": [[], [7]]},
+        {**SOUND, "parents": [[], 0]},
+        {**SOUND, "parents": [[1], [0]]},
+        {**SOUND, "parents": []},
+        {**SOUND, "levels": [1]},
+        {**SOUND, "levels": ["1", 2]},
+        {**SOUND, "levels": [1, 2**70]},
+    ],
+)
+def test_what_is_no_vocabulary_is_one_line(tmp_path, content):
+    path = write_content(tmp_path / "v.json", content)
+    with pytest.raises(ValueError, match=r"v\.json is not a vocabulary") as caught:
+        load_vocabulary(path)
+    assert "\n" not in str(caught.value)
+    path.write_bytes(b'{"format": "\xff"}')
+    with pytest.raises(ValueError, match=r"v\.json is not a vocabulary"):
+        load_vocabulary(path)

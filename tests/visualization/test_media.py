@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cqdino_d2.files import read_image
 from cqdino_d2.visualization.media import (
     VideoFile,
     VideoReader,
     find_sources,
     output_path,
-    read_picture,
-    write_picture,
+    write_image,
 )
 
 
@@ -41,7 +41,7 @@ def test_names_with_pattern_characters_are_files_first(tmp_path):
 def test_nothing_to_be_found(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file fits the pattern"):
         find_sources([str(tmp_path / "*.png")], ())
-    with pytest.raises(FileNotFoundError, match="no picture or video in the folder"):
+    with pytest.raises(FileNotFoundError, match="no image or video in the folder"):
         find_sources([str(tmp_path)], ())
 
 
@@ -62,26 +62,26 @@ def test_where_results_go(tmp_path):
 
 def test_pictures_are_written_and_read(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
-    write_picture(tmp_path / "deep/a.png", image)
-    assert np.array_equal(read_picture(tmp_path / "deep/a.png"), image[:, :, ::-1])
+    write_image(tmp_path / "deep/a.png", image)
+    assert np.array_equal(read_image(tmp_path / "deep/a.png", "BGR"), image[:, :, ::-1])
 
 
 def test_errors_of_pictures(tmp_path):
     with pytest.raises(OSError, match="no such file"):
-        read_picture(tmp_path / "gone.png")
+        read_image(tmp_path / "gone.png", "BGR")
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(OSError, match="cannot identify"):
-        read_picture(tmp_path / "text.png")
+        read_image(tmp_path / "text.png", "BGR")
     touch(tmp_path / "file")
     with pytest.raises(OSError):
-        write_picture(tmp_path / "file/a.png", np.zeros((2, 2, 3), np.uint8))
+        write_image(tmp_path / "file/a.png", np.zeros((2, 2, 3), np.uint8))
 
 
 def test_a_rotated_photograph_is_read_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_picture(tmp_path / "a.jpg").shape == (8, 4, 3)
+    assert read_image(tmp_path / "a.jpg", "BGR").shape == (8, 4, 3)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
@@ -109,3 +109,22 @@ def test_errors_of_videos(tmp_path):
         video.write(np.zeros((32, 32, 3), np.uint8))
         raise RuntimeError
     assert not list(tmp_path.glob("*half*"))
+
+
+def test_a_folder_says_what_is_left_out(tmp_path, caplog):
+    names = ["a.avif", "b.JFIF", "c.jp2", "d.heic", "e.HEIC", "f.svg", "README", "g.mp4"]
+    touch(*[tmp_path / "deep" / name for name in names])
+    sources = find_sources([str(tmp_path)], ())
+    assert [s.path.name for s in sources] == ["a.avif", "b.JFIF", "c.jp2", "g.mp4"]
+    assert caplog.text.count("left out") == 1
+    assert "2 .heic, 1 without an ending, 1 .svg" in caplog.text
+    caplog.clear()
+    assert len(find_sources([str(tmp_path / "deep/f.svg"), str(tmp_path / "deep/*.jp2")], ())) == 2
+    assert not caplog.text
+
+
+def test_images_that_opencv_cannot_write(tmp_path):
+    for suffix in (".gif3", ".jfif"):
+        with pytest.raises(OSError, match=f"OpenCV cannot write a {suffix}"):
+            write_image(tmp_path / f"a{suffix}", np.zeros((2, 2, 3), np.uint8))
+    assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cqdino_d2.visualization.media import write_picture
+from cqdino_d2.visualization.media import write_image
 from cqdino_d2.visualization.training_pictures import draw_comparison, draw_loss_curve
 from tests.prediction.test_category_predictor import load, save_tiny
 
@@ -16,7 +16,7 @@ def colours_of(path):
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_truth_and_predictions_side_by_side(tmp_path, count):
-    write_picture(tmp_path / "a.png", np.full((64, 64, 3), 90, np.uint8))
+    write_image(tmp_path / "a.png", np.full((64, 64, 3), 90, np.uint8))
     boxes = [{"bbox": [8.0, 8.0, 40.0, 30.0], "category_id": 5}]
     record = {"file_name": str(tmp_path / "a.png"), "annotations": boxes}
     predictor = load(save_tiny(tmp_path))

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <climits>
+#include <cmath>
 #include <cstring>
 #include <exception>
 #include <mutex>
@@ -15,6 +16,8 @@
 namespace cqdino_d2::evaluation {
 
 namespace {
+
+constexpr int64_t kMostThreads = 1024;
 
 template <class T>
 std::vector<T> to_vector(const In<T>& array) {
@@ -73,11 +76,27 @@ int32_t count_of(const In<T>& numbers, const char* name) {
   return static_cast<int32_t>(*high) + 1;
 }
 
+// Sorting by them needs an order.
+template <class Real>
+void require_no_nan(const In<Real>& numbers, const char* name) {
+  const auto is_nan = [](Real number) { return std::isnan(number); };
+  require(std::none_of(numbers.data(), numbers.data() + numbers.size(), is_nan), name,
+          " has a NaN");
+}
+
+void require_threads(int64_t num_threads) {
+  require(1 <= num_threads && num_threads <= kMostThreads, "num_threads must be in 1..",
+          kMostThreads, ", got ", num_threads);
+}
+
 Rules make_rules(const In<double>& iou, const In<double>& recall, const In<double>& areas,
                  const In<int64_t>& max_dets) {
-  require(iou.size() <= 32, "at most 32 IoU thresholds, got ", iou.size());
-  require(max_dets.size() > 0, "max_dets is empty");
-  require(areas.size() % 2 == 0, "area_ranges must have a lower and an upper end each");
+  require(1 <= iou.size() && iou.size() <= 32, "expected 1..32 IoU thresholds, got ", iou.size());
+  const int64_t ranges = areas.size() / 2, limits = max_dets.size();
+  require(1 <= ranges && ranges <= 8, "expected 1..8 area ranges, got ", ranges);
+  require(limits > 0, "max_dets is empty");
+  require(max_dets.data()[0] >= 1, "max_dets must be positive");
+  require(std::is_sorted(max_dets.data(), max_dets.data() + limits), "max_dets must ascend");
   Rules rules{to_vector(iou), to_vector(recall), {}, {}, to_vector(max_dets)};
   for (int64_t i = 0; i < areas.size(); i += 2) {
     rules.area_low.push_back(areas.data()[i]);
@@ -123,6 +142,7 @@ py::tuple match_all(const In<int32_t>& images, const In<int32_t>& categories,
                     int64_t num_categories, int64_t num_threads, bool keep_matches) {
   const int64_t n = images.size();
   const In<Real> boxes(boxes_xywh, "boxes", {n, 4}), scores(all_scores, "scores", {n});
+  require_no_nan(scores, "scores");
   std::vector<int64_t> offsets;
   std::vector<int32_t> rows;
   list_by_category(categories, num_categories, offsets, rows);
@@ -165,6 +185,16 @@ py::tuple match_all(const In<int32_t>& images, const In<int32_t>& categories,
                         joined.array(), num_boxes.array(), matches.array());
 }
 
+// Offsets of the rows of num_categories lists, or one 0 where there are none.
+void require_offsets(const In<int64_t>& offsets, int64_t num_categories, int64_t total) {
+  const int64_t* begin = offsets.data();
+  const int64_t* end = begin + offsets.size();
+  require(offsets.size() == num_categories + 1 || (offsets.size() == 1 && total == 0),
+          "expected ", num_categories + 1, " ancestor_offsets, got ", offsets.size());
+  require(begin[0] == 0 && end[-1] == total, "ancestor_offsets must go from 0 to ", total);
+  require(std::is_sorted(begin, end), "ancestor_offsets must ascend");
+}
+
 py::tuple match_detections(const py::array& images, const py::array& categories,
                            const py::array& boxes, const py::array& scores,
                            const py::array& exempt, const py::array& gt_images,
@@ -176,7 +206,8 @@ py::tuple match_detections(const py::array& images, const py::array& categories,
                            bool keep_matches) {
   const int64_t n = images.size(), g = gt_images.size();
   require(n < INT32_MAX && g < INT32_MAX, "at most 2^31 - 2 rows, got ", n, ", ", g);
-  require(num_categories >= 0, "num_categories is negative");
+  require(0 <= num_categories && num_categories < INT32_MAX, "num_categories is out of range");
+  require_threads(num_threads);
   const In<int32_t> of_image(images, "images", {n}), of_category(categories, "categories", {n});
   const In<uint8_t> excused(exempt, "exempt", {exempt.size() ? n : 0});
   const In<int32_t> image_of_box(gt_images, "gt_images", {g});
@@ -185,15 +216,14 @@ py::tuple match_detections(const py::array& images, const py::array& categories,
   const In<uint8_t> flags(gt_flags, "gt_flags", {g});
   const In<int64_t> above_offsets(ancestor_offsets, "ancestor_offsets", {ancestor_offsets.size()});
   const In<int64_t> above(ancestors, "ancestors", {ancestors.size()});
-  const bool tree = num_categories > 0 && above_offsets.size() == num_categories + 1;
-  require(tree ? above_offsets.data()[num_categories] == above.size() : above.size() == 0,
-          "ancestor_offsets does not fit ancestors");
+  require_offsets(above_offsets, num_categories, above.size());
+  const bool tree = num_categories > 0 && above.size() > 0;
   require(count_of(above, "ancestors") <= num_categories, "unknown ancestors");
+  require(std::is_sorted(image_of_box.data(), image_of_box.data() + g), "gt_images must ascend");
   const Rules rules = make_rules(
       {iou_thresholds, "iou_thresholds", {iou_thresholds.size()}}, In<double>(),
       {area_ranges, "area_ranges", {area_ranges.size() / 2, 2}},
       {max_dets, "max_dets", {max_dets.size()}});
-  require(rules.areas() >= 1 && rules.areas() <= 8, "expected 1..8 area ranges");
   Truth truth{image_of_box.data(),
               gt_box.data(),
               gt_area.data(),
@@ -223,7 +253,9 @@ py::tuple accumulate_outcomes(const py::array& starts, const py::array& ends,
       {max_dets, "max_dets", {max_dets.size()}});
   const int64_t n = scores.size(), k = starts.size(), a = rules.areas(), m = rules.limits(),
                 t = rules.steps(), r = rules.recalls();
-  require(a >= 1, "expected at least one area range");
+  require(n < INT32_MAX && k < INT32_MAX, "at most 2^31 - 2 rows, got ", n, ", ", k);
+  require(r >= 1, "recall_thresholds is empty");
+  require_threads(num_threads);
   const In<int64_t> start(starts, "starts", {k}), end(ends, "ends", {k});
   const In<double> score(scores, "scores", {n});
   const In<int32_t> rank(ranks, "ranks", {n}), code(codes, "codes", {n});
@@ -234,6 +266,11 @@ py::tuple accumulate_outcomes(const py::array& starts, const py::array& ends,
             "category ", i, " has rows ", start.data()[i], "..", end.data()[i], " of ", n);
   }
   require(count_of(code, "codes") <= masks.size() / (2 * a), "codes without masks");
+  const bool counted = std::none_of(boxes.data(), boxes.data() + k * a, [](int64_t count) {
+    return count < 0;
+  });
+  require(counted, "num_boxes has negative numbers");
+  require_no_nan(score, "scores");
   const int64_t kept = keep_all ? m : 1;
   Out<double> precision({k, a, kept, t, r}), recall({k, a, m, t});
   Out<double> reached({keep_all ? k : 0, a, m, t, r});
@@ -261,7 +298,8 @@ py::tuple accumulate_outcomes(const py::array& starts, const py::array& ends,
 // (image ids, category ids, boxes (N, 4), scores), or None where not all of it are records.
 py::object parse_results(const py::buffer& text) {
   const py::buffer_info bytes = text.request();
-  require(bytes.ndim == 1 && bytes.itemsize == 1, "text must be bytes");
+  require(bytes.ndim == 1 && bytes.itemsize == 1 && (bytes.size < 2 || bytes.strides[0] == 1),
+          "text must be bytes in one piece");
   const char* begin = static_cast<const char*>(bytes.ptr);
   ResultColumns columns;
   bool whole;

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .forms import form_of
+
 _LEVELS = 1 << 16  # a random number has 16 bits
 
 
+@form_of(nn.Dropout)
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout`, by `dropout`."""
 

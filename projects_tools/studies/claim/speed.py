@@ -25,7 +25,7 @@ from torch import nn
 from tqdm import tqdm
 
 from cqdino_d2.data import register_all
-from cqdino_d2.engine.config import share_vocabulary
+from cqdino_d2.engine.config import with_vocabulary
 
 BATCH = 16
 
@@ -36,7 +36,7 @@ def load_model(output: Path, key: RunKey, device: str) -> tuple[nn.Module, Any]:
     folder = output / "training" / str(key)
     cfg.model = LazyConfig.load(str(folder / "config.yaml")).model  # with the run's overrides
     cfg.model.criterion.observers = []  # they write to a training's log
-    share_vocabulary(cfg)
+    cfg = with_vocabulary(cfg, instantiate(cfg.vocabulary))
     model = instantiate(cfg.model).to(device)
     weights = torch.load(folder / "model_inference.pth", weights_only=True, map_location=device)
     model.load_state_dict(weights["model"])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cqdino_d2.layers import FeedForward, in_chunks
+from cqdino_d2.layers import FeedForward, accelerate_for_cpu, in_chunks
 from cqdino_d2.layers.cpu import chunks
 
 
@@ -31,6 +31,7 @@ def test_a_feed_forward_block_is_the_same_in_pieces(small_chunks):
     block = FeedForward(dim=6, hidden_dim=20).eval()
     x = torch.randn(3, 7, 6)
     expected = block(x)
+    accelerate_for_cpu(block)
     calls = []
     block.expand.register_forward_hook(lambda *_: calls.append(1))
     with torch.no_grad():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cqdino_d2.layers.attention import attention
+from cqdino_d2.layers.cpu.attention import attention_with_dropout
 from cqdino_d2.layers.cpu.dropout import Dropout, dropout
 
 
@@ -62,7 +62,7 @@ def test_attention_drops_weights():
     query, keys = (torch.randn(2, 3, n, 8) for n in (5, 7))
     values = torch.eye(7, 8).expand(2, 3, 7, 8)  # shows the weights themselves
     weights = F.scaled_dot_product_attention(query, keys, values)
-    dropped = attention(query, keys, values, dropout=0.5)
+    dropped = attention_with_dropout(query, keys, values, dropout=0.5)
     kept = dropped[..., :7] != 0
     assert 0.3 < kept.float().mean() < 0.7
     torch.testing.assert_close(dropped[..., :7][kept], 2 * weights[..., :7][kept])

@@ -1,12 +1,14 @@
 """The benchmark of the ops, at toy sizes."""
 
 import json
+import time
 
 import pytest
 import torch
 from benchmarks import ops as benchmark_ops
 from benchmarks.ops import Case, bytes_to_move, grid_sample_attention, make_inputs
 
+from cqdino_d2 import ops
 from cqdino_d2.ops import compiled
 from tests.ops.definition import by_definition
 
@@ -52,7 +54,21 @@ def test_it_measures_and_writes(tmp_path, monkeypatch, capsys):
         ("grid_sample", "forward+backward"),
     ]
     assert all(r["seconds"] > 0 and r["case"] == "decoder, toy" for r in results)
-    assert capsys.readouterr().out.count("| decoder, toy |") == 2
+    printed = capsys.readouterr().out
+    assert printed.count("| decoder, toy |") == 2
+    of_torch = torch.backends.cpu.get_cpu_capability().lower()
+    assert f"| ours ({ops.cpu_capability()}) |" in printed
+    assert f"| others ({of_torch}), times ours, extra |" in printed
+
+
+def test_the_clock_can_be_chosen():
+    inputs = make_inputs(CASES[1], torch.float32, "cpu")
+    ticks = iter([1.0, 3.5])
+    run = benchmark_ops.Run(grid_sample_attention, inputs, False, lambda: next(ticks))
+    run.once()
+    assert run.seconds == [2.5]
+    assert benchmark_ops.CLOCKS["cpu"] is time.process_time
+    assert benchmark_ops.parse_arguments(["--clock", "cpu"]).clock == "cpu"
 
 
 def test_it_says_that_there_is_nothing_to_measure(monkeypatch, capsys):

@@ -16,28 +16,36 @@ struct PointTable {
   int64_t* start;
   // (x, y) cells = base + scale * what is stored
   F *base_x, *base_y, *scale_x, *scale_y;
-  int64_t placed;  // the query that base and scale are for, if there are references
-  // see Cell
-  int32_t *row, *column, *corners;
+  // see Cell; the token is that of the top left corner, even where it lies outside
+  int64_t* token;
+  int32_t* corners;
   F *down, *right;
   F *weight, *outside;
   // weights of the corners, the point's own included
   F *top_left, *top_right, *bottom_left, *bottom_right;
-  // backward: products of grad_output with the four corners
-  F *product[4];
+  // backward: products of grad_output with the four corners, those of a point side by side
+  F* product;
   F *grad_x, *grad_y, *grad_weight;
 };
 
-// Kernels compiled for one instruction set.
+// The queries [first, last) of an image, as one head asks them.
+struct Part {
+  int64_t image, head, first, last;
+};
+
+// Kernels compiled for one instruction set. The values of an image's head are a pointer to those of
+// token 0 and the stride from token to token.
 template <class T, class F>
 struct Kernels {
-  // The outputs of the queries [begin, end), counted over the batch.
-  void (*forward)(const Problem<T, F>&, int64_t begin, int64_t end, PointTable<F>&);
-  // All gradients of the heads [first, last) of one image, in the same order always. Those of the
-  // values are added to `sums`: for each token (last - first) * C numbers, every `stride` numbers.
-  void (*backward)(const Problem<T, F>&, int64_t image, int64_t first, int64_t last, F* sums,
-                   int64_t stride, PointTable<F>&);
-  void (*round)(const F* sums, int64_t count, T* rounded);
+  void (*forward)(const Problem<T, F>&, const Part&, const T* value, int64_t stride,
+                  PointTable<F>&);
+  // The gradients of places and weights; those of the values are added to `sums` (T, C), in the
+  // order of the queries.
+  void (*backward)(const Problem<T, F>&, const Part&, const T* value, int64_t stride, F* sums,
+                   PointTable<F>&);
+  // Brings the rows of one head together, and sums back to where the rows of the head lie.
+  void (*pack)(const Sizes&, const T* value, int64_t stride, T* packed);
+  void (*unpack)(const Sizes&, const F* sums, T* value, int64_t stride);
 };
 
 #define CQDINO_DECLARE_KERNELS(variant)  \

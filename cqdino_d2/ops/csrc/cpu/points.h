@@ -73,8 +73,9 @@ CQDINO_INLINE void place_points(const T* places, int64_t count, PointTable<F>& t
   const F *scale_x = table.scale_x, *scale_y = table.scale_y;
   const F *weight = table.weight;
   const int32_t *height = table.height, *width = table.width;
-  int32_t *row = table.row, *column = table.column;
-  int32_t *corners = table.corners;
+  const int64_t* start = table.start;
+  int64_t* token = table.token;
+  int32_t* corners = table.corners;
   F *down = table.down, *right = table.right;
   F *outside = table.outside;
 #pragma omp simd
@@ -82,8 +83,7 @@ CQDINO_INLINE void place_points(const T* places, int64_t count, PointTable<F>& t
     const F x = base_x[i] + scale_x[i] * widen<F>(places[2 * i]);
     const F y = base_y[i] + scale_y[i] * widen<F>(places[2 * i + 1]);
     const Cell<F> cell = locate(x, y, height[i], width[i]);
-    row[i] = cell.row;
-    column[i] = cell.column;
+    token[i] = start[i] + int64_t(cell.row) * width[i] + cell.column;
     corners[i] = cell.corners;
     down[i] = cell.down;
     right[i] = cell.right;
@@ -109,11 +109,8 @@ CQDINO_INLINE void prepare(const Problem<T, F>& problem, int64_t query, int64_t 
   const int64_t count = sizes.levels * sizes.points;
   const int64_t first = (query * sizes.heads + head) * count;
   if (problem.references != nullptr) {
-    if (table.placed != query) {
-      place_reference(sizes, problem.references + query * sizes.levels * sizes.reference_size,
-                      table);
-      table.placed = query;
-    }
+    place_reference(sizes, problem.references + query * sizes.levels * sizes.reference_size,
+                    table);
     softmax(problem.weights + first, count, table.weight);
     place_points(problem.offsets + 2 * first, count, table);
   } else {

@@ -19,6 +19,11 @@ CQDINO_INLINE __m256 half_to_float(Halves halves) {
   return _mm256_cvtph_ps((__m128i)halves);
 }
 
+CQDINO_INLINE __m128 four_totals(__m256 a, __m256 b, __m256 c, __m256 d) {
+  const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+  return _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+}
+
 #include "variant.h"
 }
 

@@ -22,6 +22,15 @@ CQDINO_INLINE __m512 half_to_float(Halves halves) {
   return _mm512_cvtph_ps((__m256i)halves);
 }
 
+CQDINO_INLINE __m256 halved(__m512 lanes) {
+  return _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
+}
+CQDINO_INLINE __m128 four_totals(__m512 a, __m512 b, __m512 c, __m512 d) {
+  const __m256 sums = _mm256_hadd_ps(_mm256_hadd_ps(halved(a), halved(b)),
+                                     _mm256_hadd_ps(halved(c), halved(d)));
+  return _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1));
+}
+
 #include "variant.h"
 }
 

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import socket
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils import comm
+
+from .failures import LESS_MEMORY
+
+_SHELL_OFFSET = 128  # what shells add to the number of the signal that ended a process
+
+
+class ProcessFailedError(RuntimeError):
+    """A process of a training ended before its work was done.
+
+    Attributes:
+        exit_code: to end with: the process's own, or 128 + the signal that killed it.
+        killed: whether a signal ended it, so that it could say nothing itself.
+    """
+
+    def __init__(self, message: str, exit_code: int, *, killed: bool = False) -> None:
+        super().__init__(message)
+        self.exit_code, self.killed = exit_code, killed
 
 
 class LaunchError(ValueError):
@@ -42,6 +62,9 @@ def launch(
 
     Raises:
         LaunchError: ``auto`` for several machines, no process, more processes than GPUs.
+        ProcessFailedError: one of several processes ended by itself or was killed; the others
+            are stopped.
+        torch.multiprocessing.ProcessRaisedException: an error in one of several processes.
     """
     world_size = processes_per_machine * num_machines
     if processes_per_machine < 1 or not 0 <= machine_rank < num_machines:
@@ -62,7 +85,46 @@ def launch(
             raise LaunchError("several machines need a --dist-url like tcp://host:port")
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
     layout = (processes_per_machine, num_machines, machine_rank)
-    mp.spawn(_run_process, (main, tuple(args), layout, dist_url, backend), processes_per_machine)
+    _spawn((main, tuple(args), layout, dist_url, backend), processes_per_machine)
+
+
+def _spawn(arguments: tuple[Any, ...], count: int) -> None:
+    context = mp.spawn(_run_process, arguments, count, join=False)
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # who it stops
+    try:
+        while not context.join():
+            pass
+    except mp.ProcessExitedException as error:
+        raise _failure(context.processes, error.error_index) from error
+    except mp.ProcessRaisedException as error:
+        if (killed := _killed_rank(context.processes)) is not None:
+            raise _failure(context.processes, killed) from error
+        raise
+
+
+def _killed_rank(processes: Sequence[BaseProcess]) -> int | None:
+    """The local rank of a process that a signal ended, other than that by which others stop.
+
+    Processes that lose the connection to a killed one fail, too, and may be seen first.
+    """
+    codes = [process.exitcode or 0 for process in processes]
+    return next((n for n, code in enumerate(codes) if code < 0 and -code != signal.SIGTERM), None)
+
+
+def _failure(processes: Sequence[BaseProcess], index: int) -> ProcessFailedError:
+    killed = _killed_rank(processes)
+    index = index if killed is None else killed
+    code, pid = processes[index].exitcode, processes[index].pid
+    if code >= 0:
+        return ProcessFailedError(f"process {index} (pid {pid}) ended with exit code {code}", code)
+    name = signal.Signals(-code).name
+    text = f"process {index} of {len(processes)} (pid {pid}) was killed by {name}"
+    if -code == signal.SIGKILL:
+        text += (
+            ". Linux does so when memory runs out (dmesg tells); then, "
+            f"{LESS_MEMORY}. --resume starts from the last checkpoint"
+        )
+    return ProcessFailedError(text, _SHELL_OFFSET - code, killed=True)
 
 
 def _free_port() -> int:

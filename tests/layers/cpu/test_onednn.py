@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from cqdino_d2.layers import Linear, batched_linear, use_fast_linear
-from cqdino_d2.layers.cpu import linear as module
+from cqdino_d2.layers import batched_linear
+from cqdino_d2.layers.cpu import Linear
+from cqdino_d2.layers.cpu import onednn as module
 
 ONEDNN = torch.backends.mkldnn.is_available()
 
@@ -91,15 +91,6 @@ def test_checkpointing_and_compilation_go_through():
     torch.testing.assert_close(x.grad, layer.weight.detach().sum(0).expand_as(x))
     compiled = torch.compile(layer, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x), F.linear(x, layer.weight, layer.bias))
-
-
-def test_a_librarys_layers_become_fast_ones():
-    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Linear(4, 5), nn.ReLU()))
-    names = list(model.state_dict())
-    model.apply(use_fast_linear)
-    assert type(model[0]) is Linear and type(model[1][0]) is Linear
-    assert list(model.state_dict()) == names
-    assert model(torch.zeros(2, 3)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("width", [4, 64])  # too narrow for oneDNN, and not

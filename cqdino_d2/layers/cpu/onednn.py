@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-_LEAST_WORK = 1 << 21  # multiplications; below it MKL's smaller overhead wins
+from .forms import form_of
+
+LEAST_WORK = 1 << 21  # multiplications; below it MKL's smaller overhead wins
 _LEAST_WIDTH = 16
 
 
+@form_of(nn.Linear)
 class Linear(nn.Linear):
     """`torch.nn.Linear`, faster where oneDNN is; not differentiable twice there."""
 
@@ -42,12 +45,6 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
     return product if bias is None else product + bias[:, None]
 
 
-def use_fast_linear(module: nn.Module) -> None:
-    """For ``model.apply``: makes a plain `torch.nn.Linear` of a library a `Linear`."""
-    if type(module) is nn.Linear:
-        module.__class__ = Linear
-
-
 def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN does the product (..., in), (out, in) faster."""
     return (
@@ -55,7 +52,7 @@ def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.device.type == "cpu"
         and x.dim() > 1
         and x.dtype == weight.dtype == torch.float32
-        and x.numel() * weight.shape[0] >= _LEAST_WORK
+        and x.numel() * weight.shape[0] >= LEAST_WORK
         and min(weight.shape) >= _LEAST_WIDTH
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import re
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 _LOGGER = logging.getLogger(__name__)
 _EPOCHS = re.compile(r"(\d+(?:\.\d+)?)ep")
-_LENGTHS = (
+LENGTHS = (
     "train.max_iter",
     "train.eval_period",
     "train.checkpointer.period",
@@ -38,8 +39,8 @@ def iterations_of(length: int | str, *, num_images: int, total_batch_size: int) 
     return math.ceil(Fraction(found[1]) * num_images / total_batch_size)
 
 
-def resolve_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> None:
-    """Turns every length of a config into iterations, in place.
+def with_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> DictConfig:
+    """The config with every length in iterations.
 
     Args:
         cfg: the whole config.
@@ -49,9 +50,10 @@ def resolve_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> None:
     Raises:
         ValueError: a length that cannot be read, or epochs of a loader without a data set.
     """
+    cfg = copy.deepcopy(cfg)
     total_batch_size = cfg.dataloader.train.total_batch_size
     dataset = getattr(loader, "dataset", None)
-    for key in _LENGTHS:
+    for key in LENGTHS:
         length = OmegaConf.select(cfg, key)
         if length is None or isinstance(length, int):
             continue
@@ -69,3 +71,4 @@ def resolve_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> None:
             total_batch_size,
             iterations,
         )
+    return cfg

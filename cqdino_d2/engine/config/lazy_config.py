@@ -1,0 +1,104 @@
+"""Lazy configs: reading one, and copies with something settled. No config is edited in place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import LazyCall, LazyConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ...structures import Vocabulary, load_vocabulary
+from .overrides import apply_overrides
+from .recipes import find_config
+
+_TOP_LEVEL = ("model", "vocabulary", "dataloader", "optimizer", "lr_multiplier", "train")
+
+
+def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
+    """Reads a lazy config and applies overrides: see `apply_overrides`.
+
+    Raises:
+        FileNotFoundError: no such config.
+        ValueError: a part of the config is missing, or an override cannot be used.
+    """
+    cfg = LazyConfig.load(str(find_config(config_file)))
+    if missing := [name for name in _TOP_LEVEL if name not in cfg]:
+        raise ValueError(f"{config_file} is not a training config: it lacks {missing}")
+    return apply_overrides(cfg, overrides)
+
+
+def with_saved_vocabulary(cfg: DictConfig, weights: str | Path) -> DictConfig:
+    """The config with the ``vocabulary.json`` beside the weights, if there is one."""
+    cfg, saved = copy.deepcopy(cfg), saved_vocabulary(weights)
+    if saved is not None:
+        cfg.vocabulary = LazyCall(load_vocabulary)(path=str(saved.resolve()))
+    return cfg
+
+
+def saved_vocabulary(weights: str | Path) -> Path | None:
+    """The ``vocabulary.json`` that lies beside the weights (none: an empty string)."""
+    path = Path(weights).with_name("vocabulary.json") if str(weights) else None
+    return path if path is not None and path.is_file() else None
+
+
+def with_vocabulary(cfg: DictConfig, vocabulary: Vocabulary) -> DictConfig:
+    """The config in which every ``${vocabulary}`` means this one, which is read no second time."""
+
+    def shared_vocabulary() -> Vocabulary:
+        return vocabulary
+
+    cfg = copy.deepcopy(cfg)
+    cfg.vocabulary = LazyCall(shared_vocabulary)()
+    return cfg
+
+
+def without_pretrained(cfg: DictConfig) -> DictConfig:
+    """The config with every ``pretrained=True`` of its model off: its weights come from a file."""
+    cfg = copy.deepcopy(cfg)
+    nodes = [cfg.model]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, DictConfig):
+            if node.get("pretrained") is True:
+                node.pretrained = False
+            nodes += [node[key] for key in node if OmegaConf.is_config(node[key])]
+        else:
+            nodes += [child for child in node if OmegaConf.is_config(child)]
+    return cfg
+
+
+def plain_container(node: Any) -> Any:
+    """A config node as plain dicts, lists, strings and numbers, with nothing left to look up.
+
+    Call targets become dotted names; classes and functions that are values become calls that
+    find them again, so that the result survives YAML.
+    """
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True)
+    if isinstance(node, Mapping):
+        return {
+            key: dotted_name(value)
+            if key == "_target_" and callable(value)
+            else plain_container(value)
+            for key, value in node.items()
+        }
+    if isinstance(node, (list, tuple)):
+        return [plain_container(item) for item in node]
+    if callable(node):
+        return {"_target_": "pydoc.locate", "path": dotted_name(node)}
+    return node
+
+
+def dotted_name(target: Any) -> str:
+    """Where a class or function can be imported from.
+
+    Raises:
+        ValueError: it cannot be, for example a lambda.
+    """
+    name = f"{getattr(target, '__module__', '?')}.{getattr(target, '__qualname__', '?')}"
+    if "<" in name or "?" in name:
+        raise ValueError(f"{target} in the config has no name to import it by")
+    return name

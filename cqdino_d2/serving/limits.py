@@ -1,0 +1,102 @@
+"""How much a server takes from its visitors, and who has taken how much."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_UNITS = {"": 1, "b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Totals of the server. A client is an address; a session is a page in a browser.
+
+    Attributes:
+        upload_bytes: of one file; a request may bring one file.
+        pixels: of one image.
+        disk_bytes: of all uploads and drawn images together.
+        keep_seconds: after which an upload or drawn image is deleted.
+        uploads_per_minute: of one client.
+        uploads_per_minute_in_all: of all clients.
+        uploads_at_once: of one client.
+        upload_seconds: that one upload may take.
+        client_bytes: that one client may upload within ``keep_seconds``.
+        runs_per_minute: requests of one client to run, show or follow something.
+        sessions: whose last result is kept in memory.
+        result_bytes: of all results in memory.
+        unread_answers: of a session that does not fetch its answers.
+        connections: open at the same time.
+    """
+
+    upload_bytes: int = 15 * 2**20
+    pixels: int = 25_000_000
+    disk_bytes: int = 256 * 2**20
+    keep_seconds: float = 3600.0
+    uploads_per_minute: int = 30
+    uploads_per_minute_in_all: int = 120
+    uploads_at_once: int = 4
+    upload_seconds: float = 120.0
+    client_bytes: int = 128 * 2**20
+    runs_per_minute: int = 240
+    sessions: int = 100
+    result_bytes: int = 64 * 2**20
+    unread_answers: int = 16
+    connections: int = 500
+
+    def __post_init__(self) -> None:
+        if too_small := [name for name, value in vars(self).items() if value <= 0]:
+            raise ValueError(f"limits must be positive, got {too_small}")
+        if self.disk_bytes < 2 * self.upload_bytes:
+            raise ValueError(
+                f"{self.disk_bytes} bytes of disk are too few for uploads of up to "
+                f"{self.upload_bytes}: at least two must fit"
+            )
+
+
+def size_in_bytes(text: str) -> int:
+    """The bytes that '15mb', '200 kB' or '1000' stands for; a kB has 1024.
+
+    Raises:
+        ValueError: no such size.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?b)?\s*", text.lower())
+    if found is None:
+        raise ValueError(f"expected a size such as 15mb or 200kb, got {text!r}")
+    return int(float(found[1]) * _UNITS[found[2] or ""])
+
+
+class Rate:
+    """What each of several takers has taken within a sliding window.
+
+    Args:
+        most: that one may take.
+        seconds: length of the window.
+        clock: seconds that only increase.
+    """
+
+    def __init__(
+        self, most: float, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.most, self.seconds, self._clock = most, seconds, clock
+        self._taken: dict[str, deque[tuple[float, float]]] = {}
+
+    def allows(self, key: str, amount: float = 1) -> bool:
+        """Whether a taker may take so much now."""
+        self._forget()
+        return sum(taken for _, taken in self._taken.get(key, ())) + amount <= self.most
+
+    def take(self, key: str, amount: float = 1) -> None:
+        """Notes what was taken."""
+        self._taken.setdefault(key, deque()).append((self._clock(), amount))
+
+    def _forget(self) -> None:
+        start = self._clock() - self.seconds
+        for key, taken in list(self._taken.items()):
+            while taken and taken[0][0] <= start:
+                taken.popleft()
+            if not taken:
+                del self._taken[key]

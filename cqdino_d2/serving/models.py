@@ -1,0 +1,181 @@
+"""The detectors of a server, and what they found for whom; knows nothing of pages."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..files import UnreadableImageError, read_image, read_image_size
+from ..prediction import CategoryPredictor
+from ..prediction.loading import restricted
+from ..visualization.result_view import ResultView, ViewSettings
+from .results import Look, box_table, selection_table, summary
+
+_LOGGER = logging.getLogger(__name__)
+_MOST_SELECTED = 300
+_LARGEST_SIDE = 2048  # pixels of a drawn image
+_SMALLEST_SIDE = 800
+GONE = "This image is not kept here any more: give it again."
+
+
+class Models:
+    """Predictors by name.
+
+    Args:
+        predictors: name -> predictor of a detector.
+        max_pixels: larger images are refused.
+    """
+
+    def __init__(self, predictors: Mapping[str, CategoryPredictor], *, max_pixels: int) -> None:
+        self.predictors, self.max_pixels = dict(predictors), max_pixels
+        self.views = {name: ResultView(p.vocabulary) for name, p in self.predictors.items()}
+
+    def ranges(self, name: str) -> tuple[int, int, int]:
+        """Greatest K on offer, the model's own K, depth of its tree."""
+        predictor = self.predictors[name]
+        most = min(len(predictor.vocabulary), _MOST_SELECTED)
+        return most, min(most, predictor.num_selected), self.views[name].tree.depth
+
+    def look(
+        self, path: str | Path, name: str, num_selected: int, words: str, branches: bool
+    ) -> Look:
+        """Runs a model on an image.
+
+        Args:
+            path: of the image file.
+            name: of the model.
+            num_selected: K, 1 or more.
+            words: names of categories, one per line or separated by ';'; '' for all.
+            branches: whether what is below the names in the tree is looked for, too.
+
+        Raises:
+            ValueError: what the user can do something about, as plain text without paths.
+        """
+        if name not in self.predictors:
+            raise ValueError("There is no such model.")
+        image_bgr = self._read(Path(path))
+        names = [word.strip() for word in re.split("[\n;]", words or "") if word.strip()]
+        start = time.monotonic()
+        predictor = restricted(
+            self.predictors[name],
+            [] if branches else names,
+            names if branches else [],
+            int(num_selected),
+        )
+        result = {key: value.to("cpu") for key, value in predictor(image_bgr).items()}
+        seconds, offered = time.monotonic() - start, len(predictor.requested_vocab_ids)
+        return Look(name, Path(path), result, seconds, offered)
+
+    def _read(self, path: Path) -> np.ndarray:
+        """(H, W, 3) uint8 BGR; the size is looked at before the pixels are decoded."""
+        try:
+            height, width = read_image_size(path)
+            if width * height <= self.max_pixels:
+                return read_image(path, "BGR")
+        except (UnreadableImageError, FileNotFoundError) as error:
+            _LOGGER.warning("an image cannot be read: %r", str(error))
+            raise ValueError("This file cannot be read as an image.") from error
+        raise ValueError(
+            f"This image has {width} x {height} pixels; at most {self.max_pixels / 1e6:g} "
+            "million are looked at here. Make it smaller and try again."
+        )
+
+    def show(
+        self, look: Look | None, threshold: float, depth: int
+    ) -> tuple[np.ndarray | None, str, str, str]:
+        """Image with boxes, summary, table of boxes, table of selected categories (HTML).
+
+        Args:
+            look: of one of these models; None gives nothing to show.
+            threshold: lowest score, 0..1.
+            depth: of the tree at which boxes are named.
+
+        Returns:
+            (H, W, 3) uint8 RGB of at most 2048 pixels a side, and three pieces of HTML.
+
+        Raises:
+            ValueError: the image was deleted meanwhile.
+        """
+        if look is None:
+            return None, "", "", ""
+        if not look.path.is_file():
+            raise ValueError(GONE)
+        view = self.views[look.model]
+        settings = ViewSettings(threshold, None, None if depth >= view.tree.depth else int(depth))
+        found = view.detections(look.result, settings)
+        drawn = view.draw(self._read(look.path)[:, :, ::-1], found, min_side=_SMALLEST_SIDE)
+        tables = box_table(view, found), selection_table(view, look)
+        return _reduced(drawn), summary(look, found, threshold), *tables
+
+
+def _reduced(drawn: np.ndarray) -> np.ndarray:
+    if max(drawn.shape) <= _LARGEST_SIDE:
+        return drawn
+    image = Image.fromarray(drawn)
+    image.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+class Looks:
+    """The last look of each session, the least recently used ones dropped beyond the limits.
+
+    Args:
+        most_sessions: whose look is kept.
+        most_bytes: of all looks together.
+    """
+
+    def __init__(self, *, most_sessions: int, most_bytes: int) -> None:
+        self.most_sessions, self.most_bytes = most_sessions, most_bytes
+        self._looks: OrderedDict[str, Look | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._looks)
+
+    @property
+    def num_bytes(self) -> int:
+        """What all looks take."""
+        return sum(look.num_bytes for look in self._looks.values() if look is not None)
+
+    def keep(self, session: str, look: Look | None) -> None:
+        """Replaces the look of a session; None where its image was taken away."""
+        with self._lock:
+            self._looks[session] = look
+            self._looks.move_to_end(session)
+            while len(self._looks) > self.most_sessions or self.num_bytes > self.most_bytes:
+                self._looks.popitem(last=False)
+
+    def of(self, session: str) -> Look | None:
+        """The look of a session, None where it has none.
+
+        Raises:
+            ValueError: it was dropped, or never was.
+        """
+        with self._lock:
+            if session not in self._looks:
+                raise ValueError(GONE)
+            self._looks.move_to_end(session)
+            return self._looks[session]
+
+
+def model_names(config_files: Sequence[str], weights: Sequence[str]) -> list[str]:
+    """Names to choose from: the config's, and of the weights as much as tells them apart.
+
+    Raises:
+        ValueError: two are the same.
+    """
+    parts = [Path(file).resolve().parts for file in weights]
+    for length in range(1, max(map(len, parts)) + 1):
+        ends = ["/".join(part[-length:]) for part in parts]
+        names = [f"{Path(c).stem}: {end}" for c, end in zip(config_files, ends, strict=True)]
+        if len(set(names)) == len(names):
+            return [Path(file).stem for file in config_files] if len(names) == 1 else names
+    raise ValueError("the same config and weights are given twice")

@@ -1,0 +1,145 @@
+"""The server of the page."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .gate import Gate
+from .limits import Limits
+from .models import Models
+from .page import STYLE, build_page
+from .upload_folder import UploadFolder
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_TIDY_SECONDS = 60
+# what the browser may load: the page's own files, and what its scripts make themselves
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'self'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class PolicyHeaders:
+    """Tells browsers with every answer what the page may load."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on."""
+
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
+
+
+def make_app(models: Models, *, host: str, folder: Path, limits: Limits) -> FastAPI:
+    """The server's application.
+
+    Args:
+        models: what can be chosen on the page.
+        host: address that it listens at; at a local one, no other name leads there.
+        folder: for uploads and drawn images alone: what is in it is deleted in time.
+        limits: of the server.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when the parts of the page are made
+    uploads = UploadFolder(folder, most_bytes=limits.disk_bytes, keep_seconds=limits.keep_seconds)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_tidied(uploads))
+
+    app.add_middleware(Gate, limits=limits, folder=uploads)
+    app.add_middleware(PolicyHeaders)  # what is added later is passed first
+    if host in _LOCAL:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    fonts = ["system-ui", "sans-serif"]
+    return gr.mount_gradio_app(
+        app,
+        build_page(models, limits, uploads),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        show_error=False,
+        max_file_size=limits.upload_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
+        css=STYLE,
+    )
+
+
+def _tidied(
+    uploads: UploadFolder,
+) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
+    """While the server runs, its folder is tidied from time to time."""
+
+    async def tidy() -> None:
+        while True:
+            await asyncio.to_thread(uploads.tidy)
+            await asyncio.sleep(_TIDY_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(tidy())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    return lifespan
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens.
+
+    Args:
+        host: an IPv4 or IPv6 address or a name.
+        port: 0 takes a free one.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise OSError(f"cannot listen at {host}, port {port}: {error}") from error
+        listener.listen()
+        yield listener
+
+
+def serve(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
+    """Serves until it is interrupted, or terminated, which counts as an interrupt."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=2,  # open pages do not hold it up
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

@@ -1,0 +1,224 @@
+"""Looks at many files and draws what is found; one that cannot be done does not end the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from ..files.images import UnreadableImageError, read_image
+from ..structures import Vocabulary, one_line
+from .drawing import draw_sheet
+from .media import Source, VideoFile, VideoReader, output_path, write_image
+from .result_files import ImageIds, found_line, write_rows
+from .result_view import Detection, ResultView, ViewSettings
+
+NAMED_BOXES = 6  # of an image, on the terminal
+ON_SHEET = 12  # images
+_NOT_DONE = (ValueError, OSError, RuntimeError, MemoryError)  # RuntimeError: torch's, of memory
+_Found = tuple[list[Detection], np.ndarray]
+
+
+class BatchPredictor(Protocol):
+    """What finds objects in images.
+
+    Attributes:
+        vocabulary: what it finds.
+    """
+
+    vocabulary: Vocabulary
+
+    def batch(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """The results of BGR images (H, W, 3) uint8."""
+
+
+@dataclass(frozen=True)
+class DrawingSettings:
+    """What is made of the files.
+
+    Attributes:
+        output: a folder, or a file for a single source.
+        view: what of a result is shown.
+        show_categories: whether the selected categories stand beside an image.
+        sheet: gets the first images on one, or None.
+        results: gets COCO results, or None.
+        annotations: whose image ids these have, or None.
+        batch_size: images at once.
+        min_side: smaller images are drawn enlarged, in pixels.
+    """
+
+    output: Path
+    view: ViewSettings = ViewSettings()
+    show_categories: bool = False
+    sheet: Path | None = None
+    results: Path | None = None
+    annotations: Path | None = None
+    batch_size: int = 8
+    min_side: int = 640
+
+
+class DrawnFiles:
+    """The files of one run.
+
+    What can be found wrong without a model is found wrong at once.
+
+    Args:
+        sources: what to look at.
+        settings: what to make of them.
+
+    Attributes:
+        problems: a line for each file that could not be done.
+
+    Raises:
+        ValueError: an output that is an input or one file for several, or annotations that cannot
+            be understood.
+        FileNotFoundError: there are no such annotations.
+    """
+
+    def __init__(self, sources: Sequence[Source], settings: DrawingSettings) -> None:
+        self.sources, self.settings = list(sources), settings
+        self.problems: list[str] = []
+        self._alone = len(self.sources) == 1
+        self._rows: list[dict[str, Any]] = []
+        self._on_sheet: list[np.ndarray] = []
+        for source in self.sources:
+            output_path(source, settings.output, self._alone)
+        self._ids = ImageIds(settings.annotations, self.sources)
+
+    def run(self, predictor: BatchPredictor) -> None:
+        """Does all images in batches, then the videos, then writes what is of all.
+
+        Args:
+            predictor: of a detector.
+
+        Raises:
+            OSError: the sheet or the results cannot be written.
+            ValueError: a model that finds no boxes.
+        """
+        self._predictor, self._view = predictor, ResultView(predictor.vocabulary)
+        images = [source for source in self.sources if not source.is_video]
+        with tqdm(total=len(images), desc="images", unit="image", disable=None) as progress:
+            for batch in _batches(self._read(images, progress), self.settings.batch_size):
+                for source, image, result in self._look(batch):
+                    if result is not None:
+                        self._finish_image(source, image, result)
+                    progress.update()
+        for source in self.sources:
+            if source.is_video:
+                self._do_video(source)
+        if self.settings.sheet and self._on_sheet:
+            write_image(self.settings.sheet, draw_sheet(self._on_sheet))
+        if self.settings.results:
+            write_rows(self.settings.results, self._rows)
+
+    def _note(self, path: Path, error: Exception) -> None:
+        reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = "there is no such file"
+        self.problems.append(one_line(f"{path}: {reason or type(error).__name__}"))
+        tqdm.write(f"cannot do {self.problems[-1]}", file=sys.stderr)
+
+    def _read(
+        self, sources: Sequence[Source], progress: tqdm
+    ) -> Iterator[tuple[Source, np.ndarray]]:
+        for source in sources:
+            try:
+                yield source, read_image(source.path, "BGR")
+            except OSError as error:
+                self._note(source.path, error)
+                progress.update()
+
+    def _look(
+        self, batch: Sequence[tuple[Source, np.ndarray]]
+    ) -> Iterator[tuple[Source, np.ndarray, dict[str, Any] | None]]:
+        """Results; where the batch fails, of one image after the other, None for those that do."""
+        try:
+            results = self._predictor.batch([image for _, image in batch])
+        except _NOT_DONE as error:
+            if len(batch) > 1:
+                for one in batch:
+                    yield from self._look([one])
+                return
+            self._note(batch[0][0].path, error)
+            results = [None]
+        for (source, image), result in zip(batch, results, strict=True):
+            yield source, image, result
+
+    def _finish_image(
+        self, source: Source, image_bgr: np.ndarray, result: Mapping[str, Any]
+    ) -> None:
+        path = output_path(source, self.settings.output, self._alone)
+        found, drawn = self._draw(image_bgr, result)
+        try:
+            write_image(path, drawn)
+        except OSError as error:
+            self._note(path, error)
+            return
+        if len(self._on_sheet) < ON_SHEET:
+            self._on_sheet.append(drawn)
+        names = [f"{self._view.vocabulary.names[f.shown_id]} {100 * f.score:.0f}" for f in found]
+        tqdm.write(f"{one_line(str(path))}: {found_line(names, NAMED_BOXES)}")
+        try:
+            self._rows += self._results(source, found, {})
+        except ValueError as error:
+            self._note(source.path, error)
+
+    def _results(
+        self, source: Source, found: Sequence[Detection], place: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        if not self.settings.results:
+            return []
+        place = {"file_name": str(source.path), **place}
+        rows = self._view.coco_rows(found, self._ids.of(source.path))
+        return [row | place for row in rows]
+
+    def _draw(self, image_bgr: np.ndarray, result: Mapping[str, Any]) -> _Found:
+        found = self._view.detections(result, self.settings.view)
+        drawn = self._view.draw(image_bgr[:, :, ::-1], found, min_side=self.settings.min_side)
+        if self.settings.show_categories:
+            drawn = self._view.with_panel(drawn, result)
+        return found, drawn
+
+    def _do_video(self, source: Source) -> None:
+        """Draws a video whole, or notes why not; its results are taken up if it is whole."""
+        path = output_path(source, self.settings.output, self._alone)
+        rows: list[dict[str, Any]] = []
+        frame_number = 0
+        try:
+            reader = VideoReader(source.path)
+            with VideoFile(path, reader.rate) as video, _frames_of(source, reader) as progress:
+                for batch in _batches(reader, self.settings.batch_size):
+                    for frame, result in zip(batch, self._predictor.batch(batch), strict=True):
+                        found, drawn = self._draw(frame, result)
+                        video.write(drawn)
+                        rows += self._results(source, found, {"frame": frame_number})
+                        frame_number += 1
+                        progress.update()
+                if not frame_number:
+                    raise OSError("it has no frame that OpenCV can read")
+        except _NOT_DONE as error:
+            self._note(source.path, error)
+            return
+        self._rows += rows
+        tqdm.write(f"{one_line(str(path))}: {frame_number} frames")
+
+
+def _frames_of(source: Source, reader: VideoReader) -> tqdm:
+    name = one_line(source.path.name)
+    return tqdm(total=reader.num_frames, desc=name, unit="frame", disable=None)
+
+
+def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

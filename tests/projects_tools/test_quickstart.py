@@ -1,0 +1,92 @@
+"""What the quickstart says beforehand and what it asks of its result; CI runs all of it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import quickstart
+from quickstart import CONFIG, LEARNT, SMOKE, steps_done, unmet_expectations
+
+from cqdino_d2.engine import load_config
+
+
+@pytest.mark.parametrize(
+    ("content", "done"), [(None, 0), ("model_0000499.pth", 500), ("model_final.pth", 1400)]
+)
+def test_a_resumed_training_is_timed_for_what_is_left(tmp_path, content, done):
+    if content is not None:
+        (tmp_path / "last_checkpoint").write_text(content)
+    assert steps_done(tmp_path, 1400) == done
+
+
+def reached(**changes):
+    return {"AP": 60.0, "AP50": 80.0, "ARC": 98.0, "AP_random_selection": 12.0} | changes
+
+
+def test_bars():
+    assert unmet_expectations(reached()) == []
+    for name, least in LEARNT.items():
+        [line] = unmet_expectations(reached(AP_random_selection=0.0, **{name: least - 0.1}))
+        assert line.startswith(f"{name} is {least - 0.1:.1f}")
+    [line] = unmet_expectations(reached(AP_random_selection=27.1))
+    assert "at most 0.45 x AP = 27.0" in line
+
+
+def test_train_says_how_long_it_takes_and_trains(tmp_path, monkeypatch, capsys):
+    """Of the steps that are left, before the first of them; the figure is the machine's own."""
+    training, calls = tmp_path / "training", []
+    training.mkdir()
+    (training / "last_checkpoint").write_text("model_0000099.pth")
+
+    def expected_seconds(datasets, steps):
+        calls.append(("timed", steps))
+        return steps * 0.5, 2.0
+
+    monkeypatch.setattr(quickstart, "expected_seconds", expected_seconds)
+    monkeypatch.setattr(
+        quickstart, "run_train_net", lambda datasets, *arguments: calls.append(arguments)
+    )
+    assert quickstart.train(tmp_path, training, 400) == 150.0
+    out = capsys.readouterr().out
+    assert "300 steps, about 2 min 30 s on this machine" in out
+    assert "all that follows about 24 s" in out
+    [timed, arguments] = calls
+    assert timed == ("timed", 300)
+    assert {"--resume", "train.max_iter=400", "lr_multiplier.warmup_iter=12"} <= set(arguments)
+
+
+@pytest.mark.slow
+def test_the_time_is_measured_on_the_data_at_hand(tmp_path):
+    """In a process of its own, as it registers data sets; and it leaves nothing behind."""
+    script = """
+import json, sys, tempfile
+from pathlib import Path
+import quickstart
+folder = Path(sys.argv[1])
+tempfile.tempdir = str(folder / "scratch")
+size = quickstart.Size(categories=24, train_images=40, val_images=10, steps=1)
+quickstart.build_data(folder / "emojidet", size)
+print(json.dumps(quickstart.expected_seconds(folder, 10)))
+"""
+    (tmp_path / "scratch").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
+        cwd=quickstart.ROOT,
+        env=quickstart.os.environ | {"PYTHONPATH": "projects_tools:."},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    training, evaluation = json.loads(done.stdout.splitlines()[-1])
+    assert training > 0 and evaluation > 0
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_the_recipe_leaves_the_type_to_the_processor():
+    cfg = load_config(str(CONFIG), [])
+    assert cfg.model.autocast_dtype == "auto"
+    assert cfg.train.progress == "short"
+    assert cfg.train.max_iter == quickstart.FULL.steps
+    assert SMOKE.steps < quickstart.FULL.steps

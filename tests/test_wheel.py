@@ -1,0 +1,200 @@
+"""A wheel of a clean checkout does without it: scores, reports, exports and predicts."""
+
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks import make_synthetic_results
+from detectron2.config import LazyConfig
+from PIL import Image
+
+from tests.prediction.test_category_predictor import save_tiny
+from tests.tiny import tiny_config
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ("cqdino_d2", "configs", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+
+
+def build(folder, *arguments):
+    """Builds in a copy of what a checkout has, without compiled parts."""
+    checkout = folder / "checkout"
+    checkout.mkdir()
+    for name in SHIPPED:
+        ignore = shutil.ignore_patterns("__pycache__", "*.so")
+        path = ROOT / name
+        if path.is_dir():
+            shutil.copytree(path, checkout / name, ignore=ignore)
+        else:
+            shutil.copy(path, checkout / name)
+    done = subprocess.run(
+        [sys.executable, "setup.py", *arguments],
+        cwd=checkout,
+        env=os.environ | {"CQDINO_SKIP_EXTENSION": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (made,) = (checkout / "dist").iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    pytest.importorskip("wheel", reason="wheel is not installed")
+    return build(tmp_path_factory.mktemp("build"), "bdist_wheel")
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    shutil.rmtree(wheel.parents[1])
+    return folder
+
+
+def run(unpacked, code, cwd):
+    """Runs Python with the wheel and the packages it needs, but no editable install."""
+    paths = [str(unpacked), *site.getsitepackages()]  # named so, their .pth files are not read
+    done = subprocess.run(
+        [sys.executable, "-S", "-W", "ignore", "-c", code],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def files_of(folder):
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".so", ".pyc")
+    }
+
+
+def test_a_wheel_has_all_files_of_the_package_and_the_recipes(unpacked):
+    expected = {f"cqdino_d2/{name}" for name in files_of(ROOT / "cqdino_d2")}
+    expected |= {f"cqdino_d2/configs/{name}" for name in files_of(ROOT / "configs")}
+    found = {name for name in files_of(unpacked) if ".dist-info/" not in name}
+    assert found == expected
+
+
+def test_an_archive_of_the_sources_has_the_recipes(tmp_path):
+    import tarfile
+
+    with tarfile.open(build(tmp_path, "sdist")) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    recipes = {f"configs/{name}" for name in files_of(ROOT / "configs")}
+    package = {f"cqdino_d2/{name}" for name in files_of(ROOT / "cqdino_d2")}
+    assert recipes | package <= names
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A set with results, and what a training leaves behind."""
+    folder = make_synthetic_results.make_set(tmp_path_factory.mktemp("set"), "small", seed=1)
+    for row in json.loads((folder / "annotations.json").read_text())["images"]:
+        path = folder / row["file_name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (row["width"], row["height"]), "grey").save(path)
+    save_tiny(folder)
+    LazyConfig.save(tiny_config(), str(folder / "config.yaml"))
+    return folder
+
+
+def test_the_checkout_is_not_needed_to_import(unpacked, tmp_path):
+    told = run(unpacked, "import cqdino_d2; print(cqdino_d2.__file__)", tmp_path)
+    assert Path(told.strip()) == unpacked / "cqdino_d2" / "__init__.py"
+
+
+def test_a_wheel_scores(unpacked, inputs, tmp_path):
+    code = f"""
+import sys
+from cqdino_d2.evaluation import score
+files = [{str(inputs)!r} + name for name in ("/annotations.json", "/results.json")]
+tree = {str(inputs / "category_tree.json")!r}
+print(score(*files, protocol="v3det", category_tree=tree).metrics["AP"])
+print(sorted({{"torch", "detectron2"}} & set(sys.modules)))
+"""
+    ap, loaded = run(unpacked, code, tmp_path).splitlines()
+    from cqdino_d2.evaluation import score
+
+    files = inputs / "annotations.json", inputs / "results.json"
+    tree = inputs / "category_tree.json"
+    expected = score(*files, protocol="v3det", category_tree=tree).metrics["AP"]
+    assert float(ap) == pytest.approx(expected) and loaded == "[]"
+
+
+def test_a_wheel_draws_a_report(unpacked, inputs, tmp_path):
+    code = f"""
+from cqdino_d2.reports import ReportOptions, write_report
+folder = {str(inputs)!r}
+options = ReportOptions(images_per_kind=1, worst_categories=1)
+files = [folder + name for name in ("/annotations.json", "/results.json")]
+print(write_report(*files, "report", images=folder, options=options).page)
+"""
+    assert run(unpacked, code, tmp_path).split() == ["report/index.html"]
+    page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<style>" in page and "category-search" in page
+    assert len(list((tmp_path / "report" / "pictures").glob("*.jpg"))) > 3
+
+
+PREDICT = """
+import numpy as np
+from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
+cfg = get_predictor_cfg({config!r}, weights={weights!r}, device="cpu")
+image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+print(CategoryPredictor(cfg)(image)["instances"].scores.sum().item())
+"""
+
+
+@pytest.mark.parametrize("config", ["recipe", "yaml"])
+def test_a_wheel_predicts(unpacked, inputs, tmp_path, config):
+    """With a recipe of the wheel, or with what a training has written beside its weights."""
+    recipe = "configs/emojidet/tiny_tree.py"
+    config = recipe if config == "recipe" else str(inputs / "config.yaml")
+    weights = str(inputs / "model_inference.pth")
+    scores = float(run(unpacked, PREDICT.format(config=config, weights=weights), tmp_path))
+    from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
+
+    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    predictor = CategoryPredictor(get_predictor_cfg(recipe, weights=weights, device="cpu"))
+    assert scores == pytest.approx(predictor(image)["instances"].scores.sum().item(), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_wheel_exports(unpacked, inputs, tmp_path):
+    code = f"""
+from cqdino_d2.export import ExportOptions, export_detector
+options = ExportOptions("torch.export", height=96, width=128, static=True)
+weights = {str(inputs / "model_inference.pth")!r}
+made = export_detector({str(inputs / "config.yaml")!r}, weights, "new/detector.pt2", options)
+print(len(made.comparisons))
+"""
+    assert run(unpacked, code, tmp_path).split()[-1] == "1"
+    facts = json.loads((tmp_path / "new" / "detector.json").read_text())
+    assert facts["names"][3] == "category 3" and (tmp_path / "new" / "detector.pt2").is_file()
+
+
+def test_recipes_are_found_from_anywhere_and_nothing_else(tmp_path, monkeypatch):
+    from cqdino_d2.engine.config.recipes import find_config
+
+    monkeypatch.chdir(tmp_path)
+    name = "configs/emojidet/tiny_tree.py"
+    assert find_config(name) == ROOT / name
+    Path("configs/emojidet").mkdir(parents=True)
+    Path(name).touch()
+    assert find_config(name) == Path(name)  # what lies here comes first
+    for missing in ("configs/none.py", "configs/../setup.py", "emojidet/tiny_sa.py", "configs"):
+        with pytest.raises(FileNotFoundError, match="there is no config file"):
+            find_config(missing)
