@@ -41,7 +41,7 @@ class Size:
     steps: int
 
 
-FULL = Size(categories=96, train_images=8000, val_images=200, steps=2000)
+FULL = Size(categories=96, train_images=8000, val_images=200, steps=1800)
 SMOKE = Size(categories=24, train_images=200, val_images=50, steps=40)
 
 

@@ -6,11 +6,13 @@ from ..models.cqdino_small import model
 from .optim import lr_multiplier, optimizer
 
 train.output_dir = "output/quickstart"
-train.max_iter = 2000
+train.max_iter = 1800
 train.eval_period = 0
 train.checkpointer.period = 500
 train.progress = "short"
 train.clip_grad.max_norm = 1.0
 train.ema.enabled = True
 train.ema.decay = 0.99
+dataloader.train.total_batch_size = 12  # learns as much per second as more images and fewer steps
+optimizer.lr = 1.6e-3
 dataloader.train.num_workers = 0  # two cores are best left to the model

@@ -12,6 +12,7 @@ from ..quickstart import dataloader, lr_multiplier, model, optimizer, train, voc
 train.output_dir = "output/claim/tree"
 train.max_iter = 1000
 dataloader.train.total_batch_size = 16
+optimizer.lr = 1.5e-3
 model.backbone.channels = [48, 96, 192, 192]
 model.backbone.strides = [2, 2, 2, 1]
 model.criterion.observers = [L(GradientBalance)(period=20)]
