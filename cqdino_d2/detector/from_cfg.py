@@ -13,7 +13,7 @@ def modules_from_cfg(cfg: CfgNode) -> dict[str, Any]:
 
     Args:
         cfg: with ``MODEL.CQDINO.LAZY_CONFIG``, the YAML text of a lazy config's ``model`` node, as
-            `cqdino_d2.engine.get_predictor_cfg` writes it.
+            `cqdino_d2.prediction.get_predictor_cfg` writes it.
 
     Raises:
         ValueError: no such text.
@@ -22,7 +22,7 @@ def modules_from_cfg(cfg: CfgNode) -> dict[str, Any]:
     if not text:
         raise ValueError(
             "cfg.MODEL.CQDINO.LAZY_CONFIG is empty: make the config by "
-            "cqdino_d2.engine.get_predictor_cfg(config_file, weights=...)"
+            "cqdino_d2.prediction.get_predictor_cfg(config_file, weights=...)"
         )
     model = OmegaConf.create(text)
     return {

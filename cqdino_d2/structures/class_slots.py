@@ -103,14 +103,17 @@ class ClassSlots:
         Returns:
             (N, S) float32. A row is zero where the image has no slot of the category.
         """
-        hits = (vocab_ids[:, None] == self.vocab_ids[image]) & self.valid[image]
-        rows = hits.float()
+        rows = self._stands_for(image, vocab_ids).float()
         return rows / rows.sum(dim=1, keepdim=True).clamp(min=1) if normalised else rows
 
     def slot_ids(self, image: int, vocab_ids: Tensor) -> Tensor:
         """(N,) int64, the first slot of each of (N,) categories, or -1 where there is none."""
-        hits = (vocab_ids[:, None] == self.vocab_ids[image]) & self.valid[image]
+        hits = self._stands_for(image, vocab_ids)
         return torch.where(hits.any(dim=1), hits.int().argmax(dim=1), NO_CATEGORY)
+
+    def _stands_for(self, image: int, vocab_ids: Tensor) -> Tensor:
+        """(N, S) bool, which slots of an image stand for each of (N,) categories."""
+        return (vocab_ids[:, None] == self.vocab_ids[image]) & self.valid[image]
 
     def pool(self, values: Tensor, image: int) -> tuple[Tensor, Tensor]:
         """From values of slots to values of categories: the mean over a category's slots.
