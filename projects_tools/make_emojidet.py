@@ -28,7 +28,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--image-size", type=int, default=128, help="side of a picture in pixels (default 128)")
     add("--object-size", default=[16, 48], help="longer side in pixels (default 16 48)", **pair)
     add("--objects", default=[2, 6], help="objects per picture (default 2 6)", **pair)
-    add("--train-objects", help="the same for training pictures alone", **pair)
     add("--overlap", type=float, default=0.4, help="largest hidden share of one (default 0.4)")
     add("--hue-shift", action="store_true", help="turn the hues of objects by up to 15 degrees")
     add("--grey-share", type=float, default=0.2, help="share of grey objects (default 0.2)")
@@ -60,7 +59,6 @@ def main(arguments: list[str] | None = None) -> int:
                 hue_shift=given.hue_shift,
                 grey_share=given.grey_share,
             ),
-            train_objects=tuple(given.train_objects) if given.train_objects else None,
             zipf=given.zipf,
             interior_categories=given.interior_categories,
             seed=given.seed,

@@ -116,6 +116,7 @@ def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
         cfg = load_config(str(CONFIG), [override("train.output_dir", Path(scratch))])
         training = Training.prepare(cfg, resume=False, load_embeddings=load_category_embeddings)
         pace = measure_pace(training.trainer, training.evaluation)
+        training.lock.release()
     return steps * pace.step, pace.evaluation
 
 

@@ -125,4 +125,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
     path = tmp_path / "other.pth"
     torch.save({"meta": {"epoch": 1}, "state_dict": {"a": torch.zeros(1)}}, path)
     log = train(tmp_path / "run", "--eval-only", f"train.init_checkpoint={path}", expect=2)
-    assert "other.pth holds ['model']" in log or "other.pth holds ['meta'" in log
+    assert "other.pth does not fit this config" in log
+    torch.save({"meta": {"epoch": 1}}, path)
+    log = train(tmp_path / "run", "--eval-only", f"train.init_checkpoint={path}", expect=2)
+    assert "other.pth" in log and "Traceback" not in log

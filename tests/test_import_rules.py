@@ -58,7 +58,7 @@ ALLOWED_OUTSIDE = {
     "criterion": _MODEL | {"scipy"},
     "detector": _MODEL | {"omegaconf"},
     "evaluation": {"numpy", "detectron2", "psutil", "pyarrow", "tqdm"},
-    "engine": _MODEL | {"fvcore", "hydra", "omegaconf"},
+    "engine": _MODEL | {"fvcore", "hydra", "omegaconf", "yaml"},
     "conversion": _MODEL | {"omegaconf"},
     "prediction": _MODEL | {"omegaconf", "yaml"},
     "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},

@@ -7,7 +7,12 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from cqdino_d2.engine.config import plain_container, with_lengths
+from cqdino_d2.engine.config import (
+    plain_container,
+    report_changes,
+    with_lengths,
+    write_record,
+)
 from cqdino_d2.prediction import get_predictor_cfg
 from cqdino_d2.structures import random_vocabulary
 from tests.tiny import ROOT
@@ -121,3 +126,16 @@ def test_recipes_are_short():
     for path in (Path(ROOT) / "configs").rglob("*.py"):
         if path.parent.name in ("v3det", "coco", "lvis", "emojidet", "claim"):
             assert len(path.read_text().splitlines()) <= 30, path
+
+
+def test_a_recipe_survives_the_record_of_its_training(tmp_path):
+    """What `--resume`, and later `--config-file config.yaml`, read of a training."""
+    cfg = LazyConfig.load(str(ROOT / "configs/emojidet/tiny_tree.py"))
+    vocabulary = random_vocabulary(7)
+    write_record(tmp_path, cfg, vocabulary, {"device": "cpu"})
+    report_changes(tmp_path, cfg)
+    text = (tmp_path / "config.yaml").read_text()
+    assert "!!python" not in text and "${model.neck.dim}" in text
+    again = LazyConfig.load(str(tmp_path / "config.yaml"))
+    again.vocabulary = LazyCall(random_vocabulary)(num_categories=7)
+    assert type(instantiate(again.model).decoder.class_heads[0]).__name__ == "ContrastiveHead"

@@ -43,3 +43,12 @@ def test_images_are_normalised_and_padded_with_zeros_at_the_right_and_bottom(mod
             assert padded[channel, 10, 30].item() == pytest.approx(value, rel=1e-5)
         assert padded[:, :height, :width].any(dim=0).all()
         assert not padded[:, height:].any() and not padded[:, :, width:].any()
+
+
+def test_the_memory_of_the_kept_queries_is_counted(model):
+    model.train()
+    assert model.kept_bytes == 0
+    with torch.no_grad():
+        queries = model.eval().class_queries()
+    expected = sum(4 * x.numel() for x in (queries.features, queries.projected))
+    assert model.kept_bytes == expected > 4 * 40

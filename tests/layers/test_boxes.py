@@ -31,3 +31,14 @@ def test_inverse_sigmoid_is_bounded():
     torch.testing.assert_close(
         values.sigmoid(), torch.tensor([0.001, 0.3, 0.999]), atol=1e-5, rtol=0
     )
+
+
+def test_generalized_iou_of_boxes_without_area_is_finite():
+    """A point with itself, with another point, and inside a box of a quarter."""
+    a = torch.tensor([[0.2, 0.3, 0.2, 0.3], [0.2, 0.3, 0.2, 0.3], [0.2, 0.3, 0.2, 0.3]])
+    b = torch.tensor([[0.2, 0.3, 0.2, 0.3], [0.6, 0.8, 0.6, 0.8], [0.0, 0.0, 0.5, 0.5]])
+    a.requires_grad_()
+    values = paired_generalized_iou(a, b)
+    torch.testing.assert_close(values, torch.tensor([0.0, -1.0, 0.0]), atol=1e-4, rtol=0)
+    values.sum().backward()
+    assert a.grad.isfinite().all()

@@ -273,3 +273,12 @@ def test_wrong_references_are_refused(device):
     inputs[3] = inputs[3][..., :1]
     with pytest.raises(ValueError, match=r"references must be \(2, 6, 3\) and 2 or 4"):
         fused(*on(device, inputs))
+
+
+def test_the_reference_finds_levels_from_numbers_as_from_tensors():
+    inputs = random_arguments(torch.float64, channels=4, queries=3)
+    sizes = [tuple(size) for size in inputs[1].tolist()]
+    assert len(sizes) >= 3 and len(set(sizes)) > 1
+    expected = multi_scale_deformable_attention_reference(*inputs)
+    found = multi_scale_deformable_attention_reference(*inputs, sizes)
+    torch.testing.assert_close(found, expected)

@@ -1,5 +1,7 @@
 """Several slots for one category, slots for none, and what is asked for."""
 
+import math
+
 import pytest
 import torch
 
@@ -73,3 +75,13 @@ def test_a_request_names_categories_or_prompts():
     assert ClassRequest(prompts=(prompt,)).vocab_ids is None
     with pytest.raises(ValueError, match="either categories or prompts"):
         ClassRequest(torch.tensor([1]), prompts=(prompt,))
+
+
+def test_selection_scores_are_the_probabilities_of_an_images_own_valid_slots():
+    scores = CategoryScores(torch.tensor([[0.0, 1.0, 2.0, 3.0], [-1.0, -2.0, 4.0, 0.5]]))
+    vocab_ids = torch.tensor([[3, 1], [2, 0]])
+    valid = torch.tensor([[True, True], [True, False]])
+    slots = ClassSlots(torch.zeros(2, 2, 3), vocab_ids, valid, scores=scores)
+    probabilities = [[1 / (1 + math.exp(-x)) for x in row] for row in ([3.0, 1.0], [4.0])]
+    for image, expected in enumerate(probabilities):
+        torch.testing.assert_close(slots.selection_scores(image), torch.tensor(expected))

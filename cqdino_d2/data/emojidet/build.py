@@ -19,7 +19,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,6 @@ class EmojiDetSettings:
         train_images: number of training pictures.
         val_images: number of held-out pictures; they share the artwork with the training ones.
         composition: how a picture is composed.
-        train_objects: least and most objects tried per training picture, if not as in the held-out
-            ones. Crowded pictures teach more per step.
         zipf: an emoji of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
         interior_categories: whether groups and sub-groups join the vocabulary (without boxes).
         seed: decides everything that is random.
@@ -68,7 +66,6 @@ class EmojiDetSettings:
     train_images: int = 8000
     val_images: int = 500
     composition: CompositionSettings = field(default_factory=CompositionSettings)
-    train_objects: tuple[int, int] | None = None
     zipf: float = 0.0
     interior_categories: bool = False
     seed: int = 0
@@ -79,13 +76,6 @@ class EmojiDetSettings:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.zipf < 0 or self.seed < 0:
             raise ValueError(f"zipf and seed cannot be negative, got {self.zipf}, {self.seed}")
-        self.composition_of("train")
-
-    def composition_of(self, split: str) -> CompositionSettings:
-        """How the pictures of ``train`` or ``val`` are composed."""
-        if split != "train" or self.train_objects is None:
-            return self.composition
-        return replace(self.composition, objects=self.train_objects)
 
 
 @dataclass(frozen=True)
@@ -99,8 +89,7 @@ class _Painter:
 
     def paint(self, split: str, index: int) -> list[PlacedObject]:
         rng = np.random.default_rng([self.settings.seed, _SPLIT_KEYS[split], index])
-        composition = self.settings.composition_of(split)
-        image, objects = compose(self.artwork, self.probabilities, composition, rng)
+        image, objects = compose(self.artwork, self.probabilities, self.settings.composition, rng)
         path = self.folder / "images" / split / f"{index + 1:06d}.png"
         image.save(path, compress_level=1)
         return objects
@@ -147,10 +136,7 @@ def draw_probabilities(count: int, zipf: float, seed: int) -> np.ndarray:
 
 
 def _parameters(settings: EmojiDetSettings) -> dict[str, Any]:
-    given = asdict(settings)
-    if settings.train_objects is None:  # unknown to the sets of earlier versions
-        del given["train_objects"]
-    return {"format": _FORMAT, "parameters": json.loads(json.dumps(given))}
+    return {"format": _FORMAT, "parameters": json.loads(json.dumps(asdict(settings)))}
 
 
 def _is_already_built(output: Path, settings: EmojiDetSettings, overwrite: bool) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from detectron2.config import LazyConfig
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ...files import write_atomically
 from ...structures import Vocabulary, load_vocabulary
+from .lazy_config import plain_container
 
 _LOGGER = logging.getLogger(__name__)
 CONFIG_FILE = "config.yaml"
@@ -67,7 +68,7 @@ def report_changes(folder: str | Path, cfg: DictConfig) -> None:
     present = _save(cfg, Path(folder))
     try:
         changes = changed_settings(_flat(before), _flat(present))
-    except (OmegaConfBaseException, ValueError) as error:
+    except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         _LOGGER.warning("Cannot compare %s with the present config: %s", before, error)
         return
     finally:
@@ -91,13 +92,15 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str
 
 
 def _save(cfg: DictConfig, folder: Path) -> Path:
+    """A file of plain values: classes in the config become calls that find them again."""
     temporary = folder / "config.tmp.yaml"
-    LazyConfig.save(cfg, str(temporary))
+    content = plain_container(OmegaConf.to_container(cfg, resolve=False))
+    OmegaConf.save(OmegaConf.create(content), temporary)
     return temporary
 
 
 def _flat(path: Path) -> dict[str, Any]:
-    """Dotted key -> value of a file as `LazyConfig.save` writes it; nothing in it is run."""
+    """Dotted key -> value of a file that `_save` wrote; nothing in it is run."""
     content = OmegaConf.load(path)
     return dict(_leaves(OmegaConf.to_container(content, resolve=False), ""))
 
