@@ -76,6 +76,17 @@ def test_figures_computed_by_hand(tmp_path):
     assert results["selection"] == pytest.approx({"ARC": 50, "ARC_macro": 50})
 
 
+@pytest.mark.parametrize("predicted", [[1], [1, 2]])
+def test_images_without_a_prediction_are_counted_and_named(tmp_path, predicted, caplog):
+    boxes = [annotation(i, i, 7, [10, 10, 40, 40]) for i in (1, 2)]
+    evaluator = COCOEvaluator(dataset_name=register(tmp_path, boxes, [1, 2]))
+    found = output([[10, 10, 50, 50]], [0.9], [0])
+    with caplog.at_level("WARNING", logger="cqdino_d2.evaluation"):
+        results = evaluate(evaluator, dict.fromkeys(predicted, found))
+    assert results["bbox"]["AR@300"] == pytest.approx(50 * len(predicted))
+    assert ("Only 1 of 2 images" in caplog.text) == (len(predicted) == 1)
+
+
 def make_random_set(folder, rng, **metadata):
     annotations, outputs = [], {}
     for image in range(1, 16):
