@@ -151,6 +151,16 @@ def test_outcomes_that_do_not_fit_are_value_errors(changes, message):
         accumulating(**changes)
 
 
+def test_what_no_category_has_is_not_looked_at():
+    """The matching leaves rows beyond its limit unwritten: they may hold anything."""
+    rows = dict(ranks=int32(0, 1, 0), codes=int32(0, 4, 0))
+    expected = accumulating()
+    for rest in (np.nan, np.inf, 0.0):
+        found = accumulating(scores=np.array([0.9, 0.5, rest]), **rows)
+        for array, wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(array, wanted)
+
+
 def test_text_must_lie_in_one_piece():
     text = bytearray(b'{"image_id":1,"category_id":2,"bbox":[1,2,3,4],"score":0.5}')
     assert compiled._binary().parse_results(text)[0].tolist() == [1]

@@ -78,10 +78,9 @@ int32_t count_of(const In<T>& numbers, const char* name) {
 
 // Sorting by them needs an order.
 template <class Real>
-void require_no_nan(const In<Real>& numbers, const char* name) {
+void require_no_nan(const Real* begin, const Real* end, const char* name) {
   const auto is_nan = [](Real number) { return std::isnan(number); };
-  require(std::none_of(numbers.data(), numbers.data() + numbers.size(), is_nan), name,
-          " has a NaN");
+  require(std::none_of(begin, end, is_nan), name, " has a NaN");
 }
 
 void require_threads(int64_t num_threads) {
@@ -142,7 +141,7 @@ py::tuple match_all(const In<int32_t>& images, const In<int32_t>& categories,
                     int64_t num_categories, int64_t num_threads, bool keep_matches) {
   const int64_t n = images.size();
   const In<Real> boxes(boxes_xywh, "boxes", {n, 4}), scores(all_scores, "scores", {n});
-  require_no_nan(scores, "scores");
+  require_no_nan(scores.data(), scores.data() + n, "scores");
   std::vector<int64_t> offsets;
   std::vector<int32_t> rows;
   list_by_category(categories, num_categories, offsets, rows);
@@ -264,13 +263,14 @@ py::tuple accumulate_outcomes(const py::array& starts, const py::array& ends,
   for (int64_t i = 0; i < k; ++i) {
     require(0 <= start.data()[i] && start.data()[i] <= end.data()[i] && end.data()[i] <= n,
             "category ", i, " has rows ", start.data()[i], "..", end.data()[i], " of ", n);
+    // what lies between the rows of two categories was never written
+    require_no_nan(score.data() + start.data()[i], score.data() + end.data()[i], "scores");
   }
   require(count_of(code, "codes") <= masks.size() / (2 * a), "codes without masks");
   const bool counted = std::none_of(boxes.data(), boxes.data() + k * a, [](int64_t count) {
     return count < 0;
   });
   require(counted, "num_boxes has negative numbers");
-  require_no_nan(score, "scores");
   const int64_t kept = keep_all ? m : 1;
   Out<double> precision({k, a, kept, t, r}), recall({k, a, m, t});
   Out<double> reached({keep_all ? k : 0, a, m, t, r});
