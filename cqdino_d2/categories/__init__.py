@@ -1,17 +1,21 @@
 """Category queries, their relations and the image-guided selection."""
 
 from .all_categories import AllCategories
+from .all_queries import AllQueries
 from .queries import CategoryEmbeddings, CategoryQueries
 from .selection import ImageGuidedSelection
 from .self_attention import CategorySelfAttention, LengthOneSelfAttention
+from .text_queries import TextQueries
 from .tree import TreeAggregation
 
 __all__ = [
     "AllCategories",
+    "AllQueries",
     "CategoryEmbeddings",
     "CategoryQueries",
     "CategorySelfAttention",
     "ImageGuidedSelection",
     "LengthOneSelfAttention",
+    "TextQueries",
     "TreeAggregation",
 ]

@@ -1,5 +1,6 @@
 """Converters from other checkpoints."""
 
+from .grounding import convert_official_grounding_weights
 from .mmengine_file import read_mmengine_file, weights_of
 from .released import ReleasedConversion, convert_released_weights
 from .renamed import rename_before_loading, with_present_names
@@ -8,6 +9,7 @@ from .report import ConversionReport, describe_shapes
 __all__ = [
     "ConversionReport",
     "ReleasedConversion",
+    "convert_official_grounding_weights",
     "convert_released_weights",
     "describe_shapes",
     "read_mmengine_file",

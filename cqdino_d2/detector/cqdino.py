@@ -15,6 +15,7 @@ from ..structures import (
     ClassRequest,
     Detected,
     ImageTargets,
+    ImageTokens,
 )
 from ..structures.stages import (
     Backbone,
@@ -137,9 +138,22 @@ class CQDINO(ImageModel):
             targets: of each image, in training.
             request: see `forward`.
         """
+        return self.find(self.read(images), targets, request)
+
+    def read(self, images: ImageList) -> tuple[Tensor, ImageTokens]:
+        """What does not depend on what is looked for: the last backbone map, and the tokens."""
         maps, levels = self.extract_maps(images)
-        tokens = self.tokenizer(levels, images.image_sizes, images.tensor.shape[-2:])
-        selected = self.selection(maps[-1], self.class_queries(request), targets, request)
+        return maps[-1], self.tokenizer(levels, images.image_sizes, images.tensor.shape[-2:])
+
+    def find(
+        self,
+        seen: tuple[Tensor, ImageTokens],
+        targets: Sequence[ImageTargets] | None = None,
+        request: ClassRequest | None = None,
+    ) -> Detected:
+        """The stages after `read`; its arguments are those of `run`."""
+        last_map, tokens = seen
+        selected = self.selection(last_map, self.class_queries(request), targets, request)
         tokens, slots = self.encoder(tokens, selected)
         proposals = self.query_selection(tokens, slots)
         denoising = self.denoising(targets, slots) if self.training and self.denoising else None

@@ -51,7 +51,7 @@ class PostProcessor(nn.Module):
             vocab_ids, scores = slots.pool(output.logits[-1, image].sigmoid(), image)
             best = self.best_pairs(scores, output.boxes_cxcywh_norm[-1, image])
             result: dict[str, Any] = {"instances": _instances(*best, vocab_ids, *sizes)}
-            if not slots.shared:
+            if slots.phrases is None:
                 result["selected_vocab_ids"] = vocab_ids
             if slots.scores is not None:
                 result["selected_scores"] = slots.selection_scores(image)

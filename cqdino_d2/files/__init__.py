@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .atomic_file import FileWriteError, write_atomically, write_text
 from .column_file import open_column_file, write_column_file
+from .packages import package_folder
 from .places import inside
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "UnreadableImageError",
     "inside",
     "open_column_file",
+    "package_folder",
     "read_image",
     "read_image_size",
     "read_tensor_file",

@@ -16,9 +16,10 @@ from .names import one_line
 from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
-    from .class_slots import NO_CATEGORY, CategoryScores, ClassQueries, ClassSlots
+    from .class_slots import NO_CATEGORY, CategoryScores, ClassQueries, ClassSlots, Phrases
     from .detected import Detected
     from .gathering import gather_rows
+    from .prompt_tokens import PromptTokens
     from .queries import DecoderOutput, DenoisingGroup, ImageTargets, LayerPredictions, Proposals
     from .requests import ClassRequest, TextPrompt
     from .tokens import ImageTokens
@@ -35,6 +36,8 @@ _FILE_OF = {
     "ImageTokens": "tokens",
     "LayerPredictions": "queries",
     "NO_CATEGORY": "class_slots",
+    "Phrases": "class_slots",
+    "PromptTokens": "prompt_tokens",
     "Proposals": "queries",
     "TextPrompt": "requests",
     "gather_rows": "gathering",
@@ -53,6 +56,8 @@ __all__ = [
     "ImageTokens",
     "LayerPredictions",
     "NO_CATEGORY",
+    "Phrases",
+    "PromptTokens",
     "Proposals",
     "RaggedIndex",
     "TextPrompt",

@@ -11,27 +11,38 @@ NO_CATEGORY = -1
 
 
 @dataclass(frozen=True)
+class Phrases:
+    """Which slots together stand for which categories, where these are tokens of a text.
+
+    Attributes:
+        members: (B, P, S) bool, the slots of each phrase; they may overlap.
+        vocab_ids: (B, P) int64, the category a phrase names, -1 where an image has fewer phrases.
+            Several phrases may name one category: the best of them counts.
+    """
+
+    members: Tensor
+    vocab_ids: Tensor
+
+
+@dataclass(frozen=True)
 class ClassQueries:
     """What a category source offers, before any selection.
 
     Attributes:
         features: (V, H), the same for every image, or (B, S, H) where images have their own.
-        vocab_ids: (B, S) int64, -1 where a slot stands for no category. None: entry v is the
-            category v.
         valid: (B, S) bool, False where a slot is empty; None: none is.
         position: (B, S, H) encoding for attention among the slots, or None.
         visible: (B, S, S) bool, True where slot i may look at slot j; None: all see all.
-        shared: whether several slots may stand for one category, as tokens do for a word.
+        phrases: which of the S stand for what; None: entry v is the category v.
         projected: (V, H), what the first layer of the selection makes of the features, where that
             has been computed already.
     """
 
     features: Tensor
-    vocab_ids: Tensor | None = None
     valid: Tensor | None = None
     position: Tensor | None = None
     visible: Tensor | None = None
-    shared: bool = False
+    phrases: Phrases | None = None
     projected: Tensor | None = None
 
 
@@ -66,12 +77,12 @@ class ClassSlots:
 
     Attributes:
         features: (B, S, C) as the detector sees them.
-        vocab_ids: (B, S) int64, 0..V-1, or -1 where a slot stands for no category. Selected ones
-            are ordered by falling score.
+        vocab_ids: (B, S) int64, 0..V-1, or -1 where a slot by itself stands for no category.
+            Selected ones are ordered by falling score.
         valid: (B, S) bool, False where a slot is empty.
         position: (B, S, C) encoding for attention among the slots, or None.
         visible: (B, S, S) bool, True where slot i may look at slot j; None: all see all.
-        shared: whether several slots may stand for one category.
+        phrases: which slots stand for which categories together; None: each for its own.
         scores: of the whole vocabulary, where something selects; else None.
     """
 
@@ -80,7 +91,7 @@ class ClassSlots:
     valid: Tensor
     position: Tensor | None = None
     visible: Tensor | None = None
-    shared: bool = False
+    phrases: Phrases | None = None
     scores: CategoryScores | None = None
 
     @property
@@ -103,50 +114,59 @@ class ClassSlots:
         Returns:
             (N, S) float32. A row is zero where the image has no slot of the category.
         """
-        rows = self._stands_for(image, vocab_ids).float()
+        if self.phrases is None:
+            rows = vocab_ids[:, None] == self.vocab_ids[image]
+        else:
+            named = (vocab_ids[:, None] == self.phrases.vocab_ids[image]).float()
+            rows = named @ self.phrases.members[image].float() > 0
+        rows = (rows & self.valid[image] & (vocab_ids != NO_CATEGORY)[:, None]).float()
         return rows / rows.sum(dim=1, keepdim=True).clamp(min=1) if normalised else rows
 
-    def slot_ids(self, image: int, vocab_ids: Tensor) -> Tensor:
-        """(N,) int64, the first slot of each of (N,) categories, or -1 where there is none."""
-        hits = self._stands_for(image, vocab_ids)
-        return torch.where(hits.any(dim=1), hits.int().argmax(dim=1), NO_CATEGORY)
-
-    def _stands_for(self, image: int, vocab_ids: Tensor) -> Tensor:
-        """(N, S) bool, which slots of an image stand for each of (N,) categories."""
-        return (vocab_ids[:, None] == self.vocab_ids[image]) & self.valid[image]
-
     def pool(self, values: Tensor, image: int) -> tuple[Tensor, Tensor]:
-        """From values of slots to values of categories: the mean over a category's slots.
+        """From values of slots to values of categories.
+
+        The value of a phrase is the mean over its slots, that of a category the highest of its
+        phrases.
 
         Args:
             values: (N, S), for example probabilities; empty slots are left out.
             image: position of the image in the batch.
 
         Returns:
-            (G,) vocab_ids, each once: in the order of the slots where none are shared, else
-            ascending; and (N, G).
+            (G,) vocab_ids, each once: in the order of the slots, or ascending where there are
+            phrases; and (N, G).
         """
-        counted = self.valid[image] & (self.vocab_ids[image] != NO_CATEGORY)
-        vocab_ids, values = self.vocab_ids[image][counted], values[:, counted]
-        if not self.shared:
-            return vocab_ids, values
-        groups, group_of, counts = vocab_ids.unique(return_inverse=True, return_counts=True)
-        sums = values.new_zeros(len(values), len(groups)).index_add(1, group_of, values)
-        return groups, sums / counts
+        if self.phrases is None:
+            counted = self.valid[image] & (self.vocab_ids[image] != NO_CATEGORY)
+            return self.vocab_ids[image][counted], values[:, counted]
+        members = (self.phrases.members[image] & self.valid[image]).to(values.dtype)
+        counts = members.sum(dim=1)
+        used = (self.phrases.vocab_ids[image] != NO_CATEGORY) & (counts > 0)
+        means = values @ members[used].T / counts[used]
+        vocab_ids, group_of = self.phrases.vocab_ids[image][used].unique(return_inverse=True)
+        best = means.new_full((len(values), len(vocab_ids)), -torch.inf)
+        index = group_of.expand(len(values), -1)
+        return vocab_ids, best.scatter_reduce(1, index, means, "amax")
 
-    def category_features(self) -> Tensor:
-        """(B, S, C): at each slot the mean over all slots of the same category."""
-        if not self.shared:
+    def entry_ids(self, image: int, vocab_ids: Tensor) -> Tensor:
+        """The first entry of each of (N,) categories: (N,) int64, -1 where there is none.
+
+        Entries are what stands for a category by itself: the S slots, or the P phrases if slots
+        stand for categories only together.
+        """
+        if self.phrases is None:
+            own = self.vocab_ids[image].masked_fill(~self.valid[image], NO_CATEGORY)
+        else:
+            own = self.phrases.vocab_ids[image]
+        hits = (vocab_ids[:, None] == own) & (own != NO_CATEGORY)
+        return torch.where(hits.any(dim=1), hits.int().argmax(dim=1), NO_CATEGORY)
+
+    def entry_features(self) -> Tensor:
+        """(B, S, C), or (B, P, C): the mean over the slots of each phrase."""
+        if self.phrases is None:
             return self.features
-        means = []
-        for image, features in enumerate(self.features):
-            _, group_of, counts = self.vocab_ids[image].unique(
-                return_inverse=True, return_counts=True
-            )
-            sums = features.new_zeros(len(counts), features.shape[1])
-            sums = sums.index_add(0, group_of, features) / counts[:, None]
-            means.append(sums[group_of])
-        return torch.stack(means)
+        members = (self.phrases.members & self.valid[:, None]).to(self.features.dtype)
+        return members @ self.features / members.sum(dim=-1, keepdim=True).clamp(min=1)
 
     def selection_scores(self, image: int) -> Tensor:
         """(valid,) how probable the image finds its selected categories, 0..1, falling.

@@ -14,24 +14,45 @@ class TextPrompt:
 
     Attributes:
         caption: the text.
-        spans: for every thing to be found the (first, last + 1) characters of the caption that
-            name it; a thing may have several. Its place in the list is its vocab_id.
+        spans: for every phrase the (first, last + 1) characters of the caption that belong to it;
+            a phrase may have several. Without any the whole caption is one thing, whose score is
+            that of its best token.
+        vocab_ids: which thing each phrase names; phrases that name the same are alternatives.
+            None: phrase i names thing i.
 
     Raises:
-        ValueError: a span outside the caption, empty, or a thing without any.
+        ValueError: a span outside the caption, empty, a phrase without any, or another number of
+            ``vocab_ids``.
     """
 
     caption: str
-    spans: tuple[tuple[tuple[int, int], ...], ...]
+    spans: tuple[tuple[tuple[int, int], ...], ...] = ()
+    vocab_ids: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for place, own in enumerate(self.spans):
             bad = [span for span in own if not 0 <= span[0] < span[1] <= len(self.caption)]
             if bad or not own:
                 raise ValueError(
-                    f"thing {place} of the prompt needs spans within its caption of "
+                    f"phrase {place} of the prompt needs spans within its caption of "
                     f"{len(self.caption)} characters, got {list(own)}"
                 )
+        if self.vocab_ids is not None and (
+            len(self.vocab_ids) != len(self.spans) or min(self.vocab_ids, default=0) < 0
+        ):
+            raise ValueError(
+                f"vocab_ids must be one number from 0 on for each of the {len(self.spans)} "
+                f"phrases, got {list(self.vocab_ids)}"
+            )
+
+    @property
+    def phrase_ids(self) -> tuple[int, ...]:
+        """The thing that each phrase names."""
+        return tuple(range(len(self.spans))) if self.vocab_ids is None else self.vocab_ids
+
+    def words(self, phrase: int) -> str:
+        """What a phrase says, its spans joined by a blank."""
+        return " ".join(self.caption[begin:end] for begin, end in self.spans[phrase])
 
 
 @dataclass(frozen=True)
@@ -42,14 +63,17 @@ class ClassRequest:
         vocab_ids: (n,) int64, each once; None stands for the whole vocabulary.
         num_selected: K, if not the model's own.
         prompts: one for each image; only for models that read words.
+        passes: prompts that every image is searched for, one after the other; likewise.
 
     Raises:
-        ValueError: no category, a category twice, K below 1, or both categories and prompts.
+        ValueError: no category, a category twice, K below 1, or more than one of categories,
+            prompts and passes.
     """
 
     vocab_ids: Tensor | None = None
     num_selected: int | None = None
     prompts: tuple[TextPrompt, ...] | None = None
+    passes: tuple[TextPrompt, ...] | None = None
 
     def __post_init__(self) -> None:
         ids = self.vocab_ids
@@ -59,8 +83,10 @@ class ClassRequest:
             )
         if self.num_selected is not None and self.num_selected < 1:
             raise ValueError(f"num_selected (K) must be at least 1, got {self.num_selected}")
-        if self.prompts is not None and ids is not None:
-            raise ValueError("a request names either categories or prompts, got both")
+        if sum(given is not None for given in (ids, self.prompts, self.passes)) > 1:
+            raise ValueError(
+                "a request names either categories or prompts or passes, got several of them"
+            )
 
     def to(self, device: torch.device) -> ClassRequest:
         """The same request on a device."""

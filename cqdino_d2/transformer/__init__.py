@@ -7,6 +7,7 @@ from .fusion import BiAttention
 from .heads import ClassificationHead, ContrastiveHead
 from .image_layers import DeformableEncoderLayer
 from .query_selection import QuerySelection
+from .slot_layers import SlotSelfAttentionLayer
 from .tokenizer import ImageTokenizer
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "ImageTokenizer",
     "QuerySelection",
     "ReleasedLabelContent",
+    "SlotSelfAttentionLayer",
 ]

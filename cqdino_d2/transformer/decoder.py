@@ -101,6 +101,8 @@ class Decoder(nn.Module):
     Args:
         category_attention: whether queries look at the slots; DINO's do not.
         class_head: makes (queries, slots) -> logits (B, Q, S), called once per layer.
+        shared_box_head: whether all layers have one box head, as Grounding DINO's official form.
+        prediction_eps: how near to 0 and 1 the reference boxes of predictions may come.
         extra_heads: makers of further heads by name, queries (B, Q, C) -> (B, Q, ...), called
             once per layer; their outputs are the ``extras`` of the `DecoderOutput`.
     """
@@ -117,6 +119,8 @@ class Decoder(nn.Module):
         dropout: float = 0.0,
         category_attention: bool = True,
         class_head: Callable[[], nn.Module] = ContrastiveHead,
+        shared_box_head: bool = False,
+        prediction_eps: float = 1e-5,
         extra_heads: Mapping[str, Callable[[], nn.Module]] | None = None,
     ) -> None:
         super().__init__()
@@ -135,7 +139,10 @@ class Decoder(nn.Module):
         self.position_mlp = MLP(2 * dim, dim, dim)
         self.norm = nn.LayerNorm(dim)
         self.class_heads = nn.ModuleList(class_head() for _ in range(num_layers))
-        self.box_heads = nn.ModuleList(BoxHead(dim=dim) for _ in range(num_layers))
+        self.box_heads = nn.ModuleList(
+            BoxHead(dim=dim) for _ in range(1 if shared_box_head else num_layers)
+        )
+        self.prediction_eps = prediction_eps
         self.extra_heads = nn.ModuleDict(
             {
                 name: nn.ModuleList(make() for _ in range(num_layers))
@@ -162,16 +169,18 @@ class Decoder(nn.Module):
         previous = references  # with gradient from the second layer on
         logits, boxes = [], []
         extras: dict[str, list[Tensor]] = {name: [] for name in self.extra_heads}
-        for depth, (layer, class_head, box_head) in enumerate(
-            zip(self.layers, self.class_heads, self.box_heads, strict=True)
+        for depth, (layer, class_head) in enumerate(
+            zip(self.layers, self.class_heads, strict=True)
         ):
+            box_head = self.box_heads[min(depth, len(self.box_heads) - 1)]
             scaled = references[:, :, None] * ratios
             encoding = box_sine_encoding(scaled[:, :, 0], queries.shape[-1] // 2)
             position = self.position_mlp(encoding)
             queries = layer(queries, position, scaled, tokens, slots, mask)
             predicted = self.norm(queries)
             logits.append(class_head(predicted, slots))
-            boxes.append((box_head(predicted) + inverse_sigmoid(previous)).sigmoid())
+            reference_logit = inverse_sigmoid(previous, self.prediction_eps)
+            boxes.append((box_head(predicted) + reference_logit).sigmoid())
             for name, heads in self.extra_heads.items():
                 extras[name].append(heads[depth](predicted))
             previous = (box_head(queries) + inverse_sigmoid(references, eps=1e-3)).sigmoid()

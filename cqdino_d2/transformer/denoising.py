@@ -40,7 +40,7 @@ def draw_noise(num_copies: int, device: torch.device) -> DenoisingNoise:
 
 
 class CategoryContent(nn.Module):
-    """A denoising query starts as the feature of its (noised) category: the mean over its slots.
+    """A denoising query starts as the feature of its (noised) category or phrase.
 
     So the group carries the category, which the released label embedding does not. A category
     that the image has no slot of is stood for by one learnt vector.
@@ -51,13 +51,14 @@ class CategoryContent(nn.Module):
         self.not_selected = nn.Parameter(torch.randn(dim))
 
     def labels(self, targets: Sequence[ImageTargets], slots: ClassSlots) -> tuple[Tensor, int]:
-        """Labels of all boxes of the batch, (boxes,): slot ids, S where there is no slot; and S."""
-        slot_ids = torch.cat([slots.slot_ids(i, t.vocab_ids) for i, t in enumerate(targets)])
-        return torch.where(slot_ids < 0, slots.num_slots, slot_ids), slots.num_slots
+        """Labels of all boxes of the batch, (boxes,): entries E of the slots, or E for none; E."""
+        num_entries = slots.entry_features().shape[1]
+        entry_ids = torch.cat([slots.entry_ids(i, t.vocab_ids) for i, t in enumerate(targets)])
+        return torch.where(entry_ids < 0, num_entries, entry_ids), num_entries
 
     def forward(self, labels: Tensor, images: Tensor, slots: ClassSlots) -> Tensor:
         """(R,) labels of (R,) images -> (R, C)."""
-        features = slots.category_features()
+        features = slots.entry_features()
         batch, _, dim = features.shape
         extra = self.not_selected.expand(batch, 1, dim)
         return torch.cat([features, extra], dim=1)[images, labels]

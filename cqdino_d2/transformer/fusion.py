@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from ..layers import batched_linear, merge_heads, split_heads
 from ..structures import ClassSlots, ImageTokens
@@ -24,6 +25,8 @@ class BiAttention(nn.Module):
     Args:
         dim: C of both sides.
         attention_dim: A, width of the similarity over all heads.
+        dropout: of the attention weights.
+        drop_path: share of images that a training step adds nothing to.
         initial_scale: start of the per-channel weight of what is added.
     """
 
@@ -34,9 +37,11 @@ class BiAttention(nn.Module):
         attention_dim: int,
         num_heads: int = 4,
         dropout: float = 0.1,
+        drop_path: float = 0.0,
         initial_scale: float = 1e-4,
     ) -> None:
         super().__init__()
+        self.drop_path = StochasticDepth(drop_path, "row")
         self.num_heads, self.dropout = num_heads, dropout
         self.image_norm = nn.LayerNorm(dim)
         self.category_norm = nn.LayerNorm(dim)
@@ -83,7 +88,8 @@ class BiAttention(nn.Module):
         to_classes = F.dropout(to_classes.softmax(dim=1), self.dropout, self.training)
         updates = self._folded_updates if folded else self._updates
         for_image, for_classes = updates(to_image, to_classes, image, classes)
-        return image + self.image_scale * for_image, classes + self.category_scale * for_classes
+        for_image = self.drop_path(self.image_scale * for_image)
+        return image + for_image, classes + self.drop_path(self.category_scale * for_classes)
 
     def folds(self, num_slots: int) -> bool:
         """Whether the projections of the image are folded into the slots.

@@ -14,16 +14,26 @@ MASKED_LOGIT = -1e4
 
 
 class ContrastiveHead(nn.Module):
-    """Logit of query q and slot t: q . t / sqrt(C) + bias (paper, section 3.4)."""
+    """Logit of query q and slot t: q . t / sqrt(C) + bias (paper, section 3.4).
 
-    def __init__(self, *, prior: float = 0.01) -> None:
+    Args:
+        prior: the probability that every pair starts with; None: without a bias.
+        scaled: whether the product is divided by sqrt(C); Grounding DINO's official one is not.
+    """
+
+    def __init__(self, *, prior: float | None = 0.01, scaled: bool = True) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.tensor([-math.log((1 - prior) / prior)]))
+        self.scaled = scaled
+        start = None if prior is None else torch.tensor([-math.log((1 - prior) / prior)])
+        self.bias = None if start is None else nn.Parameter(start)
 
     def forward(self, queries: Tensor, slots: ClassSlots) -> Tensor:
-        """(B, Q, C) -> (B, Q, K); empty slots get a logit whose sigmoid is 0."""
-        scale = queries.shape[-1] ** -0.5
-        logits = queries @ slots.features.transpose(1, 2) * scale + self.bias
+        """(B, Q, C) -> (B, Q, S); empty slots get a logit whose sigmoid is 0."""
+        logits = queries @ slots.features.transpose(1, 2)
+        if self.scaled:
+            logits = logits * queries.shape[-1] ** -0.5
+        if self.bias is not None:
+            logits = logits + self.bias
         return logits.masked_fill(~slots.valid[:, None], MASKED_LOGIT)
 
 

@@ -23,6 +23,9 @@ class QuerySelection(nn.Module):
         dim: width C of the tokens.
         num_queries: Q.
         class_head: makes (queries, slots) -> logits (B, T, S).
+        skip_padding: takes no token of the padding while there are Q others. CQ-DINO's released
+            code may take one, whose box is no proposal; what an image gets then depends on its
+            neighbours.
     """
 
     def __init__(
@@ -31,9 +34,10 @@ class QuerySelection(nn.Module):
         dim: int,
         num_queries: int,
         class_head: Callable[[], nn.Module] = ContrastiveHead,
+        skip_padding: bool = False,
     ) -> None:
         super().__init__()
-        self.num_queries = num_queries
+        self.num_queries, self.skip_padding = num_queries, skip_padding
         self.projection = nn.Linear(dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
@@ -51,7 +55,10 @@ class QuerySelection(nn.Module):
         memory = tokens.features.masked_fill(~usable[..., None], 0)
         memory = self.norm(self.projection(memory))
         logits = self.class_head(memory, slots)
-        token_ids = logits.detach().amax(dim=-1).topk(count, dim=1).indices
+        best = logits.detach().amax(dim=-1)
+        if self.skip_padding:
+            best = best.masked_fill(tokens.padding_mask, -torch.inf)
+        token_ids = best.topk(count, dim=1).indices
         anchors_logit = _take(anchors_logit, token_ids)
         boxes_logit = self.box_head(_take(memory, token_ids)) + anchors_logit
         return Proposals(

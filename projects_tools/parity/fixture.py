@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ class RecordedBackbone(nn.Module):
 
 
 @dataclass(frozen=True)
-class ParityFixture:
-    """One fixture: `NAME.json` beside `NAME.npz`.
+class Recorded:
+    """A fixture: `NAME.json` beside `NAME.npz`.
 
     Attributes:
         about: the JSON.
@@ -50,27 +51,6 @@ class ParityFixture:
 
     about: dict[str, Any]
     arrays: Any
-
-    @classmethod
-    def load(cls, path: Path) -> ParityFixture:
-        """Reads both files.
-
-        Raises:
-            FileNotFoundError: one of them is missing.
-            ValueError: no fixture, or of a variant that is not known.
-        """
-        arrays_path = path.with_suffix(".npz")
-        for needed in (path, arrays_path):
-            if not needed.is_file():
-                raise FileNotFoundError(f"no {needed}: a fixture is NAME.json and NAME.npz")
-        about = json.loads(path.read_text())
-        if not isinstance(about, dict) or about.get("variant") not in CONFIGS:
-            raise ValueError(f"{path} is no parity fixture: 'variant' must be in {sorted(CONFIGS)}")
-        try:
-            arrays = np.load(arrays_path)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{arrays_path} is no npz file (cut short?): {error}") from error
-        return cls(about, arrays)
 
     def __contains__(self, name: str) -> bool:
         return name in self.arrays.files
@@ -88,6 +68,46 @@ class ParityFixture:
     def names(self, prefix: str) -> list[str]:
         """Names of all arrays under a prefix, without it."""
         return [n[len(prefix) :] for n in self.arrays.files if n.startswith(prefix)]
+
+
+def is_grounding(about: Mapping[str, Any]) -> bool:
+    """Whether the official Grounding DINO was recorded."""
+    return str(about.get("reference", "")).startswith("IDEA-Research/GroundingDINO")
+
+
+def read_fixture(path: Path) -> tuple[dict[str, Any], Any]:
+    """The JSON and the arrays of a fixture.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+        ValueError: no such files, or of a variant that is not known.
+    """
+    arrays_path = path.with_suffix(".npz")
+    for needed in (path, arrays_path):
+        if not needed.is_file():
+            raise FileNotFoundError(f"no {needed}: a fixture is NAME.json and NAME.npz")
+    about = json.loads(path.read_text())
+    if not isinstance(about, dict) or not (is_grounding(about) or about.get("variant") in CONFIGS):
+        raise ValueError(f"{path} is no parity fixture: 'variant' must be in {sorted(CONFIGS)}")
+    try:
+        return about, np.load(arrays_path)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{arrays_path} is no npz file (cut short?): {error}") from error
+
+
+@dataclass(frozen=True)
+class ParityFixture(Recorded):
+    """The released CQ-DINO, tree or self-attention."""
+
+    @classmethod
+    def load(cls, path: Path) -> ParityFixture:
+        """Reads both files.
+
+        Raises:
+            FileNotFoundError: one of them is missing.
+            ValueError: no fixture, or of a variant that is not known.
+        """
+        return cls(*read_fixture(path))
 
     @property
     def image_sizes(self) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ def test_every_image_gets_the_whole_vocabulary_in_its_order():
     assert found.features.shape == (3, 9, 4) and found.scores is None
     assert (found.vocab_ids == torch.arange(9)).all() and found.valid.all()
     torch.testing.assert_close(found.features[1], selection.output_projection(queries))
-    assert found.slot_ids(2, torch.tensor([8, 0])).tolist() == [8, 0]
+    assert found.entry_ids(2, torch.tensor([8, 0])).tolist() == [8, 0]
 
 
 def test_the_queries_may_pass_as_they_are():
@@ -37,7 +37,7 @@ def test_a_request_empties_the_other_slots():
     )
     assert found.valid.nonzero()[:, 1].tolist() == [2, 7, 2, 7]
     assert found.vocab_ids[0].tolist() == [-1, -1, 2, -1, -1, -1, -1, 7, -1]
-    assert found.slot_ids(1, torch.tensor([7, 3])).tolist() == [7, -1]
+    assert found.entry_ids(1, torch.tensor([7, 3])).tolist() == [7, -1]
     with pytest.raises(ValueError, match="have no scores"):
         found.selection_scores(0)
 

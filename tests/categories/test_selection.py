@@ -36,9 +36,9 @@ def test_the_k_best_categories_are_selected_in_order():
 
 def test_slot_ids_find_what_was_selected():
     selected = make().eval()(*inputs())
-    assert selected.slot_ids(1, selected.vocab_ids[1].flip(0)).tolist() == [3, 2, 1, 0]
+    assert selected.entry_ids(1, selected.vocab_ids[1].flip(0)).tolist() == [3, 2, 1, 0]
     absent = next(v for v in range(9) if v not in selected.vocab_ids[0])
-    assert selected.slot_ids(0, torch.tensor([absent])).tolist() == [-1]
+    assert selected.entry_ids(0, torch.tensor([absent])).tolist() == [-1]
 
 
 def test_targets_can_be_forced_in_training_only():
@@ -53,7 +53,7 @@ def test_targets_can_be_forced_in_training_only():
 def test_a_small_vocabulary_leaves_empty_slots():
     selected = make().eval()(*inputs(categories=3))
     assert selected.valid.tolist() == [[True, True, True, False]] * 2
-    assert selected.slot_ids(0, torch.tensor([0])).item() >= 0
+    assert selected.entry_ids(0, torch.tensor([0])).item() >= 0
     assert not selected.features[:, 3].any()
 
 

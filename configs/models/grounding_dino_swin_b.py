@@ -1,0 +1,6 @@
+"""Grounding DINO in its official form, with a Swin-B backbone (384 px, windows of 12)."""
+
+from .grounding_dino import model
+
+model.backbone.name = "swin_base_patch4_window12_384.ms_in22k"
+model.neck.in_channels = [256, 512, 1024]

@@ -1,0 +1,104 @@
+"""Class queries from words: what a text-prompted detector looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from ..layers import ParameterMemo, sine_encoding
+from ..structures import ClassQueries, ClassRequest, Phrases, PromptTokens, TextPrompt
+
+_KEPT = 64  # sets of prompts
+
+
+class TextQueries(nn.Module):
+    """Every token of a prompt is a class query (Grounding DINO, arXiv 2303.05499).
+
+    In inference the queries of a set of prompts are computed once and kept until a weight changes.
+
+    Args:
+        tokenizer: prompts -> tokens; needs ``vocabulary``, token -> number.
+        language_model: tokens -> (B, T, E); needs ``dim`` (E) and ``vocabulary_size``.
+        dim: C, width of the queries.
+
+    Raises:
+        ValueError: on first use, a vocabulary of another size than the language model's.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokenizer: Callable[[Sequence[TextPrompt]], PromptTokens],
+        language_model: nn.Module,
+        dim: int,
+    ) -> None:
+        super().__init__()
+        self.tokenizer, self.language_model, self.dim = tokenizer, language_model, dim
+        self.projection = nn.Linear(language_model.dim, dim)
+        nn.init.xavier_uniform_(self.projection.weight)
+        nn.init.zeros_(self.projection.bias)
+        self._kept: ParameterMemo[dict[tuple[TextPrompt, ...], ClassQueries]] = ParameterMemo()
+
+    def forward(self, request: ClassRequest | None = None) -> ClassQueries:
+        """One query per token of each image's prompt.
+
+        Raises:
+            ValueError: no prompts, or prompts that the tokenizer refuses.
+        """
+        if request is None or not request.prompts:
+            raise ValueError("this model looks for what a prompt says: no prompt was given")
+        if torch.is_grad_enabled():
+            return self._queries(request.prompts)
+        kept = self._kept.get(list(self.parameters()), dict)
+        if request.prompts not in kept:
+            if len(kept) >= _KEPT:
+                kept.pop(next(iter(kept)))
+            kept[request.prompts] = self._queries(request.prompts)
+        return kept[request.prompts]
+
+    def train(self, mode: bool = True) -> TextQueries:
+        """Training forgets what was kept."""
+        self._kept.clear()
+        return super().train(mode)
+
+    def _queries(self, prompts: Sequence[TextPrompt]) -> ClassQueries:
+        rows = self.language_model.vocabulary_size
+        if len(self.tokenizer.vocabulary) != rows:
+            raise ValueError(
+                f"the tokenizer's vocabulary has {len(self.tokenizer.vocabulary)} tokens, the "
+                f"language model's {rows}: the vocabulary file belongs to another model"
+            )
+        distinct = list(dict.fromkeys(prompts))
+        tokens = self.tokenizer(distinct).to(self.projection.weight.device)
+        features = self.encode(tokens)
+        position = sine_encoding(tokens.position_ids.float(), self.dim, temperature=10000.0)
+        queries = ClassQueries(
+            features=features,
+            valid=tokens.valid,
+            position=position,
+            visible=tokens.visible,
+            phrases=Phrases(tokens.phrases, tokens.vocab_ids),
+        )
+        if len(distinct) == len(prompts):
+            return queries
+        return _repeated(queries, [distinct.index(prompt) for prompt in prompts])
+
+    def encode(self, tokens: PromptTokens) -> Tensor:
+        """(B, T, C) features of the tokens."""
+        return self.projection(self.language_model(tokens))
+
+
+def _repeated(queries: ClassQueries, places: list[int]) -> ClassQueries:
+    """The queries of each image, from those of the distinct prompts."""
+    phrases = Phrases(queries.phrases.members[places], queries.phrases.vocab_ids[places])
+    return replace(
+        queries,
+        features=queries.features[places],
+        valid=queries.valid[places],
+        position=queries.position[places],
+        visible=queries.visible[places],
+        phrases=phrases,
+    )

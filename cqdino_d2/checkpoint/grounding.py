@@ -1,0 +1,110 @@
+"""From the names of Grounding DINO's official checkpoints to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .released import ReleasedConversion
+
+# What the model computes itself, has no use for, or holds under another of its names.
+_LEFT_OUT = re.compile(
+    r"bert\.embeddings\.(position_ids|token_type_ids)"
+    r"|bert\.pooler\..*"
+    r"|backbone\.0\..*\.attn\.relative_position_index"
+    r"|bbox_embed\..*"
+    r"|transformer\.decoder\.bbox_embed\.[1-9]\d*\..*"
+)
+# (pattern of the official name, replacement). Each name is rewritten by all that match, in order.
+_RULES = [
+    (r"^module\.", ""),
+    (r"^bert\.", "categories.language_model.body."),
+    (r"^feat_map\.", "categories.projection."),
+    (r"^backbone\.0\.patch_embed\.", "backbone.body.patch_embed."),
+    (r"^backbone\.0\.layers\.(\d+)\.blocks\.", r"backbone.body.layers_\1.blocks."),
+    (r"^transformer\.level_embed$", "tokenizer.level_embedding"),
+    (r"^transformer\.tgt_embed\.", "query_selection.content."),
+    (r"^transformer\.enc_output\.", "query_selection.projection."),
+    (r"^transformer\.enc_output_norm\.", "query_selection.norm."),
+    (r"^transformer\.enc_out_bbox_embed\.", "query_selection.box_head."),
+    (r"^transformer\.decoder\.bbox_embed\.0\.", "decoder.box_heads.0."),
+    (r"^transformer\.decoder\.ref_point_head\.", "decoder.position_mlp."),
+    (r"(box_head|box_heads\.0|position_mlp)\.layers\.0\.", r"\1.0."),
+    (r"(box_head|box_heads\.0|position_mlp)\.layers\.1\.", r"\1.2."),
+    (r"(box_head|box_heads\.0)\.layers\.2\.", r"\1.4."),
+    (r"^transformer\.(encoder|decoder)\.", r"\1."),
+    (r"^encoder\.text_layers\.", "encoder.slot_layers."),
+    (r"^encoder\.layers\.", "encoder.image_layers."),
+    (r"^(encoder\.(?:slot|image)_layers\.\d+)\.self_attn\.", r"\1.attention."),
+    (r"^(encoder\.(?:slot|image)_layers\.\d+)\.norm1\.", r"\1.norm."),
+    (r"^(encoder\.(?:slot|image)_layers\.\d+)\.norm2\.", r"\1.feed_forward.norm."),
+    (r"\.layer_norm_v\.", ".image_norm."),
+    (r"\.layer_norm_l\.", ".category_norm."),
+    (r"\.gamma_v$", ".image_scale"),
+    (r"\.gamma_l$", ".category_scale"),
+    (r"\.attn\.values_v_proj\.", ".image_value."),
+    (r"\.attn\.values_l_proj\.", ".category_value."),
+    (r"\.attn\.out_v_proj\.", ".image_output."),
+    (r"\.attn\.out_l_proj\.", ".category_output."),
+    (r"\.attn\.v_proj\.", ".image_query."),
+    (r"\.attn\.l_proj\.", ".category_query."),
+    (r"^(decoder\.layers\.\d+)\.self_attn\.", r"\1.self_attention."),
+    (r"^(decoder\.layers\.\d+)\.norm2\.", r"\1.self_norm."),
+    (r"^(decoder\.layers\.\d+)\.ca_text\.", r"\1.category_attention."),
+    (r"^(decoder\.layers\.\d+)\.catext_norm\.", r"\1.category_norm."),
+    (r"^(decoder\.layers\.\d+)\.cross_attn\.", r"\1.image_attention."),
+    (r"^(decoder\.layers\.\d+)\.norm1\.", r"\1.image_norm."),
+    (r"^(decoder\.layers\.\d+)\.norm3\.", r"\1.feed_forward.norm."),
+    (r"^((?:en|de)coder\..*layers\.\d+)\.linear1\.", r"\1.feed_forward.expand."),
+    (r"^((?:en|de)coder\..*layers\.\d+)\.linear2\.", r"\1.feed_forward.contract."),
+]
+_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in _RULES]
+_DOWNSAMPLE = re.compile(r"^backbone\.0\.layers\.(\d+)\.downsample\.")
+_OUTPUT_NORM = re.compile(r"^backbone\.0\.norm(\d+)\.")
+_INPUT = re.compile(r"^input_proj\.(\d+)\.")
+
+
+def convert_official_grounding_weights(state: Mapping[str, Tensor]) -> ReleasedConversion:
+    """Renames the weights of an official Grounding DINO checkpoint of any size.
+
+    All decoder layers have one box head there, which is kept once; the language model's pooler,
+    which nothing reads, is left out.
+
+    Args:
+        state: official name -> tensor, with or without "module." in front.
+
+    Raises:
+        ValueError: two names that become one.
+    """
+    names = {name: name.removeprefix("module.") for name in state}
+    outputs = sorted({int(m[1]) for name in names.values() if (m := _OUTPUT_NORM.match(name))})
+    weights: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    left_out = []
+    for theirs, name in names.items():
+        if _LEFT_OUT.fullmatch(name):
+            left_out.append(theirs)
+            continue
+        ours = _rename(name, outputs)
+        if ours in weights:
+            raise ValueError(f"{theirs} and {origin[ours]} both become {ours}")
+        weights[ours], origin[ours] = state[theirs], theirs
+    return ReleasedConversion(weights, origin, tuple(left_out))
+
+
+def _rename(name: str, outputs: list[int]) -> str:
+    """Our name; a name that no rule knows stays as it is."""
+    if match := _DOWNSAMPLE.match(name):
+        # timm puts the merging in front of the next stage
+        return f"backbone.body.layers_{int(match[1]) + 1}.downsample.{name[match.end() :]}"
+    if match := _OUTPUT_NORM.match(name):
+        return f"backbone.norms.{outputs.index(int(match[1]))}.{name[match.end() :]}"
+    if match := _INPUT.match(name):
+        level, rest = int(match[1]), name[match.end() :]
+        extra = level - len(outputs)
+        return f"neck.lateral.{level}.{rest}" if extra < 0 else f"neck.extra.{extra}.{rest}"
+    for pattern, replacement in _COMPILED:
+        name = pattern.sub(replacement, name)
+    return name

@@ -1,0 +1,150 @@
+"""A detector that is asked in words: each image has its own prompt, and no neighbour matters.
+
+Backbone and neck are replaced by parts that look at one place at a time, as in test_mixed_sizes:
+what convolutions and windows make of the padding is not what is tried here.
+"""
+
+import pytest
+import torch
+from detectron2.config import LazyConfig, instantiate
+from torch import nn
+
+from cqdino_d2.structures import ClassRequest, TextPrompt
+from tests.detector.test_mixed_sizes import PatchBackbone
+from tests.tiny import ROOT, make_input
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?", "a", "red", "cat", "dog", "two", "bus"]
+PROMPTS = [
+    TextPrompt("a red cat. two dog.", (((2, 9),), ((11, 18),)), (7, 3)),
+    TextPrompt("bus?", (((0, 3),),)),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("words") / "vocab.txt"
+    path.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
+    cfg = LazyConfig.load(str(ROOT / "configs/models/grounding_dino.py"))
+    model = cfg.model
+    model.neck.update(in_channels=[16, 32], dim=16, num_levels=2, num_groups=4)
+    model.backbone.model_args = dict(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1])
+    model.categories.tokenizer.vocabulary_file = str(path)
+    model.categories.language_model.update(
+        vocab_size=len(WORDS),
+        hidden_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=20,
+        max_position_embeddings=32,
+    )
+    small = dict(num_heads=2, hidden_dim=24)
+    model.encoder.num_layers = model.decoder.num_layers = 2
+    model.encoder.image_layer.update(small)
+    model.encoder.slot_layer.update(small)
+    model.encoder.exchange.update(attention_dim=8, num_heads=2, drop_path=0.0)
+    model.decoder.update(small)
+    model.query_selection.num_queries = 9
+    model.post_processor.num_detections = 11
+    torch.manual_seed(0)
+    detector = instantiate(model)
+    detector.backbone, detector.neck = PatchBackbone(16), nn.Identity()
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        detector.decoder.position_mlp[-1].weight.zero_()  # it looks at the padded map
+    return detector.eval()
+
+
+def images():
+    return [
+        {key: value for key, value in make_input(size, seed=seed).items() if key != "instances"}
+        for seed, size in enumerate([(48, 80), (64, 40)])
+    ]
+
+
+def assert_same(found, expected):
+    for name in ("scores", "pred_classes"):
+        torch.testing.assert_close(found.get(name), expected.get(name), rtol=1e-4, atol=1e-5)
+    boxes = found.pred_boxes.tensor, expected.pred_boxes.tensor
+    torch.testing.assert_close(*boxes, rtol=1e-3, atol=1e-2)
+
+
+def test_an_image_in_a_batch_is_the_image_alone(model):
+    inputs = [item | {"prompt": prompt} for item, prompt in zip(images(), PROMPTS, strict=True)]
+    with torch.no_grad():
+        together = model(inputs)
+        for item, found in zip(inputs, together, strict=True):
+            (alone,) = model([item])
+            assert_same(found["instances"], alone["instances"])
+    assert set(together[0]["instances"].pred_classes.tolist()) == {3, 7}
+    assert set(together[1]["instances"].pred_classes.tolist()) == {0}
+    assert len(together[0]["instances"]) == 11 and len(together[1]["instances"]) == 9
+
+
+def test_padding_and_the_other_prompt_change_nothing_at_any_stage(model):
+    inputs = images()
+    with torch.no_grad():
+        batch = model.preprocess(inputs)
+        both = model.run(batch, None, ClassRequest(prompts=tuple(PROMPTS)))
+        for i, prompt in enumerate(PROMPTS):
+            alone = model.run(
+                model.preprocess(inputs[i : i + 1]), None, ClassRequest(prompts=(prompt,))
+            )
+            length = alone.slots.num_slots
+            torch.testing.assert_close(both.slots.features[i, :length], alone.slots.features[0])
+            torch.testing.assert_close(
+                both.output.boxes_cxcywh_norm[-1, i], alone.output.boxes_cxcywh_norm[-1, 0]
+            )
+
+
+def test_words_of_another_phrase_are_not_seen(model):
+    first = ClassRequest(prompts=(TextPrompt("a red cat. two dog."),))
+    second = ClassRequest(prompts=(TextPrompt("a red cat. bus dog."),))
+    with torch.no_grad():
+        one, other = model.class_queries(first), model.class_queries(second)
+    torch.testing.assert_close(one.features[0, :5], other.features[0, :5])
+    assert not torch.allclose(one.features[0, 5], other.features[0, 5])
+
+
+def test_passes_are_the_prompts_one_by_one_best_first(model):
+    inputs = images()
+    with torch.no_grad():
+        found = model(inputs, ClassRequest(passes=tuple(PROMPTS)))
+        parts = [model(inputs, ClassRequest(prompts=(prompt,) * 2)) for prompt in PROMPTS]
+    for image, result in enumerate(found):
+        scores = torch.cat([part[image]["instances"].scores for part in parts])
+        torch.testing.assert_close(result["instances"].scores, scores.sort(descending=True)[0])
+
+
+def test_training_needs_a_prompt_and_reaches_every_parameter(model):
+    model.train()
+    inputs = [
+        make_input((64, 80), boxes=((4, 4, 30, 40), (20, 10, 60, 50)), classes=[3, 7]),
+        make_input((48, 64), boxes=(), seed=1),
+    ]
+    with pytest.raises(ValueError, match="image 0 of 2 has no prompt"):
+        model(inputs)
+    losses = model([x | {"prompt": p} for x, p in zip(inputs, PROMPTS, strict=True)])
+    sum(losses.values()).backward()
+    unused = [n for n, p in model.named_parameters() if p.grad is None]
+    model.zero_grad()
+    model.eval()
+    assert unused == ["denoising.content.not_selected"] or unused == []
+    assert all(value.isfinite() for value in losses.values())
+
+
+def test_what_says_nothing_to_look_for_is_refused(model):
+    with torch.no_grad(), pytest.raises(ValueError, match="no request says what to look for"):
+        model(images())
+    with torch.no_grad(), pytest.raises(ValueError, match="2 images need a prompt each, got 1"):
+        model(images(), ClassRequest(prompts=tuple(PROMPTS[:1])))
+
+
+def test_a_vocabulary_of_another_model_is_refused(model, tmp_path, monkeypatch):
+    tokenizer = model.categories.tokenizer
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join([*WORDS, "one"]) + "\n", encoding="utf-8")
+    other = type(tokenizer)(path)
+    monkeypatch.setattr(model.categories, "tokenizer", other)
+    with pytest.raises(ValueError, match="has 13 tokens, the language model's 12"):
+        model.class_queries(ClassRequest(prompts=tuple(PROMPTS)))
