@@ -3,7 +3,8 @@
 from .grounding import convert_official_grounding_weights
 from .grounding_transformers import convert_transformers_grounding_weights
 from .mmengine_file import read_mmengine_file, weights_of
-from .released import ReleasedConversion, convert_released_weights
+from .released import convert_released_weights
+from .released_names import ReleasedConversion
 from .renamed import rename_before_loading, with_present_names
 from .report import ConversionReport, describe_shapes
 

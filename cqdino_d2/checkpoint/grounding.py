@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from .released import ReleasedConversion
+from .released_names import ReleasedConversion, Renaming
 
 # What the model computes itself, has no use for, or holds under another of its names.
-_LEFT_OUT = re.compile(
+_LEFT_OUT = (
     r"bert\.embeddings\.(position_ids|token_type_ids)"
     r"|bert\.pooler\..*"
     r"|backbone\.0\..*\.attn\.relative_position_index"
     r"|bbox_embed\..*"
     r"|transformer\.decoder\.bbox_embed\.[1-9]\d*\..*"
 )
-# (pattern of the official name, replacement). Each name is rewritten by all that match, in order.
 _RULES = [
-    (r"^module\.", ""),
     (r"^bert\.", "categories.language_model.body."),
     (r"^feat_map\.", "categories.projection."),
     (r"^backbone\.0\.patch_embed\.", "backbone.body.patch_embed."),
@@ -60,10 +57,14 @@ _RULES = [
     (r"^((?:en|de)coder\..*layers\.\d+)\.linear1\.", r"\1.feed_forward.expand."),
     (r"^((?:en|de)coder\..*layers\.\d+)\.linear2\.", r"\1.feed_forward.contract."),
 ]
-_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in _RULES]
-_DOWNSAMPLE = re.compile(r"^backbone\.0\.layers\.(\d+)\.downsample\.")
-_OUTPUT_NORM = re.compile(r"^backbone\.0\.norm(\d+)\.")
-_INPUT = re.compile(r"^input_proj\.(\d+)\.")
+_RENAMING = Renaming(
+    left_out=_LEFT_OUT,
+    downsample=r"backbone\.0\.layers\.(\d+)\.downsample\.",
+    output_norm=r"backbone\.0\.norm(\d+)\.",
+    level=r"input_proj\.(\d+)\.",
+    rules=_RULES,
+    prefix="module.",
+)
 
 
 def convert_official_grounding_weights(state: Mapping[str, Tensor]) -> ReleasedConversion:
@@ -78,33 +79,4 @@ def convert_official_grounding_weights(state: Mapping[str, Tensor]) -> ReleasedC
     Raises:
         ValueError: two names that become one.
     """
-    names = {name: name.removeprefix("module.") for name in state}
-    outputs = sorted({int(m[1]) for name in names.values() if (m := _OUTPUT_NORM.match(name))})
-    weights: dict[str, Tensor] = {}
-    origin: dict[str, str] = {}
-    left_out = []
-    for theirs, name in names.items():
-        if _LEFT_OUT.fullmatch(name):
-            left_out.append(theirs)
-            continue
-        ours = _rename(name, outputs)
-        if ours in weights:
-            raise ValueError(f"{theirs} and {origin[ours]} both become {ours}")
-        weights[ours], origin[ours] = state[theirs], theirs
-    return ReleasedConversion(weights, origin, tuple(left_out))
-
-
-def _rename(name: str, outputs: list[int]) -> str:
-    """Our name; a name that no rule knows stays as it is."""
-    if match := _DOWNSAMPLE.match(name):
-        # timm puts the merging in front of the next stage
-        return f"backbone.body.layers_{int(match[1]) + 1}.downsample.{name[match.end() :]}"
-    if match := _OUTPUT_NORM.match(name):
-        return f"backbone.norms.{outputs.index(int(match[1]))}.{name[match.end() :]}"
-    if match := _INPUT.match(name):
-        level, rest = int(match[1]), name[match.end() :]
-        extra = level - len(outputs)
-        return f"neck.lateral.{level}.{rest}" if extra < 0 else f"neck.extra.{extra}.{rest}"
-    for pattern, replacement in _COMPILED:
-        name = pattern.sub(replacement, name)
-    return name
+    return _RENAMING.convert(state)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from .released import ReleasedConversion
+from .released_names import ReleasedConversion, Renaming
 
-_LEFT_OUT = re.compile(
+_LEFT_OUT = (
     r"bbox_embed\..*"  # the decoder's again
     r"|model\.decoder\.bbox_embed\.[1-9]\d*\..*"  # all layers have one
     r"|model\.text_backbone\.(embeddings\.(position_ids|token_type_ids)|pooler\..*)"
@@ -19,7 +18,7 @@ _LEFT_OUT = re.compile(
 )
 _SWIN = r"^model\.backbone\.conv_encoder\.model\.(?:swin\.)?"
 _BLOCK = r"^(backbone\.body\.layers_\d+\.blocks\.\d+)"
-# (pattern of their name, replacement). Each name is rewritten by all that match, in order.
+# "/q", "/k" and "/v" stand behind what is a part of a weight.
 _RULES = [
     (r"^model\.text_backbone\.", "categories.language_model.body."),
     (r"^model\.text_projection\.", "categories.projection."),
@@ -81,12 +80,13 @@ _RULES = [
     (r"^((?:en|de)coder\..*attention)\.value\.(weight|bias)$", r"\1.in_proj_\2/v"),
     (r"^(backbone\..*\.attn\.qkv)\.([qkv])\.(weight|bias)$", r"\1.\3/\2"),
 ]
-_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in _RULES]
-_DOWNSAMPLE = re.compile(_SWIN + r"encoder\.layers\.(\d+)\.downsample\.")
-_OUTPUT_NORM = re.compile(
-    r"^model\.backbone\.conv_encoder\.model\.hidden_states_norms\.stage(\d+)\."
+_RENAMING = Renaming(
+    left_out=_LEFT_OUT,
+    downsample=_SWIN + r"encoder\.layers\.(\d+)\.downsample\.",
+    output_norm=r"model\.backbone\.conv_encoder\.model\.hidden_states_norms\.stage(\d+)\.",
+    level=r"model\.input_proj_vision\.(\d+)\.",
+    rules=_RULES,
 )
-_INPUT = re.compile(r"^model\.input_proj_vision\.(\d+)\.")
 
 
 def convert_transformers_grounding_weights(state: Mapping[str, Tensor]) -> ReleasedConversion:
@@ -100,42 +100,18 @@ def convert_transformers_grounding_weights(state: Mapping[str, Tensor]) -> Relea
     Raises:
         ValueError: two names that become one, or a projection without its other two.
     """
-    stages = sorted({int(m[1]) for name in state if (m := _OUTPUT_NORM.match(name))})
-    found: dict[str, str] = {}
-    left_out = []
-    for theirs in state:
-        if _LEFT_OUT.fullmatch(theirs):
-            left_out.append(theirs)
-            continue
-        ours = _rename(theirs, stages)
-        if ours in found:
-            raise ValueError(f"{theirs} and {found[ours]} both become {ours}")
-        found[ours] = theirs
+    parts = _RENAMING.convert(state)
     weights, origin = {}, {}
-    for ours, theirs in found.items():
-        whole, _, part = ours.partition("/")
+    for name, tensor in parts.weights.items():
+        whole, _, part = name.partition("/")
         if not part:
-            weights[ours], origin[ours] = state[theirs], theirs
+            weights[name], origin[name] = tensor, parts.released_name[name]
         elif part == "q":
-            names = [found.get(f"{whole}/{one}") for one in "qkv"]
-            if None in names:
-                raise ValueError(f"{theirs} has no projection to keys or values beside it")
-            weights[whole] = torch.cat([state[name] for name in names])
-            origin[whole] = ", ".join(names)
-    return ReleasedConversion(weights, origin, tuple(left_out))
-
-
-def _rename(name: str, stages: list[int]) -> str:
-    """Our name, with "/q", "/k" or "/v" behind what is a part of it."""
-    if match := _DOWNSAMPLE.match(name):
-        # timm puts the merging in front of the next stage
-        return f"backbone.body.layers_{int(match[1]) + 1}.downsample.{name[match.end() :]}"
-    if match := _OUTPUT_NORM.match(name):
-        return f"backbone.norms.{stages.index(int(match[1]))}.{name[match.end() :]}"
-    if match := _INPUT.match(name):
-        level, rest = int(match[1]), name[match.end() :]
-        extra = level - len(stages)
-        return f"neck.lateral.{level}.{rest}" if extra < 0 else f"neck.extra.{extra}.{rest}"
-    for pattern, replacement in _COMPILED:
-        name = pattern.sub(replacement, name)
-    return name
+            own = [f"{whole}/{one}" for one in "qkv"]
+            if not parts.weights.keys() >= set(own):
+                raise ValueError(
+                    f"{parts.released_name[name]} has no projection to keys or values beside it"
+                )
+            weights[whole] = torch.cat([parts.weights[one] for one in own])
+            origin[whole] = ", ".join(parts.released_name[one] for one in own)
+    return ReleasedConversion(weights, origin, parts.derived)

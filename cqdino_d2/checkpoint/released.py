@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor
 
-# What the released state dicts hold that this model computes itself.
-DERIVED_BUFFERS = re.compile(
-    r"backbone\.stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_index"
-)
+from .released_names import ReleasedConversion, Renaming
 
-# (pattern of the released name, replacement). Each name is rewritten by all that match, in order.
+# What the released state dicts hold that this model computes itself.
+DERIVED_BUFFERS = r"backbone\.stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_index"
+
 _RULES = [
     (r"^backbone\.patch_embed\.projection\.", "backbone.body.patch_embed.proj."),
     (r"^backbone\.patch_embed\.norm\.", "backbone.body.patch_embed.norm."),
@@ -71,25 +69,13 @@ _RULES = [
     (r"^memory_trans_norm\.", "query_selection.norm."),
     (r"^dn_query_generator\.label_embedding\.", "denoising.content.embedding."),
 ]
-_COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in _RULES]
-_DOWNSAMPLE = re.compile(r"^backbone\.stages\.(\d+)\.downsample\.")
-_OUTPUT_NORM = re.compile(r"^backbone\.norm(\d+)\.")
-_HEAD = re.compile(r"^bbox_head\.(cls|reg)_branches\.(\d+)\.")
-
-
-@dataclass(frozen=True)
-class ReleasedConversion:
-    """A converted state dict and what became of each name.
-
-    Attributes:
-        weights: our name -> tensor.
-        released_name: our name -> released name.
-        derived: released names that are left out because the model computes them itself.
-    """
-
-    weights: dict[str, Tensor]
-    released_name: dict[str, str]
-    derived: tuple[str, ...]
+_RENAMING = Renaming(
+    left_out=DERIVED_BUFFERS,
+    downsample=r"backbone\.stages\.(\d+)\.downsample\.",
+    output_norm=r"backbone\.norm(\d+)\.",
+    rules=_RULES,
+)
+_HEAD = re.compile(r"bbox_head\.(?:cls|reg)_branches\.(\d+)\.")
 
 
 def convert_released_weights(
@@ -108,40 +94,23 @@ def convert_released_weights(
     """
     if patch_merging not in ("microsoft", "mmdet"):
         raise ValueError(f"patch_merging must be 'microsoft' or 'mmdet', got {patch_merging!r}")
-    outputs = sorted({int(m[1]) for name in state if (m := _OUTPUT_NORM.match(name))})
-    heads = [int(m[2]) for name in state if (m := _HEAD.match(name))]
-    last_head = max(heads, default=-1)
-    weights: dict[str, Tensor] = {}
-    origin: dict[str, str] = {}
-    derived = []
-    for name, tensor in state.items():
-        if DERIVED_BUFFERS.fullmatch(name):
-            derived.append(name)
-            continue
-        ours = _rename(name, outputs, last_head)
-        if ours in weights:
-            raise ValueError(f"{name} and {origin[ours]} both become {ours}")
-        if patch_merging == "mmdet" and ".downsample." in ours:
-            tensor = _reorder_patch_merging(tensor)
-        weights[ours], origin[ours] = tensor, name
-    return ReleasedConversion(weights, origin, tuple(derived))
+    conversion = _RENAMING.convert(state, _head_rules(state))
+    if patch_merging == "mmdet":
+        for name, tensor in conversion.weights.items():
+            if ".downsample." in name:
+                conversion.weights[name] = _reorder_patch_merging(tensor)
+    return conversion
 
 
-def _rename(name: str, outputs: list[int], last_head: int) -> str:
-    """Our name; a name that no rule knows stays as it is and shows up as unexpected."""
-    if match := _DOWNSAMPLE.match(name):
-        # timm puts the merging in front of the next stage
-        return f"backbone.body.layers_{int(match[1]) + 1}.downsample.{name[match.end() :]}"
-    if match := _OUTPUT_NORM.match(name):
-        return f"backbone.norms.{outputs.index(int(match[1]))}.{name[match.end() :]}"
-    if match := _HEAD.match(name):
-        kind, rest = ("class" if match[1] == "cls" else "box"), name[match.end() :]
-        if int(match[2]) == last_head:  # the last one scores the encoder's proposals
-            return f"query_selection.{kind}_head.{rest}"
-        return f"decoder.{kind}_heads.{match[2]}.{rest}"
-    for pattern, replacement in _COMPILED:
-        name = pattern.sub(replacement, name)
-    return name
+def _head_rules(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    """The last of all heads scores the encoder's proposals, the others are the decoder's."""
+    last = max((int(m[1]) for name in state if (m := _HEAD.match(name))), default=-1)
+    rules = []
+    for theirs, ours in (("cls", "class"), ("reg", "box")):
+        branches = rf"^bbox_head\.{theirs}_branches\."
+        rules.append((rf"{branches}{last}\.", f"query_selection.{ours}_head."))
+        rules.append((rf"{branches}(\d+)\.", rf"decoder.{ours}_heads.\1."))
+    return rules
 
 
 def _reorder_patch_merging(tensor: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .released import DERIVED_BUFFERS, ReleasedConversion
+from .released import DERIVED_BUFFERS
+from .released_names import ReleasedConversion
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 # (released name, why it may stay unused)
 EXPLAINED_UNUSED = (
-    (DERIVED_BUFFERS.pattern, "an index table that the model computes itself"),
+    (DERIVED_BUFFERS, "an index table that the model computes itself"),
     (
         r"dn_query_generator\.label_embedding\.weight",
         "labels of the denoising group, needed in training only; this config's denoising takes "
