@@ -58,6 +58,10 @@ class Comparison:
         agree = ours.shape == recorded.shape and bool((ours == recorded).all())
         self._line(stage, "the same" if agree else "DIFFERENT", agree)
 
+    def as_recorded(self, stage: str, ours: Tensor, recorded: Tensor) -> None:
+        """Floats by their difference, the rest exactly."""
+        (self.close if recorded.is_floating_point() else self.same)(stage, ours, recorded)
+
     def _line(self, stage: str, text: str, passed: bool) -> None:
         print(f"  {stage:34s} {text}{'' if passed else '   <-- FAILED'}")
         if not passed:
@@ -103,14 +107,8 @@ def check_inference(model: nn.Module, fixture: ParityFixture, compare: Compariso
                 recorded = _take(recorded, result.proposals.token_ids)
             if tensor.dim() + 1 == recorded.dim():  # recorded per image, though it is the same
                 tensor = tensor.expand_as(recorded)
-            compare_as_recorded(compare, name, tensor, recorded)
+            compare.as_recorded(name, tensor, recorded)
     check_predictions(model, fixture, result, compare)
-
-
-def compare_as_recorded(compare: Comparison, name: str, ours: Tensor, recorded: Tensor) -> None:
-    """Floats by their difference, the rest exactly."""
-    check = compare.close if recorded.is_floating_point() else compare.same
-    check(name, ours, recorded)
 
 
 def _take(x: Tensor, token_ids: Tensor) -> Tensor:
@@ -271,7 +269,7 @@ def check_fixture(path: Path, compare: Comparison) -> None:
     if is_grounding(about):
         check_grounding(GroundingFixture(about, arrays), compare, record)
         return
-    fixture = ParityFixture.load(path)
+    fixture = ParityFixture(about, arrays)
     model = fixture.model()
     check_inference(model, fixture, compare)
     if "dn/label_query" in fixture:

@@ -5,7 +5,8 @@ from detectron2.config import LazyCall as L
 from cqdino_d2.categories import AllQueries, TextQueries
 from cqdino_d2.detector import GroundingDINO
 from cqdino_d2.layers import factory
-from cqdino_d2.text import BertLanguageModel, PromptTokenizer
+from cqdino_d2.text import PromptTokenizer
+from cqdino_d2.text.language_model import BertLanguageModel
 from cqdino_d2.transformer import ContrastiveHead, SlotSelfAttentionLayer
 
 from .cqdino_swin_b import model

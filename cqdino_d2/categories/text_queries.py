@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
-from ..layers import ParameterMemo, sine_encoding
+from ..layers import sine_encoding
 from ..structures import ClassQueries, ClassRequest, Phrases, PromptTokens, TextPrompt
-
-_KEPT = 64  # sets of prompts
 
 
 class TextQueries(nn.Module):
     """Every token of a prompt is a class query (Grounding DINO, arXiv 2303.05499).
-
-    In inference the queries of a set of prompts are computed once and kept until a weight changes.
 
     Args:
         tokenizer: prompts -> tokens; needs ``vocabulary``, token -> number.
@@ -40,7 +35,6 @@ class TextQueries(nn.Module):
         self.projection = nn.Linear(language_model.dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
-        self._kept: ParameterMemo[dict[tuple[TextPrompt, ...], ClassQueries]] = ParameterMemo()
 
     def forward(self, request: ClassRequest | None = None) -> ClassQueries:
         """One query per token of each image's prompt.
@@ -50,21 +44,7 @@ class TextQueries(nn.Module):
         """
         if request is None or not request.prompts:
             raise ValueError("this model looks for what a prompt says: no prompt was given")
-        if torch.is_grad_enabled():
-            return self._queries(request.prompts)
-        kept = self._kept.get(list(self.parameters()), dict)
-        if request.prompts not in kept:
-            if len(kept) >= _KEPT:
-                kept.pop(next(iter(kept)))
-            kept[request.prompts] = self._queries(request.prompts)
-        return kept[request.prompts]
-
-    def train(self, mode: bool = True) -> TextQueries:
-        """Training forgets what was kept."""
-        self._kept.clear()
-        return super().train(mode)
-
-    def _queries(self, prompts: Sequence[TextPrompt]) -> ClassQueries:
+        prompts = request.prompts
         rows = self.language_model.vocabulary_size
         if len(self.tokenizer.vocabulary) != rows:
             raise ValueError(

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Instances
 from torch import Tensor
 
-from ..structures import ClassRequest, ImageTokens, TextPrompt
+from ..structures import ClassRequest, TextPrompt
 from .cqdino import CQDINO
 from .image_model import in_inference_dtype, output_sizes
 
@@ -40,33 +40,18 @@ class GroundingDINO(CQDINO):
         Raises:
             ValueError: nothing says what to look for.
         """
+        if self.training or request is None:
+            request = prompts_of(batched_inputs)
+        if not request.passes:
+            return super().forward(batched_inputs, request)
         images = self.preprocess(batched_inputs)
-        if self.training:
-            targets = self.prepare_targets(batched_inputs)
-            found = self.run(images, targets, prompts_of(batched_inputs))
-            return self.criterion(
-                found.output, found.proposals, found.slots, targets, found.denoising
-            )
         sizes = output_sizes(batched_inputs, images.image_sizes)
-        if request is None or not request.passes:
-            request = request or prompts_of(batched_inputs)
-            return self._detect(self.read(images), images, request, sizes)
         seen = self.read(images)
         parts = []
         for prompt in request.passes:
-            one = ClassRequest(prompts=(prompt,) * len(images))
-            parts.append(self._detect(seen, images, one, sizes))
+            found = self.find(seen, None, ClassRequest(prompts=(prompt,) * len(images)))
+            parts.append(self.post_processor(found.output, found.slots, images.image_sizes, sizes))
         return [joined([part[image] for part in parts]) for image in range(len(sizes))]
-
-    def _detect(
-        self,
-        seen: tuple[Tensor, ImageTokens],
-        images: ImageList,
-        request: ClassRequest,
-        sizes: Sequence[tuple[int, int]],
-    ) -> list[dict[str, Any]]:
-        found = self.find(seen, None, request)
-        return self.post_processor(found.output, found.slots, images.image_sizes, sizes)
 
 
 def prompts_of(batched_inputs: Sequence[Mapping[str, Any]]) -> ClassRequest:

@@ -99,6 +99,11 @@ class ClassSlots:
         """S."""
         return self.vocab_ids.shape[1]
 
+    @property
+    def num_entries(self) -> int:
+        """What stands for a category by itself: S slots, or P phrases if these do so together."""
+        return self.num_slots if self.phrases is None else self.phrases.vocab_ids.shape[1]
+
     def with_features(self, features: Tensor) -> ClassSlots:
         """The same slots with other features (B, S, C)."""
         return replace(self, features=features)
@@ -149,11 +154,7 @@ class ClassSlots:
         return vocab_ids, best.scatter_reduce(1, index, means, "amax")
 
     def entry_ids(self, image: int, vocab_ids: Tensor) -> Tensor:
-        """The first entry of each of (N,) categories: (N,) int64, -1 where there is none.
-
-        Entries are what stands for a category by itself: the S slots, or the P phrases if slots
-        stand for categories only together.
-        """
+        """(N,) int64, the first entry (see `num_entries`) of each of (N,) categories, or -1."""
         if self.phrases is None:
             own = self.vocab_ids[image].masked_fill(~self.valid[image], NO_CATEGORY)
         else:

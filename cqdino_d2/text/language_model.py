@@ -27,7 +27,6 @@ class BertLanguageModel(nn.Module):
         super().__init__()
         config = BertConfig(**settings)
         self.dim, self.vocabulary_size = config.hidden_size, config.vocab_size
-        self.max_positions = config.max_position_embeddings
         self.body = BertModel(config, add_pooling_layer=False)
 
     def forward(self, tokens: PromptTokens) -> Tensor:

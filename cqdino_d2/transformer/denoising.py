@@ -52,9 +52,8 @@ class CategoryContent(nn.Module):
 
     def labels(self, targets: Sequence[ImageTargets], slots: ClassSlots) -> tuple[Tensor, int]:
         """Labels of all boxes of the batch, (boxes,): entries E of the slots, or E for none; E."""
-        num_entries = slots.entry_features().shape[1]
         entry_ids = torch.cat([slots.entry_ids(i, t.vocab_ids) for i, t in enumerate(targets)])
-        return torch.where(entry_ids < 0, num_entries, entry_ids), num_entries
+        return torch.where(entry_ids < 0, slots.num_entries, entry_ids), slots.num_entries
 
     def forward(self, labels: Tensor, images: Tensor, slots: ClassSlots) -> Tensor:
         """(R,) labels of (R,) images -> (R, C)."""

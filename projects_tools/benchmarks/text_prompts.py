@@ -4,7 +4,7 @@ Example:
     python projects_tools/benchmark.py text_prompts --rounds 3
 
 Swin-T size with the same random weights, one image and 25 names; both read the prompt anew for
-every image, except that ours keeps the text features. Prints seconds and memory beyond the model.
+every image. Prints seconds and memory beyond the model.
 """
 
 from __future__ import annotations

@@ -28,7 +28,11 @@ class GroundingFixture(Recorded):
         Raises:
             ValueError: weights that do not fit, each named.
         """
-        model = instantiate(self.config().model).eval()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "vocab.txt")
+            path.write_text("\n".join(self.about["vocab"]) + "\n", encoding="utf-8")
+            model = instantiate(self.config(path).model).eval()
+            assert len(model.categories.tokenizer.vocabulary)  # read while the file is there
         state = {name: self.tensor(f"sd/{name}") for name in self.names("sd/")}
         converted = convert_official_grounding_weights(state).weights
         own = model.state_dict()
@@ -41,7 +45,7 @@ class GroundingFixture(Recorded):
             raise ValueError(f"the fixture's weights do not fit: {error}") from error
         return model
 
-    def config(self) -> Any:
+    def config(self, vocabulary_file: Path) -> Any:
         """The model's config in the fixture's sizes."""
         dims, swin = self.about["dims"], self.about["dims"]["swin"]
         cfg = LazyConfig.load(str(ROOT / CONFIG))
@@ -64,7 +68,7 @@ class GroundingFixture(Recorded):
         )
         model.categories.language_model.update(dims["bert"])
         model.categories.tokenizer.update(
-            vocabulary_file=self._vocabulary_file(), max_tokens=dims["max_text_len"], cut_long=True
+            vocabulary_file=str(vocabulary_file), max_tokens=dims["max_text_len"], cut_long=True
         )
         shared = dict(num_heads=dims["nheads"], hidden_dim=dims["dim_feedforward"])
         model.encoder.num_layers = dims["enc_layers"]
@@ -80,12 +84,6 @@ class GroundingFixture(Recorded):
         )
         model.query_selection.num_queries = dims["num_queries"]
         return cfg
-
-    def _vocabulary_file(self) -> str:
-        """The fixture's vocabulary as a file."""
-        path = Path(tempfile.mkdtemp(prefix="parity-")) / "vocab.txt"
-        path.write_text("\n".join(self.about["vocab"]) + "\n", encoding="utf-8")
-        return str(path)
 
 
 def normalised_caption(caption: str) -> str:
@@ -108,7 +106,7 @@ def check_grounding(fixture: GroundingFixture, compare: Any, record: Any) -> Non
 
     Args:
         fixture: what was recorded.
-        compare: has ``close`` and ``same``, each with (stage, ours, recorded).
+        compare: has ``close``, ``same`` and ``as_recorded``, each with (stage, ours, recorded).
         record: hooks a model; gives what its modules returned, and what ends it.
     """
     model = fixture.model()
@@ -122,8 +120,7 @@ def check_grounding(fixture: GroundingFixture, compare: Any, record: Any) -> Non
     for name, ours in stages(model, seen, found).items():
         place = f"evalfix/{name}" if f"evalfix/{name}" in fixture else f"eval/{name}"
         if place in fixture:
-            check = compare.close if ours.is_floating_point() else compare.same
-            check(name, ours, fixture.tensor(place))
+            compare.as_recorded(name, ours, fixture.tensor(place))
     _check_output(found, fixture, "evalfix/pred", compare)
     for i, (image, size) in enumerate(zip(images, sizes, strict=True)):
         alone = run_prompts(model, image[None], [size], captions[i : i + 1])
@@ -155,10 +152,8 @@ def stages(model: nn.Module, seen: dict[str, Any], found: Detected) -> dict[str,
     }
     for i in range(model.encoder.num_layers):
         visual, text = seen[f"encoder.fusion_layers.{i}"][1]
-        result[f"enc{i}_fusion.visual"], result[f"enc{i}_fusion.text"] = (
-            visual.features,
-            text.features,
-        )
+        result[f"enc{i}_fusion.visual"] = visual.features
+        result[f"enc{i}_fusion.text"] = text.features
         result[f"enc{i}_text"] = seen[f"encoder.slot_layers.{i}"][1].features
         result[f"enc{i}_deform"] = seen[f"encoder.image_layers.{i}"][1]
     result |= {

@@ -7,15 +7,6 @@ from cqdino_d2.structures import TextPrompt
 from cqdino_d2.text import PromptTokenizer
 from cqdino_d2.text.prompt_tokenizer import blocks
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?", "a", "red", "cat", "dr", "##ier", "two"]
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-    path = tmp_path / "vocab.txt"
-    path.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
-    return PromptTokenizer(path, max_tokens=9)
-
 
 def test_tokens_and_blocks_of_two_prompts_of_different_length(tokenizer):
     prompts = [TextPrompt("a RED cat. drier?", (((2, 9),), ((11, 16),))), TextPrompt("two.")]
