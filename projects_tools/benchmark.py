@@ -6,6 +6,7 @@ ops                     the operators against grid_sample
 categories              the category part as the vocabulary grows
 model                   whole-model inference against its plain formulation
 cpu_room                what each part that only makes CPUs faster gains
+text_prompts            our Grounding DINO against that of transformers
 time_model              steps of training and prediction of one config
 data                    loading, mapping and ancestors against Detectron2's
 evaluation              scoring against other evaluators
@@ -23,6 +24,7 @@ NAMES = (
     "categories",
     "model",
     "cpu_room",
+    "text_prompts",
     "time_model",
     "data",
     "evaluation",

@@ -1,6 +1,7 @@
 """Converters from other checkpoints."""
 
 from .grounding import convert_official_grounding_weights
+from .grounding_transformers import convert_transformers_grounding_weights
 from .mmengine_file import read_mmengine_file, weights_of
 from .released import ReleasedConversion, convert_released_weights
 from .renamed import rename_before_loading, with_present_names
@@ -11,6 +12,7 @@ __all__ = [
     "ReleasedConversion",
     "convert_official_grounding_weights",
     "convert_released_weights",
+    "convert_transformers_grounding_weights",
     "describe_shapes",
     "read_mmengine_file",
     "rename_before_loading",
