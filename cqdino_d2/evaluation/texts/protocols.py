@@ -97,9 +97,7 @@ def first_hits(
 
 def _iou(found_xywh: np.ndarray, wanted_xywh: np.ndarray) -> np.ndarray:
     """(D, G) IoU; 0 with a box that has no area."""
-    overlaps = pairwise_iou(found_xywh, wanted_xywh, np.zeros(len(wanted_xywh), bool))
-    solid = (found_xywh[:, None, 2:] > 0).all(-1) & (wanted_xywh[None, :, 2:] > 0).all(-1)
-    return np.where(solid, overlaps, 0.0)
+    return pairwise_iou(found_xywh, wanted_xywh, np.zeros(len(wanted_xywh), bool))
 
 
 def _share(hits: np.ndarray) -> float:

@@ -215,6 +215,14 @@ def test_a_text_that_was_not_predicted_is_missed(text_root, caplog):
         evaluator.evaluate()
 
 
+def test_two_processes_with_the_same_text(text_root, monkeypatch):
+    evaluator = TextEvaluator(dataset_name="refcoco_val")
+    evaluator.process([{"image_id": 10}], [instances([])])
+    monkeypatch.setattr(comm, "gather", lambda share: [share, share])
+    with pytest.raises(ValueError, match="several processes predicted the same images"):
+        evaluator.evaluate()
+
+
 @pytest.mark.parametrize(
     ("image_id", "rows", "message"),
     [
@@ -294,3 +302,29 @@ def test_two_processes_find_the_same(text_root):
     found = json.loads((text_root / "found.json").read_text())
     assert found["grefcoco_val"] == alone["grefcoco_val"]
     assert found["odinw13_pothole"]["AP"] == pytest.approx(alone["odinw13_pothole"]["AP"])
+
+
+def test_fixed_ap_has_no_limit_per_image(tmp_path):
+    """Of two right detections in one image LVIS' own rules count one at max_dets=1."""
+    register_all(tmp_path)
+    content = odinw_set(["cat", "dog"], [1])
+    content["images"][0] |= {
+        "coco_url": "http://x/val2017/1.png",
+        "neg_category_ids": [],
+        "not_exhaustive_category_ids": [],
+    }
+    for row in content["categories"]:
+        row["frequency"] = "f"
+    write_json(tmp_path / "lvis/lvis_v1_minival_inserted_image_name.json", content)
+    found = instances([([0, 10, 16, 20], 0.9, 0), ([20, 10, 16, 20], 0.8, 1)])
+    evaluator = build_evaluator(
+        dataset_name="cq_lvis_v1_minival_inserted_image_name",
+        vocabulary=None,
+        max_dets=1,
+        protocols=["lvis-fixed", "lvis"],
+    )
+    evaluator.check()
+    evaluator.process([{"image_id": 1}], [found])
+    results = evaluator.evaluate()
+    assert results["bbox"]["AP"] == pytest.approx(100)
+    assert results["lvis"]["AP"] == pytest.approx(50)
