@@ -28,8 +28,12 @@ class _Content(msgspec.Struct, gc=False):
     annotations: list[AnnotationRow] | None | msgspec.UnsetType = msgspec.UNSET
 
 
-def _ids(source: str, table: str, values: Sequence[Any]) -> list[Id]:
-    """Ids in the form in which they are kept."""
+def checked_ids(source: str, table: str, values: Sequence[Any]) -> list[Id]:
+    """Ids in the form in which they are kept.
+
+    Raises:
+        ValueError: one that is no whole number and no text; names the source and the table.
+    """
     for value in values:
         if not isinstance(value, int | float | str) or isinstance(value, bool):
             raise ValueError(
@@ -42,7 +46,9 @@ def _ids(source: str, table: str, values: Sequence[Any]) -> list[Id]:
         raise ValueError(f"{source}: {table}: {error}") from error
 
 
-def _distinct(source: str, table: str, rows: list[Any], ids: list[Id]) -> tuple[list[Any], list]:
+def distinct_rows(
+    source: str, table: str, rows: list[Any], ids: list[Id]
+) -> tuple[list[Any], list]:
     """Rows and ids without entries that only repeat another one.
 
     Raises:
@@ -74,8 +80,8 @@ def _checked_categories(source: str, content: _Content) -> list[dict[str, Any]]:
     """The category objects by ascending id."""
     if not content.images and not content.categories:
         raise ValueError(f"{source} is not {_FORMAT}: it has no 'images' or 'categories'")
-    ids = _ids(source, "categories", [row.get("id") for row in content.categories])
-    rows, ids = _distinct(source, "category", content.categories, ids)
+    ids = checked_ids(source, "categories", [row.get("id") for row in content.categories])
+    rows, ids = distinct_rows(source, "category", content.categories, ids)
     if content.annotations and not rows:
         raise ValueError(f"{source}: 'categories' must be a list of objects, it is empty")
     return [rows[place] | {"id": ids[place]} for place in in_order(ids)]
@@ -119,8 +125,8 @@ def _image_columns(
 
 def _columns_of(content: _Content, source: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     categories = _checked_categories(source, content)
-    ids = _ids(source, "images", [image.id for image in content.images])
-    images, ids = _distinct(source, "image", content.images, ids)
+    ids = checked_ids(source, "images", [image.id for image in content.images])
+    images, ids = distinct_rows(source, "image", content.images, ids)
     category_rows = {row["id"]: rank for rank, row in enumerate(categories)}
     columns, facts = _image_columns(images, ids, category_rows)
     annotations = content.annotations

@@ -13,7 +13,13 @@ from .augmentation import (
     training_augmentations,
 )
 from .embedding_files import load_category_embeddings
-from .loader import build_test_loader, build_train_loader, get_test_records, get_training_records
+from .loader import (
+    build_test_loader,
+    build_train_loader,
+    get_prompted_records,
+    get_test_records,
+    get_training_records,
+)
 from .mapper import CategoryDatasetMapper
 from .records import Records
 from .registration import (
@@ -22,17 +28,23 @@ from .registration import (
     register_coco_like,
     registered_annotations,
     registered_descriptions,
+    registered_prompt,
     registered_records,
+    text_vocabulary,
 )
+from .text_records import RecordsOfSets, TextRecords
 
 __all__ = [
     "Annotations",
     "CategoryDatasetMapper",
     "Records",
+    "RecordsOfSets",
     "ResizeShortestEdgeTruncated",
+    "TextRecords",
     "build_test_loader",
     "build_train_loader",
     "dataset_vocabulary",
+    "get_prompted_records",
     "get_test_records",
     "get_training_records",
     "hierarchy_from_file",
@@ -43,8 +55,10 @@ __all__ = [
     "register_coco_like",
     "registered_annotations",
     "registered_descriptions",
+    "registered_prompt",
     "registered_records",
     "resized_size",
+    "text_vocabulary",
     "training_augmentations",
     "vocabulary_from_annotations",
     "vocabulary_from_tree",

@@ -51,12 +51,14 @@ def complete_sizes(annotations: Annotations, image_root: str) -> np.ndarray:
 
 
 def wrong_size(record: Mapping[str, Any]) -> str:
-    """How the size of a record differs from its image's; '' where it does not.
+    """How the size of a record differs from its image's; '' where it does not or is not told.
 
     Raises:
         OSError: the file is missing or cannot be read.
         ValueError: it is no image.
     """
+    if "height" not in record:
+        return ""
     size = record["height"], record["width"]
     found = stored_and_upright_size(record["file_name"])
     if size in found:

@@ -17,7 +17,7 @@ from ..structures import Vocabulary
 from .image_sizes import check_sizes
 from .mosaic import MOSAIC_IMAGES
 from .records import Records, categories_of, sizes_of
-from .registration import dataset_vocabulary, registered_records
+from .registration import dataset_vocabulary, registered_prompt, registered_records
 from .samplers import (
     ClassAwareOrder,
     EpochOrder,
@@ -27,6 +27,7 @@ from .samplers import (
     repeat_factors,
 )
 from .seeding import seeded_generators
+from .text_records import PromptedSet, RecordsOfSets, TextRecords
 
 logger = logging.getLogger(__name__)
 
@@ -161,9 +162,48 @@ def get_test_records(names: str) -> AnyRecords:
     records = DatasetCatalog.get(names)
     if not len(records):
         raise ValueError(f"data set {names!r} has no images")
-    if isinstance(records, Records):
+    if isinstance(records, Records | TextRecords):
         check_sizes(records)
     return records
+
+
+def get_prompted_records(names: str | Sequence[str], *, wordings: bool = False) -> RecordsOfSets:
+    """The records of registered data sets with prompts, for detectors that read words.
+
+    An image has its own text as its prompt, or else all categories of its data set. Sets whose
+    files are missing are left out with a warning.
+
+    Args:
+        names: one or several data sets, whose categories have nothing to do with each other.
+        wordings: whether the sets' own wordings of their names are used (ODinW).
+
+    Returns:
+        Records with 'prompt' and 'set_name'.
+
+    Raises:
+        ValueError: no data set is named, or a file that cannot be understood.
+        FileNotFoundError: the files of every one are missing.
+    """
+    names = [names] if isinstance(names, str) else list(names)
+    if not names:
+        raise ValueError("no data set is named")
+    sets, missing = [], {}
+    for name in names:
+        try:
+            records = get_test_records(name)
+        except FileNotFoundError as error:
+            missing[name] = str(error)
+            continue
+        own = isinstance(records, TextRecords)
+        prompt = None if own else registered_prompt(name, wordings=wordings)
+        sets.append(PromptedSet(name, records, prompt))
+    if not sets:
+        raise FileNotFoundError(
+            f"none of the {len(names)} data sets is there; of {names[0]!r}: {missing[names[0]]}"
+        )
+    for name, problem in missing.items():
+        logger.warning("the data set %r is left out: %s", name, problem)
+    return RecordsOfSets(sets)
 
 
 def _epoch_order(sampler: str, dataset: AnyRecords, threshold: float, seed: int) -> EpochOrder:

@@ -8,91 +8,34 @@ its vocabulary are first asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..annotations.cache import Annotations, load_annotations
+from ..annotations.grounded_texts import read_grounded_texts
 from ..annotations.law import refuse_for_training
 from ..annotations.vocabularies import vocabulary_of_categories
-from ..structures import Vocabulary
+from ..structures import CategoryHierarchy, TextPrompt, Vocabulary
 from .records import Records
+from .sources import BUILTIN, Source
+from .text_prompts import names_in_order, prompt_of_names
+from .text_records import TextRecords
 
 _DESCRIPTION_FIELDS = ("cat_info", "def", "cat_info_gpt4v", "cat_info_gpt4", "cat_info_gpt")
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where the files of a data set lie and what to say if they do not."""
+_ONE_TEXT = Vocabulary(("text",), (1,), CategoryHierarchy.flat(1))
 
-    json_file: str
-    image_root: str
-    tree_file: str | None = None
-    tree_node_field: str = "id"
-    evaluator_type: str = "coco"
-    layout: str = ""
-    outside_root: bool = False
-
-
-def _v3det(annotations: str) -> _Source:
-    return _Source(
-        json_file=f"V3Det/annotations/{annotations}.json",
-        image_root="V3Det",
-        tree_file="V3Det/annotations/v3det_2023_v1_category_tree.json",
-        evaluator_type="v3det",
-        layout="ROOT/V3Det/{images/<node>/*.jpg, annotations/v3det_2023_v1_*.json}",
-    )
-
-
-def _lvis(annotations: str) -> _Source:
-    return _Source(
-        json_file=f"lvis/{annotations}.json",
-        image_root="coco",
-        evaluator_type="lvis",
-        layout="ROOT/lvis/lvis_v1_*.json and ROOT/coco/{train2017,val2017}/*.jpg",
-    )
-
-
-def _coco(split: str) -> _Source:
-    return _Source(
-        json_file=f"coco/annotations/instances_{split}.json",
-        image_root=f"coco/{split}",
-        layout="ROOT/coco/{train2017,val2017}/*.jpg, ROOT/coco/annotations/instances_*.json",
-    )
-
-
-def _emojidet(split: str) -> _Source:
-    return _Source(
-        json_file=f"emojidet/annotations/emojidet_{split}.json",
-        image_root="emojidet",
-        tree_file="emojidet/annotations/emojidet_category_tree.json",
-        layout="ROOT/emojidet as projects_tools/make_emojidet.py makes it",
-    )
-
-
-# LVIS and COCO carry a prefix: Detectron2 itself takes their plain names.
-_BUILTIN = {
-    "v3det_train": _v3det("v3det_2023_v1_train"),
-    "v3det_val": _v3det("v3det_2023_v1_val"),
-    "v3det_test": _v3det("v3det_2023_v1_test_image_info"),
-    "v3det_train_ovd_base": _v3det("v3det_2023_v1_train_ovd_base"),
-    "cq_lvis_v1_train": _lvis("lvis_v1_train"),
-    "cq_lvis_v1_val": _lvis("lvis_v1_val"),
-    "cq_lvis_v1_minival": _lvis("lvis_v1_minival"),
-    "cq_coco_2017_train": _coco("train2017"),
-    "cq_coco_2017_val": _coco("val2017"),
-    "emojidet_train": _emojidet("train"),
-    "emojidet_val": _emojidet("val"),
-}
-
-_sources: dict[str, _Source] = {}
+_sources: dict[str, Source] = {}
 _vocabularies: dict[tuple[Any, ...], tuple[Vocabulary, dict[str, Any]]] = {}
 
 
-def _register(name: str, source: _Source) -> None:
+def _register(name: str, source: Source) -> None:
     if name in DatasetCatalog:
         if name not in _sources:
             raise ValueError(
@@ -124,29 +67,23 @@ def _set_metadata(name: str, from_file: dict[str, Any]) -> None:
 
 
 def register_all(root: str | Path | None = None) -> None:
-    """Registers V3Det, LVIS v1, COCO 2017 and EmojiDet under one root folder.
+    """Registers the known data sets under one root folder.
 
     The names are `v3det_{train,val,test,train_ovd_base}`, `emojidet_{train,val}` and, with a
-    prefix because Detectron2 takes the plain names for itself, `cq_lvis_v1_{train,val,minival}`
-    and `cq_coco_2017_{train,val}`. A second call with the same root changes nothing; one with
-    another root registers anew.
+    prefix because Detectron2 takes the plain names for itself,
+    `cq_lvis_v1_{train,val,minival,minival_inserted_image_name}` and `cq_coco_2017_{train,val}`;
+    with texts in place of categories `refexp_val`, `refcoco_{val,testA,testB}`,
+    `refcoco_plus_{val,testA,testB}`, `refcocog_{val,test}`, `grefcoco_{val,testA,testB}` and
+    `flickr30k_{val,test}`; and `odinw13_NAME` and `odinw35_NAME` for each set of ODinW. A second
+    call with the same root changes nothing; one with another root registers anew.
 
     Args:
         root: the folder; by default the environment's DETECTRON2_DATASETS or ./datasets.
     """
     folder = Path(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets"))
     folder = folder.expanduser().absolute()
-    for name, source in _BUILTIN.items():
-        _register(
-            name,
-            replace(
-                source,
-                json_file=str(folder / source.json_file),
-                image_root=str(folder / source.image_root),
-                tree_file=str(folder / source.tree_file) if source.tree_file else None,
-                layout=source.layout.replace("ROOT", str(folder)),
-            ),
-        )
+    for name, source in BUILTIN.items():
+        _register(name, source.below(folder))
 
 
 def register_coco_like(
@@ -177,7 +114,7 @@ def register_coco_like(
     """
     _register(
         name,
-        _Source(
+        Source(
             json_file=str(Path(json_file).absolute()),
             image_root=str(Path(image_root).absolute()),
             tree_file=str(Path(tree_file).absolute()) if tree_file is not None else None,
@@ -196,28 +133,73 @@ def registered_annotations(name: str) -> Annotations:
         FileNotFoundError: its annotation file is missing.
     """
     source = _source(name)
+    if source.has_texts:
+        raise ValueError(f"{name!r} is a set of texts: its images have no categories")
     annotations = load_annotations(source.json_file, source.layout)
     refuse_for_training(annotations, source.json_file)
     return annotations
 
 
-def registered_records(name: str) -> Records:
+def registered_records(name: str) -> Records | TextRecords:
     """All records of a data set registered here; also fills its metadata.
 
     Raises:
-        ValueError: as `registered_annotations`, or images outside its image folder.
+        ValueError: a file that cannot be understood, or images outside its image folder.
         FileNotFoundError: its annotation file or its image folder is missing.
     """
-    source, annotations = _source(name), registered_annotations(name)
+    source = _source(name)
+    if source.has_texts:
+        texts = read_grounded_texts(source.json_file, source.evaluator_type, source.layout)
+        dataset_vocabulary(name)
+        with _naming(source.json_file):
+            return TextRecords(texts, _image_root(source, texts.file_names[0]))
+    annotations = registered_annotations(name)
+    first = annotations.text("file_name", 0) if len(annotations) else ""
+    image_root = _image_root(source, first)
+    if annotations.has_categories:
+        dataset_vocabulary(name)
+    with _naming(source.json_file):
+        return Records.of_file(annotations, image_root, outside_root=source.outside_root)
+
+
+@contextmanager
+def _naming(json_file: str) -> Iterator[None]:
+    """Says in a ValueError which file it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{json_file}: {error}") from error
+
+
+def _image_root(source: Source, first_image: str) -> str:
+    """The folder that has the first image; the usual one if none has."""
+    roots = (source.image_root, *source.other_roots) if source.other_roots else ()
+    for root in roots:
+        if os.path.isfile(os.path.join(root, first_image)):
+            return root
     if not os.path.isdir(source.image_root):
         hint = f"; expected layout: {source.layout}" if source.layout else ""
         raise FileNotFoundError(f"no such image folder: {source.image_root}{hint}")
-    if annotations.has_categories:
-        dataset_vocabulary(name)
-    try:
-        return Records.of_file(annotations, source.image_root, outside_root=source.outside_root)
-    except ValueError as error:
-        raise ValueError(f"{source.json_file}: {error}") from error
+    return source.image_root
+
+
+def registered_prompt(name: str, *, wordings: bool = False) -> TextPrompt:
+    """All categories of a data set registered here in one caption, a category being a phrase.
+
+    Args:
+        name: the data set.
+        wordings: whether the set's own wordings of its names are used, where it has some.
+
+    Raises:
+        ValueError: as `dataset_vocabulary`, or no category has a name.
+        FileNotFoundError: the annotation file is missing.
+    """
+    vocabulary, source = dataset_vocabulary(name), _source(name)
+    known = dict(source.wordings) if wordings else {}
+    unnamed = {place for place, said in enumerate(source.class_names) if not said.strip()}
+    names = ["" if i in unnamed else said for i, said in enumerate(vocabulary.names)]
+    with _naming(source.json_file):
+        return prompt_of_names(names, known)
 
 
 def registered_descriptions(name: str) -> list[str]:
@@ -231,7 +213,7 @@ def registered_descriptions(name: str) -> list[str]:
     return list(MetadataCatalog.get(name).descriptions)
 
 
-def _source(name: str) -> _Source:
+def _source(name: str) -> Source:
     if name not in _sources:
         raise ValueError(
             f"data set {name!r} is not registered; call register_all(root) or register_coco_like "
@@ -253,9 +235,7 @@ def _description(category: Mapping[str, Any]) -> str:
     return next((text for text in found if isinstance(text, str) and text), "")
 
 
-def _read_vocabulary(
-    source: _Source, annotations: Annotations
-) -> tuple[Vocabulary, dict[str, Any]]:
+def _read_vocabulary(source: Source, annotations: Annotations) -> tuple[Vocabulary, dict[str, Any]]:
     categories = annotations.categories()
     if not categories:
         raise ValueError(f"{source.json_file} lists no categories")
@@ -265,6 +245,9 @@ def _read_vocabulary(
         )
     except ValueError as error:
         raise ValueError(f"{source.json_file}: {error}") from error
+    if source.class_names:
+        names = names_in_order(source.class_names, vocabulary.names, source.json_file)
+        vocabulary = replace(vocabulary, names=names)
     metadata: dict[str, Any] = {
         "thing_classes": list(vocabulary.names),
         "thing_dataset_id_to_contiguous_id": dict(vocabulary.vocab_id_of),
@@ -281,7 +264,7 @@ def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
     """The vocabulary of registered data sets; also fills their metadata.
 
     Read once, until one of the files changes. ``vocab_id`` is the rank of the category's id,
-    ascending.
+    ascending. A set of texts has no categories: it gets one that stands for what the text says.
 
     Args:
         name: a data set registered by `register_all` or `register_coco_like`, or several. Of
@@ -295,6 +278,8 @@ def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
     if not isinstance(name, str):
         return _common_vocabulary(list(name))
     source = _source(name)
+    if source.has_texts:
+        return _ONE_TEXT
     annotations = registered_annotations(name)
     key = (source, annotations.facts["sha256"], _stamp(source.tree_file))
     if key not in _vocabularies:
@@ -302,6 +287,11 @@ def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
     vocabulary, metadata = _vocabularies[key]
     _set_metadata(name, metadata)
     return vocabulary
+
+
+def text_vocabulary() -> Vocabulary:
+    """What a config's vocabulary is where every image has its own prompt: one thing, the text."""
+    return _ONE_TEXT
 
 
 def _common_vocabulary(names: Sequence[str]) -> Vocabulary:

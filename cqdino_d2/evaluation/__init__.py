@@ -28,14 +28,17 @@ from .results_file import (
     to_detections,
 )
 from .scoring import Scores, score
+from .texts import ExpressionProtocol, GeneralizedProtocol, PhraseProtocol
 from .vocabulary_order import hierarchy_in_order
 
 _FILE_OF = {
     "COCOEvaluator": "evaluators",
     "ColumnEvaluator": "column_evaluator",
     "LVISEvaluator": "evaluators",
+    "SetsEvaluator": "sets_evaluator",
     "TaggingEvaluator": "tagging",
     "TaggingProtocol": "tagging",
+    "TextEvaluator": "texts.evaluator",
     "V3DetEvaluator": "evaluators",
     "build_evaluator": "evaluators",
 }
@@ -47,18 +50,23 @@ __all__ = [
     "Curves",
     "Detections",
     "ErrorBreakdown",
+    "ExpressionProtocol",
+    "GeneralizedProtocol",
     "GroundTruth",
     "JudgedDetections",
     "LVISEvaluator",
     "LvisFixedProtocol",
     "LvisProtocol",
     "Outcomes",
+    "PhraseProtocol",
     "Problem",
     "Report",
     "Rules",
     "Scores",
+    "SetsEvaluator",
     "TaggingEvaluator",
     "TaggingProtocol",
+    "TextEvaluator",
     "V3DetEvaluator",
     "V3DetProtocol",
     "accumulate",
