@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -15,6 +16,7 @@ from typing import IO
 
 logger = logging.getLogger(__name__)
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _LONGEST_NAME = 50  # characters of a name that its temporary name repeats
 _FORGOTTEN = 86_400  # seconds after which a file has no writer, where files cannot be locked
@@ -22,7 +24,19 @@ _tidied: set[Path] = set()  # folders in which this process has looked for lefto
 
 
 class FileWriteError(OSError):
-    """A file could not be written whole; what stood under its name before is untouched."""
+    """A file could not be written whole; what stood under its name before is untouched.
+
+    Args:
+        message: names the file.
+        cause: what the system said, or None.
+
+    Attributes:
+        disk_is_full: whether no other file can be written there, either.
+    """
+
+    def __init__(self, message: str, cause: Exception | None = None) -> None:
+        super().__init__(message)
+        self.disk_is_full = isinstance(cause, OSError) and cause.errno in DISK_IS_FULL
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -53,7 +67,8 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0.0
         raise FileWriteError(
             f"could not write {path} ({error}); {free:.0f} MiB are free there. "
-            "Files written earlier are untouched"
+            "Files written earlier are untouched",
+            error,
         ) from error
     finally:
         if temporary != path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dis
-import errno
 import logging
 import re
 import sys
@@ -17,6 +16,7 @@ import detectron2.data
 from detectron2.utils import comm
 from omegaconf.errors import OmegaConfBaseException
 
+from ...files.atomic_file import DISK_IS_FULL
 from ..trainer import NonFiniteError
 
 BAD_INPUT = 2
@@ -34,7 +34,6 @@ _WORKER_ERROR = re.compile(
     r'File "(?P<file>[^"]*)", line \d+, in \S+\n\s+(?P<code>.*)\n(?:[\s^~]*\n)?'
     r"(?P<kind>[\w.]+)(?:: (?P<text>[\s\S]*))?$"
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SECONDS_FOR_THE_FIRST = 2.0
 
 
@@ -74,7 +73,7 @@ def explanation(error: Exception, *, preparing: bool) -> str | None:
         text = found["text"] or found["kind"]
     else:
         own = is_deliberate(error)
-    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+    if isinstance(error, OSError) and error.errno in DISK_IS_FULL and error.filename is None:
         text += ": a log, a checkpoint or a cache cannot be written (train.output_dir, ~/.cache)"
     if isinstance(error, OSError) or (isinstance(error, (ValueError, TypeError)) and own):
         return text
