@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _LONGEST_NAME = 50  # characters of a name that its temporary name repeats
+_PROBE = 2**20  # bytes
 _FORGOTTEN = 86_400  # seconds after which a file has no writer, where files cannot be locked
 _tidied: set[Path] = set()  # folders in which this process has looked for leftovers
 
@@ -59,11 +60,9 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
         _remove_leftovers(path.parent)
         temporary, file = _open_temporary(path)
         with file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            _fill(file, write)
             os.replace(temporary, path)  # while the lock says that it has a writer
-    except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into RuntimeErrors
+    except (OSError, RuntimeError) as error:
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0.0
         raise FileWriteError(
             f"could not write {path} ({error}); {free:.0f} MiB are free there. "
@@ -73,6 +72,17 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
     finally:
         if temporary != path:
             temporary.unlink(missing_ok=True)
+
+
+def _fill(file: IO[bytes], write: Callable[[IO[bytes]], None]) -> None:
+    try:
+        write(file)
+    except RuntimeError:  # of torch.save, which hides what the system said: it says so once more
+        file.write(bytes(_PROBE))
+        file.flush()
+        raise
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
