@@ -32,6 +32,7 @@ from cqdino_d2.engine import (
     one_line_errors,
     report_a_full_disk_once,
 )
+from cqdino_d2.structures import show_records
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,7 +76,9 @@ def prepare(args: argparse.Namespace) -> Training | Evaluation:
         Path(cfg.train.output_dir).mkdir(parents=True, exist_ok=True)
         FolderLock(cfg.train.output_dir)
     for name in ("detectron2", "fvcore", "cqdino_d2"):
-        setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
+        show_records(
+            setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
+        )
     register_all(cfg.train.get("datasets_root"))
     if args.eval_only:
         return Evaluation.prepare(cfg)

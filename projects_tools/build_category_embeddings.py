@@ -24,7 +24,7 @@ import torch
 from cqdino_d2.data import register_all
 from cqdino_d2.data.category_texts import CategoryTexts
 from cqdino_d2.files import write_atomically
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.text.encoders import RandomEncoder, choose_encoder
 from cqdino_d2.text.prompts import encode_categories, prompts_of, read_templates
 
@@ -96,7 +96,7 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Makes the file; returns the exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    log_to_terminal("%(message)s", logging.WARNING)
     given = parse_arguments(arguments)
     try:
         if not given.output.absolute().parent.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 
 # what moves a terminal's cursor, turns the direction of writing, or cannot be encoded at all
@@ -16,7 +17,39 @@ def one_line(text: str) -> str:
     """
     if text.isascii() and text.isprintable() and "  " not in text:
         return text.strip()
+    return _shown(" ".join(text.split()))
+
+
+def _shown(text: str) -> str:
     return "".join(
         "\ufffd" if char in _NOT_SHOWN or unicodedata.category(char) in ("Cc", "Cs") else char
-        for char in " ".join(text.split())
+        for char in text
     )
+
+
+class ShownRecords(logging.Filter):
+    """Takes out of what is logged what `one_line` does, but keeps lines and spaces."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Changes the record; lets it pass."""
+        lines = record.getMessage().expandtabs().split("\n")
+        record.msg, record.args = "\n".join(map(_shown, lines)), None
+        return True
+
+
+def log_to_terminal(form: str, level: int) -> None:
+    """For a command: its log goes to the terminal, in which names can do no harm.
+
+    Args:
+        form: of a record, as `logging` understands it.
+        level: of `logging`, from which on records are shown.
+    """
+    logging.basicConfig(format=form, level=level)
+    show_records(logging.getLogger())
+
+
+def show_records(logger: logging.Logger) -> None:
+    """Makes a logger's handlers show records as `ShownRecords` leaves them."""
+    for handler in logger.handlers:
+        if not any(isinstance(one, ShownRecords) for one in handler.filters):
+            handler.addFilter(ShownRecords())
