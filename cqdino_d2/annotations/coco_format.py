@@ -178,7 +178,7 @@ def read_coco_format(json_file: Path) -> tuple[dict[str, np.ndarray], dict[str, 
     )
     for event, count in sorted(facts["events"].items()):
         done = event if event == "clipped" else f"dropped: {event}"
-        logger.warning("%s: %d boxes %s", json_file, count, done)
+        logger.warning("%s: for training, %d boxes %s", json_file, count, done)
     return columns, facts
 
 

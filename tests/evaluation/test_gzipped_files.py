@@ -43,7 +43,7 @@ def test_a_bomb_does_not_fill_the_memory(files):
     with gzip.open(files / "bomb.json.gz", "wb") as file:
         file.write(b"[")
         for _ in range(600):
-            file.write(bytes(b" ") * 2**20)
+            file.write(b" " * 2**20)
     truth, before = load_ground_truth(files / "a.json"), peak_bytes()
     for read in (load_ground_truth, lambda path: load_results(path, truth)):
         with pytest.raises(ValueError, match="expands to more than 200 times its size"):
