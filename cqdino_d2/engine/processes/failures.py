@@ -83,7 +83,7 @@ def explanation(error: Exception, *, preparing: bool) -> str | None:
 def _is_about_the_config(error: Exception, text: str) -> bool:
     if isinstance(error, TypeError):
         return _WRONG_ARGUMENTS.search(text) is not None
-    return isinstance(error, (ValueError, OmegaConfBaseException))
+    return isinstance(error, (ValueError, ImportError, OmegaConfBaseException))
 
 
 def is_deliberate(error: BaseException) -> bool:
