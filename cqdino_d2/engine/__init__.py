@@ -6,6 +6,7 @@ from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
 from .parameter_groups import get_parameter_groups
 from .processes import (
+    INTERRUPTED,
     FolderInUseError,
     FolderLock,
     LaunchError,
@@ -41,6 +42,7 @@ __all__ = [
     "load_config",
     "measure_pace",
     "multi_step_schedule",
+    "INTERRUPTED",
     "one_line_errors",
     "report_a_full_disk_once",
     "seed_generators",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import logging
 import re
+import signal
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from ...files.atomic_file import DISK_IS_FULL
 from ..trainer import NonFiniteError
 
 BAD_INPUT = 2
+INTERRUPTED = 128 + signal.SIGINT
 LESS_MEMORY = (
     "less memory is used with fewer images at a time (dataloader.train.total_batch_size, or more "
     "parts by train.accumulate), fewer dataloader.*.num_workers, train.activation_checkpointing "
@@ -41,6 +43,7 @@ _SECONDS_FOR_THE_FIRST = 2.0
 def one_line_errors(*, traceback: bool, preparing: bool) -> Iterator[None]:
     """Ends the program with one line and exit code 2 for what is wrong in the input.
 
+    An interrupt (Ctrl-C) is one line and exit code 130.
     Other errors, which are bugs, go through with their traceback.
 
     Args:
@@ -50,6 +53,10 @@ def one_line_errors(*, traceback: bool, preparing: bool) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        if not comm.get_local_rank():
+            logging.getLogger("cqdino_d2").warning("interrupted: see --resume")
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         text = explanation(error, preparing=preparing)
         if text is None:
