@@ -77,9 +77,8 @@ def prepare(args: argparse.Namespace) -> Training | Evaluation:
         Path(cfg.train.output_dir).mkdir(parents=True, exist_ok=True)
         FolderLock(cfg.train.output_dir)
     for name in ("detectron2", "fvcore", "cqdino_d2"):
-        show_records(
-            setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
-        )
+        setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
+        show_records(logging.getLogger(name))
     register_all(cfg.train.get("datasets_root"))
     if args.eval_only:
         return Evaluation.prepare(cfg)

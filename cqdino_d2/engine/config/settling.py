@@ -97,7 +97,6 @@ def _check_numbers(cfg: DictConfig, keys: Iterable[str]) -> None:
     for key in keys:
         value = OmegaConf.select(cfg, key)
         if type(value) is not int or not _LEAST[key] <= value <= _MOST:
-            raise ValueError(
-                f"{key} must be a whole number of at least {_LEAST[key]} and at most {_MOST}, "
-                f"got {value!r}"
-            )
+            bound = "at most 2^63 - 1" if type(value) is int and value > 0 else ""
+            bound = bound or f"at least {_LEAST[key]}"
+            raise ValueError(f"{key} must be a whole number of {bound}, got {value!r}")
