@@ -53,7 +53,7 @@ ALLOWED_OUTSIDE = {
     "checkpoint": _MODEL,
     "layers": {"torch"},
     "annotations": {"numpy", "msgspec"},
-    "text": {"torch", "numpy", "open_clip", "tqdm", "transformers"},
+    "text": {"torch", "numpy", "open_clip", "safetensors", "tqdm", "transformers"},
     "data": _MODEL | {"PIL", "omegaconf", "tqdm"},
     "backbone": _MODEL | {"timm"},
     "categories": _MODEL,
