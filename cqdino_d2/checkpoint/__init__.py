@@ -1,6 +1,7 @@
 """Converters from other checkpoints."""
 
 from .grounding import convert_official_grounding_weights
+from .grounding_mmdet import convert_mmdet_grounding_weights
 from .grounding_transformers import convert_transformers_grounding_weights
 from .mmengine_file import read_mmengine_file, weights_of
 from .released import convert_released_weights
@@ -11,6 +12,7 @@ from .report import ConversionReport, describe_shapes
 __all__ = [
     "ConversionReport",
     "ReleasedConversion",
+    "convert_mmdet_grounding_weights",
     "convert_official_grounding_weights",
     "convert_released_weights",
     "convert_transformers_grounding_weights",
