@@ -19,7 +19,13 @@ from unittest import mock
 
 import torch
 from detectron2.structures import ImageList
-from parity.fixture import ParityFixture, is_grounding, read_fixture
+from parity.fixture import (
+    ParityFixture,
+    is_grounding,
+    read_fixture,
+    recorded_noise,
+    released_loss_name,
+)
 from parity.grounding import GroundingFixture, check_grounding
 from torch import Tensor, nn
 
@@ -188,22 +194,14 @@ def check_predictions(
         compare.close(f"{prefix}.bboxes", boxes[~swapped], recorded_boxes[~swapped])
 
 
-def recorded_noise(fixture: ParityFixture) -> denoising.DenoisingNoise:
-    """The random numbers that the released code drew for its denoising group."""
-    replace = fixture.tensor("dn/rand_label_p")
-    labels = torch.zeros_like(replace)
-    num_labels = fixture.arrays["sd/dn_query_generator.label_embedding.weight"].shape[0]
-    labels[replace < 0.25] = (fixture.tensor("dn/rand_new_labels").float() + 0.5) / num_labels
-    sign = fixture.tensor("dn/rand_sign01").float() * 2 - 1
-    return denoising.DenoisingNoise(replace, labels, sign, fixture.tensor("dn/rand_part"))
-
-
 def check_training(model: nn.Module, fixture: ParityFixture, compare: Comparison) -> None:
     """The denoising group, the losses and the gradients."""
     model.train()
     local = [fixture.tensor(f"gt/local_labels.{i}") for i in range(len(fixture.image_sizes))]
     num_labels = model.denoising.content.embedding.num_embeddings
-    noise, labels = recorded_noise(fixture), (torch.cat(local), num_labels)
+    drawn = ("rand_label_p", "rand_new_labels", "rand_sign01", "rand_part")
+    noise = recorded_noise(*(fixture.tensor(f"dn/{name}") for name in drawn), num_labels)
+    labels = (torch.cat(local), num_labels)
     with (
         mock.patch.object(denoising, "draw_noise", lambda *_: noise),
         mock.patch.object(model.denoising.content, "labels", lambda *_: labels),
@@ -219,15 +217,6 @@ def check_training(model: nn.Module, fixture: ParityFixture, compare: Comparison
     check_losses(model, fixture, losses, compare)
     sum(losses.values()).backward()
     check_gradients(model, fixture, compare)
-
-
-def released_loss_name(ours: str) -> str:
-    """`loss_class_dn_0` -> `d0.dn_loss_cls`, and so on."""
-    _, kind, *rest = ours.split("_")
-    name = {"category": "language_loss", "class": "loss_cls", "l1": "loss_bbox", "giou": "loss_iou"}
-    prefix = "".join(f"{part}_" for part in rest if part in ("dn", "enc"))
-    layer = "".join(f"d{part}." for part in rest if part.isdigit())
-    return f"{layer}{prefix}{name[kind]}"
 
 
 def check_losses(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cqdino_d2.checkpoint import convert_released_weights
 from cqdino_d2.layers import xyxy_to_cxcywh
 from cqdino_d2.structures import CategoryHierarchy, ImageTargets, Vocabulary
+from cqdino_d2.transformer.denoising import DenoisingNoise
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
@@ -68,6 +69,32 @@ class Recorded:
     def names(self, prefix: str) -> list[str]:
         """Names of all arrays under a prefix, without it."""
         return [n[len(prefix) :] for n in self.arrays.files if n.startswith(prefix)]
+
+
+def recorded_noise(
+    replace: Tensor, new_labels: Tensor, sign01: Tensor, part: Tensor, num_labels: int
+) -> DenoisingNoise:
+    """The random numbers that the released code drew for its denoising group.
+
+    Args:
+        replace: (R,) uniform; a label is replaced below 0.25.
+        new_labels: the labels that replace these, in their order.
+        sign01: (R, 4) of 0 and 1.
+        part: (R, 4) uniform.
+        num_labels: size of the label space.
+    """
+    labels = torch.zeros_like(replace)
+    labels[replace < 0.25] = (new_labels.float() + 0.5) / num_labels
+    return DenoisingNoise(replace, labels, sign01.float() * 2 - 1, part)
+
+
+def released_loss_name(ours: str) -> str:
+    """`loss_class_dn_0` -> `d0.dn_loss_cls`, and so on."""
+    _, kind, *rest = ours.split("_")
+    name = {"category": "language_loss", "class": "loss_cls", "l1": "loss_bbox", "giou": "loss_iou"}
+    prefix = "".join(f"{part}_" for part in rest if part in ("dn", "enc"))
+    layer = "".join(f"d{part}." for part in rest if part.isdigit())
+    return f"{layer}{prefix}{name[kind]}"
 
 
 def is_grounding(about: Mapping[str, Any]) -> bool:

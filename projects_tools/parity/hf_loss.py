@@ -1,0 +1,70 @@
+"""The losses of transformers' Grounding DINO (5.24) on the tensors of an `mm_head` fixture.
+
+Another recipe than mmdet's: a box's class cost is the mean over its own tokens, and the weights
+differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from detectron2.config import LazyConfig, instantiate
+from torch import nn
+
+from cqdino_d2.structures import ClassSlots, DecoderOutput, Phrases
+
+from .fixture import ROOT
+from .mm_head import CONFIG, HeadFixture, proposals_of
+
+WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0}
+_NAMES = {"class": "ce", "l1": "bbox", "giou": "giou"}
+
+
+def recipe() -> nn.Module:
+    """The criterion of transformers and Open-GroundingDino, by options of ours."""
+    criterion = LazyConfig.load(str(ROOT / CONFIG)).model.criterion
+    criterion.matcher.update(class_weight=1.0, all_slots=False)
+    criterion.losses.focal.weight = WEIGHTS["class"]
+    return instantiate(criterion)
+
+
+def check_hf_losses(about: Mapping[str, Any], tensors: HeadFixture, compare: Any) -> None:
+    """Assignments and losses of every image by itself.
+
+    Args:
+        about: the JSON of the losses.
+        tensors: the fixture they were made from.
+    """
+    criterion = recipe()
+    for image, target in enumerate(tensors.targets()[:2]):
+        slots, output, proposals = _alone(tensors, image)
+        classes, boxes = slots.multi_hot(0, target.vocab_ids), target.boxes_cxcywh_norm
+        last = output.layers()[-1]
+        pairs = criterion.matcher(last.logits, last.boxes_cxcywh_norm, [classes], [boxes])
+        recorded = torch.tensor(about[f"image_{image}_assignment_last_layer"])
+        compare.same(f"assignment {image}", torch.stack(pairs[0]), recorded)
+        losses = criterion(output, proposals, slots, [target], None)
+        recorded = about[f"image_{image}_alone_with_auxiliary"]["parts"]
+        for name, value in losses.items():
+            kind, _, layer = name.removeprefix("loss_").partition("_")
+            theirs = f"loss_{_NAMES[kind]}" + (f"_{layer}" if layer else "")
+            ours = value / WEIGHTS[kind]
+            compare.close(f"{image}.{theirs}", ours, torch.tensor(recorded[theirs]))
+
+
+def _alone(tensors: HeadFixture, image: int) -> tuple[ClassSlots, DecoderOutput, Any]:
+    """One image of the fixture without its denoising queries."""
+    one = slice(image, image + 1)
+    slots = tensors.named(tensors.tensor("in/memory_text"))
+    phrases = Phrases(slots.phrases.members[one], slots.phrases.vocab_ids[one])
+    slots = ClassSlots(slots.features[one], slots.vocab_ids[one], slots.valid[one], phrases=phrases)
+    noised = tensors.about["dn_meta"]["num_denoising_queries"]
+    logits = tensors.tensor("out/all_cls_scores")[:, one, noised:, : slots.num_slots]
+    boxes = tensors.tensor("out/all_bbox_preds")[:, one, noised:]
+    output = DecoderOutput(logits.masked_fill(~slots.valid[:, None], -1e4), boxes)
+    proposals = proposals_of(
+        tensors.tensor("in/enc_class")[one], tensors.tensor("in/enc_coord")[one], slots
+    )
+    return slots, output, proposals
