@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from .grounding import CONSTANTS, POOLER
-from .released import MMDET_LEFT_OUT, MMDET_NAMES, head_rules, reorder_patch_merging
+from .released import MMDET_LEFT_OUT, MMDET_NAMES, head_rules, with_microsofts_patch_merging
 from .released_names import ReleasedConversion
 
 _BERT = r"language_model\.language_backbone\.body\.model\."
@@ -45,9 +45,5 @@ def convert_mmdet_grounding_weights(
     Raises:
         ValueError: an unknown order, or two names that become one.
     """
-    if patch_merging not in ("microsoft", "mmdet"):
-        raise ValueError(f"patch_merging must be 'microsoft' or 'mmdet', got {patch_merging!r}")
     conversion = _NAMES.convert(state, [*_TEXT_RULES, *head_rules(state)])
-    if patch_merging == "mmdet":
-        reorder_patch_merging(conversion.weights)
-    return conversion
+    return with_microsofts_patch_merging(conversion, patch_merging)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -93,12 +94,8 @@ def convert_released_weights(
     Raises:
         ValueError: an unknown order, or two names that become one.
     """
-    if patch_merging not in ("microsoft", "mmdet"):
-        raise ValueError(f"patch_merging must be 'microsoft' or 'mmdet', got {patch_merging!r}")
     conversion = MMDET_NAMES.convert(state, head_rules(state))
-    if patch_merging == "mmdet":
-        reorder_patch_merging(conversion.weights)
-    return conversion
+    return with_microsofts_patch_merging(conversion, patch_merging)
 
 
 def head_rules(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
@@ -112,11 +109,27 @@ def head_rules(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
     return rules
 
 
-def reorder_patch_merging(weights: dict[str, Tensor]) -> None:
-    """Brings the backbone's patch merging (our names) from mmdetection's order to Microsoft's."""
-    for name, tensor in weights.items():
-        if ".downsample." in name:
-            weights[name] = _reordered(tensor)
+def with_microsofts_patch_merging(
+    conversion: ReleasedConversion, patch_merging: str
+) -> ReleasedConversion:
+    """The same with the channels of the backbone's patch merging in this project's order.
+
+    Args:
+        conversion: under our names.
+        patch_merging: the order that they have, "microsoft" or "mmdet".
+
+    Raises:
+        ValueError: another one.
+    """
+    if patch_merging not in ("microsoft", "mmdet"):
+        raise ValueError(f"patch_merging must be 'microsoft' or 'mmdet', got {patch_merging!r}")
+    if patch_merging == "microsoft":
+        return conversion
+    weights = {
+        name: _reordered(tensor) if ".downsample." in name else tensor
+        for name, tensor in conversion.weights.items()
+    }
+    return replace(conversion, weights=weights)
 
 
 def _reordered(tensor: Tensor) -> Tensor:
