@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -64,21 +63,8 @@ class TextQueries(nn.Module):
         )
         if len(distinct) == len(prompts):
             return queries
-        return _repeated(queries, [distinct.index(prompt) for prompt in prompts])
+        return queries.rows([distinct.index(prompt) for prompt in prompts])
 
     def encode(self, tokens: PromptTokens) -> Tensor:
         """(B, T, C) features of the tokens."""
         return self.projection(self.language_model(tokens))
-
-
-def _repeated(queries: ClassQueries, places: list[int]) -> ClassQueries:
-    """The queries of each image, from those of the distinct prompts."""
-    phrases = Phrases(queries.phrases.members[places], queries.phrases.vocab_ids[places])
-    return replace(
-        queries,
-        features=queries.features[places],
-        valid=queries.valid[places],
-        position=queries.position[places],
-        visible=queries.visible[places],
-        phrases=phrases,
-    )

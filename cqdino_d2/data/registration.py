@@ -20,7 +20,7 @@ from ..annotations.cache import Annotations, load_annotations
 from ..annotations.grounded_texts import read_grounded_texts
 from ..annotations.law import refuse_for_training
 from ..annotations.vocabularies import vocabulary_of_categories
-from ..structures import CategoryHierarchy, TextPrompt, Vocabulary
+from ..structures import TextPrompt, Vocabulary, flat_vocabulary
 from .records import Records
 from .sources import BUILTIN, Source
 from .text_prompts import names_in_order, prompt_of_names
@@ -29,7 +29,7 @@ from .text_records import TextRecords
 _DESCRIPTION_FIELDS = ("cat_info", "def", "cat_info_gpt4v", "cat_info_gpt4", "cat_info_gpt")
 
 
-_ONE_TEXT = Vocabulary(("text",), (1,), CategoryHierarchy.flat(1))
+_ONE_TEXT = flat_vocabulary(["text"])
 
 _sources: dict[str, Source] = {}
 _vocabularies: dict[tuple[Any, ...], tuple[Vocabulary, dict[str, Any]]] = {}

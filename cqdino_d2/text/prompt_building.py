@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 
-from ..structures import TextPrompt
+from ..structures import TextPrompt, Vocabulary
 from .prompt_tokenizer import SEPARATORS, PromptTokenizer
 from .prompts import spoken_name
 
@@ -38,8 +38,18 @@ def caption_prompt(caption: str) -> TextPrompt:
     return TextPrompt(caption, tuple(spans))
 
 
+def caption_phrases(caption: str) -> list[str]:
+    """What stands between the separators of a caption; see `caption_prompt`."""
+    prompt = caption_prompt(caption)
+    return [spoken_name(prompt.words(phrase)) for phrase in range(len(prompt.spans))]
+
+
 def names_prompts(
-    names: Sequence[str | Sequence[str]], tokenizer: PromptTokenizer
+    names: Sequence[str | Sequence[str]],
+    tokenizer: PromptTokenizer,
+    *,
+    negatives: Sequence[str] = (),
+    allow_alike: bool = False,
 ) -> tuple[TextPrompt, ...]:
     """As few prompts as hold all names in their order, each as full as the tokens allow.
 
@@ -48,31 +58,51 @@ def names_prompts(
             one are synonyms; they stay in one prompt. Underscores are read as blanks, and so are
             the separators, which would cut a name.
         tokenizer: counts tokens; its ``max_tokens`` holds for every prompt.
+        negatives: further names, which stand in every prompt; their vocab_ids follow.
+        allow_alike: whether several names may be the same tokens; they then have equal scores.
 
     Raises:
         ValueError: no names, an empty one, one that no prompt can hold, or two that are the same
             tokens.
     """
-    if isinstance(names, str) or not names:
-        raise ValueError(f"expected a list of names, got {names!r}")
-    budget = tokenizer.max_tokens - _SPECIALS
-    seen: dict[tuple[int, ...], str] = {}
+    for given in (names, negatives):
+        if isinstance(given, str) or not (given or given is negatives):
+            raise ValueError(f"expected a list of names, got {given!r}")
+    counter = _TokenCounter(tokenizer, allow_alike)
+    everywhere = [
+        (len(names) + place, words)
+        for place, name in enumerate(negatives)
+        for words in _synonyms(name)
+    ]
+    budget = tokenizer.max_tokens - _SPECIALS - sum(counter(words) for _, words in everywhere)
     passes: list[list[tuple[int, str]]] = [[]]
     used = 0
     for vocab_id, name in enumerate(names):
-        words = [_words(one) for one in ([name] if isinstance(name, str) else name)]
-        needed = sum(_count_tokens(one, tokenizer, seen) for one in words)
-        if needed > budget or not words:
+        synonyms = _synonyms(name)
+        needed = sum(counter(words) for words in synonyms)
+        if needed > budget or not synonyms:
+            beside = f" beside {len(negatives)} negatives" if negatives else ""
             raise ValueError(
                 f"the name {name!r} has {needed} tokens with its separator, a prompt holds "
-                f"1 to {budget}"
+                f"1 to {max(budget, 0)}{beside}"
             )
         if used + needed > budget:
             passes.append([])
             used = 0
-        passes[-1] += [(vocab_id, one) for one in words]
+        passes[-1] += [(vocab_id, words) for words in synonyms]
         used += needed
-    return tuple(_joined(rows) for rows in passes)
+    return tuple(_joined(rows + everywhere) for rows in passes)
+
+
+def vocabulary_prompts(
+    vocabulary: Vocabulary, tokenizer: PromptTokenizer
+) -> tuple[TextPrompt, ...]:
+    """All names of a vocabulary in as few prompts as hold them."""
+    return names_prompts(vocabulary.names, tokenizer, allow_alike=True)
+
+
+def _synonyms(name: str | Sequence[str]) -> list[str]:
+    return [_words(one) for one in ([name] if isinstance(name, str) else name)]
 
 
 def _words(name: str) -> str:
@@ -85,16 +115,26 @@ def _words(name: str) -> str:
     return words
 
 
-def _count_tokens(words: str, tokenizer: PromptTokenizer, seen: dict[tuple[int, ...], str]) -> int:
-    """Tokens of a name and its separator; remembers the name by its tokens."""
-    encoding = tokenizer.encode(words)
-    ids = encoding.ids[1:-1]
-    if ids in seen:
-        raise ValueError(f"{words!r} and {seen[ids]!r} are the same to the model: name one of them")
-    seen[ids] = words
-    if set(encoding.texts[1:-1]) <= {"[UNK]"}:
-        logger.warning("the model's vocabulary has no word of %r: it cannot be told apart", words)
-    return len(ids) + 1
+class _TokenCounter:
+    """Tokens of names with their separators; names are told apart by their tokens."""
+
+    def __init__(self, tokenizer: PromptTokenizer, allow_alike: bool) -> None:
+        self.tokenizer, self.allow_alike = tokenizer, allow_alike
+        self.seen: dict[tuple[int, ...], str] = {}
+
+    def __call__(self, words: str) -> int:
+        encoding = self.tokenizer.encode(words)
+        ids = encoding.ids[1:-1]
+        if ids in self.seen and not self.allow_alike:
+            raise ValueError(
+                f"{words!r} and {self.seen[ids]!r} are the same to the model: name one of them"
+            )
+        self.seen[ids] = words
+        if set(encoding.texts[1:-1]) <= {"[UNK]"}:
+            logger.warning(
+                "the model's vocabulary has no word of %r: it cannot be told apart", words
+            )
+        return len(ids) + 1
 
 
 def _joined(rows: Sequence[tuple[int, str]]) -> TextPrompt:

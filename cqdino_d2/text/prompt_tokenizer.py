@@ -96,6 +96,10 @@ class PromptTokenizer:
         offsets = tuple((int(first), int(last)) for first, last in found["offset_mapping"])
         return Encoding(ids, texts, offsets)
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, word pieces joined."""
+        return self._backend.decode(list(ids), clean_up_tokenization_spaces=True)
+
     def __call__(self, prompts: Sequence[TextPrompt]) -> PromptTokens:
         """All that a language model and the detector need of B prompts.
 
