@@ -3,6 +3,9 @@
 Example:
     python projects_tools/check_parity.py FIXTURE.json [MORE.json ...]
 
+A fixture is of CQ-DINO, of the official Grounding DINO, of MM-Grounding-DINO's training, or of
+Hugging Face's losses; what it is is seen from the file.
+
 Prints the largest absolute difference of every stage and the relative difference of its norm;
 exits 0 only if all agree: 1e-4 relative in norm, the same top-K sets, the same predictions in the
 same order apart from ties, losses and gradients to 1e-4 relative.
@@ -21,12 +24,11 @@ import torch
 from detectron2.structures import ImageList
 from parity.fixture import (
     ParityFixture,
-    is_grounding,
-    read_fixture,
+    read_about,
     recorded_noise,
     released_loss_name,
 )
-from parity.grounding import GroundingFixture, check_grounding
+from parity.text_fixtures import text_check
 from torch import Tensor, nn
 
 from cqdino_d2.checkpoint import convert_released_weights
@@ -63,6 +65,11 @@ class Comparison:
         """Compares integers or truth values."""
         agree = ours.shape == recorded.shape and bool((ours == recorded).all())
         self._line(stage, "the same" if agree else "DIFFERENT", agree)
+
+    def equal(self, stage: str, ours: Any, recorded: Any) -> None:
+        """Compares texts, numbers and lists of them."""
+        agree = ours == recorded
+        self._line(stage, "the same" if agree else f"{ours!r}, expected {recorded!r}", agree)
 
     def as_recorded(self, stage: str, ours: Tensor, recorded: Tensor) -> None:
         """Floats by their difference, the rest exactly."""
@@ -249,16 +256,16 @@ def check_gradients(model: nn.Module, fixture: ParityFixture, compare: Compariso
 
 
 def check_fixture(path: Path, compare: Comparison) -> None:
-    """All that a fixture of either family recorded.
+    """All that a fixture recorded.
 
     Raises:
         FileNotFoundError, ValueError: it cannot be used.
     """
-    about, arrays = read_fixture(path)
-    if is_grounding(about):
-        check_grounding(GroundingFixture(about, arrays), compare, record)
+    about = read_about(path)
+    if check := text_check(about):
+        check(path, about, compare, record)
         return
-    fixture = ParityFixture(about, arrays)
+    fixture = ParityFixture.load(path)
     model = fixture.model()
     check_inference(model, fixture, compare)
     if "dn/label_query" in fixture:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,27 +96,33 @@ def released_loss_name(ours: str) -> str:
     return f"{layer}{prefix}{name[kind]}"
 
 
-def is_grounding(about: Mapping[str, Any]) -> bool:
-    """Whether the official Grounding DINO was recorded."""
-    return str(about.get("reference", "")).startswith("IDEA-Research/GroundingDINO")
-
-
-def read_fixture(path: Path) -> tuple[dict[str, Any], Any]:
-    """The JSON and the arrays of a fixture.
+def read_about(path: Path) -> dict[str, Any]:
+    """The JSON of a fixture.
 
     Raises:
-        FileNotFoundError: one of them is missing.
-        ValueError: no such files, or of a variant that is not known.
+        FileNotFoundError: it is missing.
+        ValueError: it is no JSON object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: a fixture is NAME.json and NAME.npz")
+    about = json.loads(path.read_text())
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is no parity fixture: expected a JSON object")
+    return about
+
+
+def read_arrays(path: Path) -> Any:
+    """The arrays beside the JSON of a fixture.
+
+    Raises:
+        FileNotFoundError: they are missing.
+        ValueError: no such file.
     """
     arrays_path = path.with_suffix(".npz")
-    for needed in (path, arrays_path):
-        if not needed.is_file():
-            raise FileNotFoundError(f"no {needed}: a fixture is NAME.json and NAME.npz")
-    about = json.loads(path.read_text())
-    if not isinstance(about, dict) or not (is_grounding(about) or about.get("variant") in CONFIGS):
-        raise ValueError(f"{path} is no parity fixture: 'variant' must be in {sorted(CONFIGS)}")
+    if not arrays_path.is_file():
+        raise FileNotFoundError(f"no {arrays_path}: a fixture is NAME.json and NAME.npz")
     try:
-        return about, np.load(arrays_path)
+        return np.load(arrays_path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{arrays_path} is no npz file (cut short?): {error}") from error
 
@@ -134,7 +139,13 @@ class ParityFixture(Recorded):
             FileNotFoundError: one of them is missing.
             ValueError: no fixture, or of a variant that is not known.
         """
-        return cls(*read_fixture(path))
+        about = read_about(path)
+        if about.get("variant") not in CONFIGS:
+            raise ValueError(
+                f"{path} is no parity fixture: 'variant' must be in {sorted(CONFIGS)}, or it holds "
+                "numbers of a text-prompted detector"
+            )
+        return cls(about, read_arrays(path))
 
     @property
     def image_sizes(self) -> list[tuple[int, int]]:
