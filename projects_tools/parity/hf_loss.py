@@ -13,10 +13,8 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from torch import nn
 
-from cqdino_d2.structures import ClassSlots, DecoderOutput, Phrases
-
 from .fixture import ROOT
-from .mm_head import CONFIG, HeadFixture, proposals_of
+from .mm_head import CONFIG, HeadFixture
 
 WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0}
 _NAMES = {"class": "ce", "l1": "bbox", "giou": "giou"}
@@ -39,7 +37,7 @@ def check_hf_losses(about: Mapping[str, Any], tensors: HeadFixture, compare: Any
     """
     criterion = recipe()
     for image, target in enumerate(tensors.targets()[:2]):
-        slots, output, proposals = _alone(tensors, image)
+        slots, output, proposals = tensors.alone(image)
         classes, boxes = slots.multi_hot(0, target.vocab_ids), target.boxes_cxcywh_norm
         last = output.layers()[-1]
         pairs = criterion.matcher(last.logits, last.boxes_cxcywh_norm, [classes], [boxes])
@@ -52,19 +50,3 @@ def check_hf_losses(about: Mapping[str, Any], tensors: HeadFixture, compare: Any
             theirs = f"loss_{_NAMES[kind]}" + (f"_{layer}" if layer else "")
             ours = value / WEIGHTS[kind]
             compare.close(f"{image}.{theirs}", ours, torch.tensor(recorded[theirs]))
-
-
-def _alone(tensors: HeadFixture, image: int) -> tuple[ClassSlots, DecoderOutput, Any]:
-    """One image of the fixture without its denoising queries."""
-    one = slice(image, image + 1)
-    slots = tensors.named(tensors.tensor("in/memory_text"))
-    phrases = Phrases(slots.phrases.members[one], slots.phrases.vocab_ids[one])
-    slots = ClassSlots(slots.features[one], slots.vocab_ids[one], slots.valid[one], phrases=phrases)
-    noised = tensors.about["dn_meta"]["num_denoising_queries"]
-    logits = tensors.tensor("out/all_cls_scores")[:, one, noised:, : slots.num_slots]
-    boxes = tensors.tensor("out/all_bbox_preds")[:, one, noised:]
-    output = DecoderOutput(logits.masked_fill(~slots.valid[:, None], -1e4), boxes)
-    proposals = proposals_of(
-        tensors.tensor("in/enc_class")[one], tensors.tensor("in/enc_coord")[one], slots
-    )
-    return slots, output, proposals

@@ -14,7 +14,7 @@ from cqdino_d2.checkpoint import ReleasedConversion, convert_mmdet_grounding_wei
 from cqdino_d2.layers import inverse_sigmoid
 from cqdino_d2.structures import ClassSlots, DecoderOutput, ImageTargets, Phrases, Proposals
 
-from .fixture import ROOT, Recorded
+from .fixture import ROOT, Recorded, released_loss_name
 from .mm_training import (
     CONFIG,
     check_assignments,
@@ -86,6 +86,21 @@ class HeadFixture(Recorded):
             labels.append(torch.tensor(ids))
         return self._slots(features, maps, labels)
 
+    def alone(self, image: int) -> tuple[ClassSlots, DecoderOutput, Proposals]:
+        """The recorded predictions of one image without its denoising queries."""
+        one = slice(image, image + 1)
+        slots = self.named(self.tensor("in/memory_text"))
+        phrases = Phrases(slots.phrases.members[one], slots.phrases.vocab_ids[one])
+        slots = ClassSlots(
+            slots.features[one], slots.vocab_ids[one], slots.valid[one], phrases=phrases
+        )
+        noised = self.about["dn_meta"]["num_denoising_queries"]
+        logits = self.tensor("out/all_cls_scores")[:, one, noised:, : slots.num_slots]
+        logits = logits.masked_fill(~slots.valid[:, None], NO_LOGIT)
+        output = DecoderOutput(logits, self.tensor("out/all_bbox_preds")[:, one, noised:])
+        encoder = (self.tensor(f"in/{name}")[one] for name in ("enc_class", "enc_coord"))
+        return slots, output, proposals_of(*encoder, slots)
+
     def _slots(
         self, features: Tensor, maps: Sequence[Tensor], labels: Sequence[Tensor]
     ) -> ClassSlots:
@@ -125,6 +140,7 @@ def check_mm_head(fixture: HeadFixture, compare: Any) -> None:
     check_losses(losses, fixture.about["losses"], compare)
     sum(losses.values()).backward()
     _check_gradients(parts, inputs, fixture, compare)
+    _check_images_alone(criterion, fixture, compare)
     _check_predictions(parts["post_processor"], output, fixture, compare)
 
 
@@ -156,6 +172,24 @@ def _check_gradients(
         name = f"grad/{theirs.removeprefix('bbox_head.')}"
         if name in fixture:
             compare.close(f"grad {ours}", parameters[ours].grad, fixture.tensor(name))
+
+
+def _check_images_alone(criterion: nn.Module, fixture: HeadFixture, compare: Any) -> None:
+    """The losses of each image by itself; the last has no object."""
+    for image, target in enumerate(fixture.targets()):
+        slots, output, proposals = fixture.alone(image)
+        losses = criterion(output, proposals, slots, [target], None)
+        layers = [(layer.name, f"d{i}") for i, layer in enumerate(output.layers())]
+        rows = fixture.about.get(f"matching_losses_image_{image}_alone (cls,bbox,iou)")
+        if rows is not None:
+            for ours, theirs in [*layers, ("_enc", "enc")]:
+                values = torch.stack([losses[f"loss_{n}{ours}"] for n in ("class", "l1", "giou")])
+                compare.close(f"{image} alone, {theirs}", values, torch.tensor(rows[theirs]))
+        elif not len(target):
+            recorded = fixture.about["losses_only_the_empty_image_zero_dn_queries"]
+            for name, value in losses.items():
+                wanted = torch.tensor(recorded[released_loss_name(name)])
+                compare.close(f"{image} alone, {name}", value, wanted)
 
 
 def _check_predictions(
