@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -102,11 +103,12 @@ class ConversionReport:
 
 
 def _grouped(names: Mapping[str, str]) -> Iterator[str]:
-    for (part, why), group in groupby(
+    for (_, why), group in groupby(
         names.items(), lambda item: (item[0].partition(".")[0], item[1])
     ):
         alike = [name for name, _ in group]
         if why and len(alike) > _NAMED_ALIKE:
+            part = os.path.commonprefix(alike).rpartition(".")[0]
             yield f"  {part}.*: {len(alike)} names  ({why})"
         else:
             yield from (f"  {name}  ({why or 'UNEXPLAINED'})" for name in alike)

@@ -238,7 +238,7 @@ def test_mmdets_and_llmdets_files(tmp_path, capsys):
     assert convert(tmp_path, tmp_path / "llmdet.pth") == 0
     out = capsys.readouterr().out
     assert "MM-Grounding-DINO or LLMDet of mmdetection" in out and "UNEXPLAINED" not in out
-    assert "lmm.*: 30 names  (LLMDet's captioning language model" in out
+    assert "lmm.model.layers.*: 30 names  (LLMDet's captioning language model" in out
     assert "patch merging's channels: mmdet" in out
     model = instantiate(load_config(tmp_path / "config.yaml").model)
     AtomicCheckpointer(model).load_weights(tmp_path / "model.pth", strict=True)
