@@ -13,6 +13,8 @@ import torch
 from detectron2.config import LazyConfig, instantiate
 from torch import nn
 
+from cqdino_d2.text import PromptTokenizer, caption_prompt
+
 from .fixture import ROOT
 from .mm_head import CONFIG, HeadFixture
 
@@ -26,6 +28,16 @@ def recipe() -> nn.Module:
     criterion.matcher.update(class_weight=1.0, all_slots=False)
     criterion.losses.focal.weight = WEIGHTS["class"]
     return instantiate(criterion)
+
+
+def check_label_maps(about: Mapping[str, Any], tokenizer: PromptTokenizer, compare: Any) -> None:
+    """Which tokens of a caption make up each of its phrases."""
+    case = about["build_label_maps"]
+    for i, (ids, maps) in enumerate(zip(case["input_ids"], case["maps"], strict=True)):
+        padding = tokenizer.vocabulary["[PAD]"]
+        caption = tokenizer.decode([one for one in ids if one != padding][1:-1])
+        rows = tokenizer([caption_prompt(caption)]).phrases[0]
+        compare.equal(f"label_maps.{i}", [row.nonzero().flatten().tolist() for row in rows], maps)
 
 
 def check_hf_losses(about: Mapping[str, Any], tensors: HeadFixture, compare: Any) -> None:

@@ -12,7 +12,7 @@ from cqdino_d2.text import PromptTokenizer
 
 from .fixture import read_about, read_arrays
 from .grounding import GroundingFixture, check_grounding
-from .hf_loss import check_hf_losses
+from .hf_loss import check_hf_losses, check_label_maps
 from .mm_head import HeadFixture, check_mm_head
 from .mm_texts import check_mm_texts
 from .mm_training import MMFixture, check_mm_training
@@ -48,6 +48,8 @@ def _mm_head(path: Path, about: Mapping[str, Any], compare: Any, record: Any) ->
 def _hf_losses(path: Path, about: Mapping[str, Any], compare: Any, record: Any) -> None:
     tensors = path.with_name(path.name.replace("hf_loss", "train_head"))
     check_hf_losses(about, HeadFixture(read_about(tensors), read_arrays(tensors)), compare)
+    with _tokenizer(_words_beside(path)) as tokenizer:
+        check_label_maps(about, tokenizer, compare)
 
 
 CHECK_OF: dict[str, _Check] = {  # by a key that no other kind of file has
