@@ -47,7 +47,7 @@ WIRED_STAGES = {"backbone", "categories", "transformer", "criterion", "detector"
 # What a folder may import from outside the standard library.
 _MODEL = {"torch", "numpy", "detectron2"}
 ALLOWED_OUTSIDE = {
-    "files": _MODEL | {"PIL"},
+    "files": _MODEL | {"PIL", "safetensors"},
     "structures": {"torch", "numpy"},
     "ops": {"torch"},
     "checkpoint": _MODEL,
