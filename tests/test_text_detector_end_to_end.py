@@ -35,6 +35,14 @@ def test_a_training_learns_and_its_weights_are_evaluated_alone(datasets, tmp_pat
     weights = f"train.init_checkpoint={tmp_path / 'run/model_final.pth'}"
     run(tmp_path / "again", "--eval-only", weights, *settings, config=CONFIG)
     assert figures(tmp_path / "again") == figures(tmp_path / "run")
+    few = [
+        "model.categories.tokenizer.max_tokens=20",
+        "dataloader.evaluator.protocols=[lvis-fixed]",
+    ]
+    run(tmp_path / "few", "--eval-only", weights, *settings, *few, config=CONFIG)
+    assert figures(tmp_path / "few").keys() >= {"AP", "APr"}
+    found = json.loads((tmp_path / "few/coco_instances_results.json").read_text())
+    assert {row["category_id"] for row in found} == set(range(1, 9))  # of all passes
 
 
 def test_a_converted_file_is_evaluated_with_the_recipe_it_was_converted_for(datasets, tmp_path):
