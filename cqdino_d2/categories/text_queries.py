@@ -14,7 +14,8 @@ class TextQueries(nn.Module):
     """Every token of a prompt is a class query (Grounding DINO, arXiv 2303.05499).
 
     Args:
-        tokenizer: prompts -> tokens; needs ``vocabulary``, token -> number.
+        tokenizer: prompts -> tokens; needs ``vocabulary``, token -> number, and ``split``, which
+            makes prompts that can be read of one that is too long.
         language_model: tokens -> (B, T, E); needs ``dim`` (E) and ``vocabulary_size``.
         dim: C, width of the queries.
 
@@ -64,6 +65,10 @@ class TextQueries(nn.Module):
         if len(distinct) == len(prompts):
             return queries
         return queries.rows([distinct.index(prompt) for prompt in prompts])
+
+    def split(self, prompt: TextPrompt) -> tuple[TextPrompt, ...]:
+        """The prompt, or where it is too long for the model its parts."""
+        return self.tokenizer.split(prompt)
 
     def encode(self, tokens: PromptTokens) -> Tensor:
         """(B, T, C) features of the tokens."""

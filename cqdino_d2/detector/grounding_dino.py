@@ -21,15 +21,15 @@ class GroundingDINO(CQDINO):
     """A `CQDINO` whose class slots are the tokens of prompts.
 
     An image is searched for what the request says, else for the prompt of its own input dict, else
-    for ``passes``. Maps of an image are computed once for all passes; what these find comes
-    together, best first, and as many detections are kept as of one pass.
+    for ``prompt``. A prompt of more tokens than the model reads is looked for in passes: an image's
+    maps are computed once, what the passes find comes together, best first, and as many detections
+    are kept as of one pass. The text side of the last such prompt is kept in inference until a
+    weight of it changes.
 
     Args:
-        passes: prompts that together name what images without a prompt are searched for, such as
-            all categories of a data set. In inference their text side is computed once and kept
-            until a weight of it changes.
-        passes_at_once: how many of them go through the model at once: more are faster on a GPU
-            and take as much more memory.
+        prompt: what images are searched for where nothing else is said.
+        passes_at_once: how many go through the model at once: more are faster on a GPU and take as
+            much more memory.
         stages: of `CQDINO`.
 
     Raises:
@@ -38,17 +38,18 @@ class GroundingDINO(CQDINO):
 
     @configurable
     def __init__(
-        self, *, passes: Sequence[TextPrompt] = (), passes_at_once: int = 1, **stages: Any
+        self, *, prompt: TextPrompt | None = None, passes_at_once: int = 1, **stages: Any
     ) -> None:
         super().__init__(**stages)
         if passes_at_once < 1:
             raise ValueError(f"passes_at_once must be at least 1, got {passes_at_once}")
-        self.passes, self.passes_at_once = tuple(passes), passes_at_once
-        self.kept_passes: ParameterMemo[tuple[ClassQueries, ...]] = ParameterMemo()
+        self.prompt, self.passes_at_once = prompt, passes_at_once
+        self._long_prompt: TextPrompt | None = None
+        self._kept_passes: ParameterMemo[tuple[ClassQueries, ...]] = ParameterMemo()
 
     def train(self, mode: bool = True) -> GroundingDINO:
         """Training forgets what was kept."""
-        self.kept_passes.clear()
+        self._kept_passes.clear()
         return super().train(mode)
 
     @in_inference_dtype
@@ -68,30 +69,34 @@ class GroundingDINO(CQDINO):
         Raises:
             ValueError: nothing says what to look for.
         """
-        if self.training:
-            request = prompts_of(batched_inputs)
-        elif request is None:
-            request = self._own_request(batched_inputs)
-        if not request.passes:
+        if request is None or self.training:
+            request = prompts_of(batched_inputs, None if self.training else self.prompt)
+        if not self.training and request.prompts:
+            long = [p for p in set(request.prompts) if len(self.categories.split(p)) > 1]
+            if long and len(set(request.prompts)) > 1:
+                requests = [ClassRequest(prompts=(prompt,)) for prompt in request.prompts]
+                pairs = zip(batched_inputs, requests, strict=True)
+                return [self([item], one)[0] for item, one in pairs]
+            if long:
+                request = ClassRequest(passes=self._passes_of(long[0]))
+        if request.passes is None:
             return super().forward(batched_inputs, request)
-        passes = request.passes
-        if isinstance(passes[0], TextPrompt):
-            passes = self.read_prompts(passes)
-        return self._find_in_passes(batched_inputs, passes)
+        return self._find_in_passes(batched_inputs, request.passes)
 
-    def read_prompts(self, passes: Sequence[TextPrompt]) -> tuple[ClassQueries, ...]:
+    def _passes_of(self, prompt: TextPrompt) -> tuple[ClassQueries, ...]:
+        if prompt != self._long_prompt:
+            self._kept_passes.clear()
+            self._long_prompt = prompt
+        parameters = list(self.categories.parameters())
+        return self._kept_passes.get(
+            parameters, lambda: self.read_prompts(self.categories.split(prompt))
+        )
+
+    def read_prompts(self, prompts: Sequence[TextPrompt]) -> tuple[ClassQueries, ...]:
         """The text side of prompts, for ``ClassRequest.passes``: ``passes_at_once`` in each."""
         step = self.passes_at_once
-        groups = [tuple(passes[start : start + step]) for start in range(0, len(passes), step)]
+        groups = [tuple(prompts[start : start + step]) for start in range(0, len(prompts), step)]
         return tuple(self.categories(ClassRequest(prompts=group)) for group in groups)
-
-    def _own_request(self, batched_inputs: Sequence[Mapping[str, Any]]) -> ClassRequest:
-        if not self.passes or any("prompt" in item for item in batched_inputs):
-            return prompts_of(batched_inputs)
-        parameters = list(self.categories.parameters())
-        return ClassRequest(
-            passes=self.kept_passes.get(parameters, lambda: self.read_prompts(self.passes))
-        )
 
     def _find_in_passes(
         self, batched_inputs: Sequence[Mapping[str, Any]], passes: Sequence[ClassQueries]
@@ -114,13 +119,19 @@ class GroundingDINO(CQDINO):
         return [{"instances": best_of(part, self.post_processor.num_detections)} for part in parts]
 
 
-def prompts_of(batched_inputs: Sequence[Mapping[str, Any]]) -> ClassRequest:
+def prompts_of(
+    batched_inputs: Sequence[Mapping[str, Any]], default: TextPrompt | None
+) -> ClassRequest:
     """A request for what each image's own prompt says.
 
+    Args:
+        batched_inputs: of the model.
+        default: for images without one.
+
     Raises:
-        ValueError: an image without one.
+        ValueError: an image without one, and no default.
     """
-    prompts = tuple(item.get("prompt") for item in batched_inputs)
+    prompts = tuple(item.get("prompt", default) for item in batched_inputs)
     for place, prompt in enumerate(prompts):
         if not isinstance(prompt, TextPrompt):
             raise ValueError(

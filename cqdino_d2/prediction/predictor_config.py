@@ -27,7 +27,7 @@ from ..engine.config import (
 from ..engine.placement import choose_device
 from ..engine.weights_file import read_weights
 from ..structures import flat_vocabulary
-from ..text import caption_phrases, vocabulary_prompts
+from ..text import caption_phrases, vocabulary_prompt
 from .metadata import register_metadata, with_metadata
 
 
@@ -112,13 +112,10 @@ def _with_categories(lazy: DictConfig, weights: str | Path) -> DictConfig:
 def _with_prompt(lazy: DictConfig, prompt: str | Sequence[str] | None) -> DictConfig:
     """The config whose vocabulary is what a prompt says, "text" where there is none."""
     lazy = copy.deepcopy(lazy)
-    lazy.model.passes = []
     names = caption_phrases(prompt) if isinstance(prompt, str) else list(prompt or [])
     lazy.vocabulary = LazyCall(flat_vocabulary)(names=names or ["text"])
-    if names:
-        lazy.model.passes = LazyCall(vocabulary_prompts)(
-            vocabulary="${vocabulary}", tokenizer="${model.categories.tokenizer}"
-        )
+    said = LazyCall(vocabulary_prompt)(vocabulary="${vocabulary}")
+    lazy.model.prompt = said if names else None
     return lazy
 
 

@@ -76,7 +76,7 @@ class TextPredictor(ImagePredictor):
             TypeError, ValueError: no such images or prompts, or no prompt at all.
         """
         if prompts is None:
-            if self.request is None and not self.model.passes:
+            if self.request is None and self.model.prompt is None:
                 raise ValueError('say what to look for: predictor(image, "a cat. a red ball.")')
             return super().batch(images)
         if isinstance(prompts, str) or len(prompts) != len(images):

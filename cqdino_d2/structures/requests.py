@@ -65,20 +65,20 @@ class ClassRequest:
         vocab_ids: (n,) int64, each once; None stands for the whole vocabulary.
         num_selected: K, if not the model's own.
         prompts: one for each image; only for models that read words.
-        passes: what every image is searched for, one after the other; likewise. Prompts, or the
-            queries that a model made of them, whose rows go through it at once.
         queries: ready class queries, a row for each image; likewise.
+        passes: what every image is searched for, one after the other; likewise. Rows of one pass
+            go through the model at once.
 
     Raises:
         ValueError: no category, a category twice, K below 1, or more than one of categories,
-            prompts, passes and queries.
+            prompts, queries and passes.
     """
 
     vocab_ids: Tensor | None = None
     num_selected: int | None = None
     prompts: tuple[TextPrompt, ...] | None = None
-    passes: tuple[TextPrompt, ...] | tuple[ClassQueries, ...] | None = None
     queries: ClassQueries | None = None
+    passes: tuple[ClassQueries, ...] | None = None
 
     def __post_init__(self) -> None:
         ids = self.vocab_ids
@@ -88,10 +88,10 @@ class ClassRequest:
             )
         if self.num_selected is not None and self.num_selected < 1:
             raise ValueError(f"num_selected (K) must be at least 1, got {self.num_selected}")
-        wanted = (ids, self.prompts, self.passes, self.queries)
+        wanted = (ids, self.prompts, self.queries, self.passes)
         if sum(given is not None for given in wanted) > 1:
             raise ValueError(
-                "a request names either categories or prompts, passes or queries, got several"
+                "a request names either categories or prompts, queries or passes, got several"
             )
 
     def to(self, device: torch.device) -> ClassRequest:

@@ -1,6 +1,12 @@
 """From names to text features, and from prompts to tokens."""
 
-from .prompt_building import caption_phrases, caption_prompt, names_prompts, vocabulary_prompts
+from .prompt_building import (
+    caption_phrases,
+    caption_prompt,
+    names_prompt,
+    names_prompts,
+    vocabulary_prompt,
+)
 from .prompt_tokenizer import PromptTokenizer
 from .wanted import Wanted, wanted_prompts
 
@@ -9,7 +15,8 @@ __all__ = [
     "Wanted",
     "caption_phrases",
     "caption_prompt",
+    "names_prompt",
     "names_prompts",
-    "vocabulary_prompts",
+    "vocabulary_prompt",
     "wanted_prompts",
 ]

@@ -92,7 +92,7 @@ def lvis_sides(ours: nn.Module, theirs: nn.Module, pixels: Tensor) -> Sides:
         return ours([item], request)[0]["instances"].pred_boxes.tensor
 
     return {
-        "ours": lambda: ask(ClassRequest(passes=passes)),
+        "ours": lambda: ask(ClassRequest(passes=ours.read_prompts(passes))),
         "ours, text kept": lambda: ask(kept),
         "transformers": lambda: torch.cat(
             [run_theirs(theirs, pixels, tokenizer(chunk)) for chunk in chunks]

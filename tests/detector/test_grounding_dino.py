@@ -82,14 +82,27 @@ def test_words_of_another_phrase_are_not_seen(model):
     assert not torch.allclose(one.features[0, 5], other.features[0, 5])
 
 
+LONG = TextPrompt("a red cat. two dog. bus. a red dog.", (((2, 9),), ((20, 23),), ((27, 34),)))
+PARTS = (
+    TextPrompt("a red cat. two dog. bus.", (((2, 9),), ((20, 23),)), (0, 1)),
+    TextPrompt("a red dog.", (((2, 9),),), (2,)),
+)
+
+
+@pytest.fixture
+def reads_little(model, monkeypatch):
+    monkeypatch.setattr(model.categories.tokenizer, "max_tokens", 12)
+    return model
+
+
 @pytest.mark.parametrize("at_once", [1, 2, 5])
-def test_passes_are_the_prompts_one_by_one_best_first(model, monkeypatch, at_once):
+def test_a_long_prompt_is_looked_for_in_passes(reads_little, monkeypatch, at_once):
+    model, inputs = reads_little, images()
     monkeypatch.setattr(model, "passes_at_once", at_once)
-    inputs, passes = images(), (*PROMPTS, TextPrompt("a red dog.", (((2, 9),),), (8,)))
     with torch.no_grad():
-        found = model(inputs, ClassRequest(passes=passes))
-        read = model(inputs, ClassRequest(passes=model.read_prompts(passes)))
-        parts = [model(inputs, ClassRequest(prompts=(prompt,) * 2)) for prompt in passes]
+        found = model([item | {"prompt": LONG} for item in inputs])
+        read = model(inputs, ClassRequest(passes=model.read_prompts(PARTS)))
+        parts = [model(inputs, ClassRequest(prompts=(prompt,) * 2)) for prompt in PARTS]
     for image, result in enumerate(found):
         together = Instances.cat([part[image]["instances"] for part in parts])
         best = together.scores.argsort(descending=True)[:11]  # as many as one pass gives
@@ -97,16 +110,25 @@ def test_passes_are_the_prompts_one_by_one_best_first(model, monkeypatch, at_onc
         assert_same(read[image]["instances"], together[best])
 
 
-def test_its_own_passes_are_for_images_without_a_prompt_and_follow_the_weights(model, monkeypatch):
-    monkeypatch.setattr(model, "passes", tuple(PROMPTS))
-    inputs = images()
+def test_images_of_a_batch_may_have_long_and_short_prompts(reads_little):
+    inputs = [item | {"prompt": p} for item, p in zip(images(), (LONG, PROMPTS[1]), strict=True)]
     with torch.no_grad():
-        expected = model(inputs, ClassRequest(passes=tuple(PROMPTS)))
+        for item, found in zip(inputs, reads_little(inputs), strict=True):
+            assert_same(found["instances"], reads_little([item])[0]["instances"])
+
+
+def test_its_own_prompt_is_for_images_without_one_and_follows_the_weights(
+    reads_little, monkeypatch
+):
+    model, inputs = reads_little, images()
+    with torch.no_grad():
+        expected = model([item | {"prompt": LONG} for item in inputs])
+        monkeypatch.setattr(model, "prompt", LONG)
         for own, found in zip(expected, model(inputs), strict=True):
             assert_same(found["instances"], own["instances"])
-        kept = model.kept_passes.value
+        kept = model._kept_passes.value
         model(inputs)
-        assert model.kept_passes.value is kept
+        assert model._kept_passes.value is kept
         (found,) = model([inputs[0] | {"prompt": PROMPTS[1]}])
         assert set(found["instances"].pred_classes.tolist()) == {0}
         weight = model.categories.projection.weight
@@ -114,9 +136,14 @@ def test_its_own_passes_are_for_images_without_a_prompt_and_follow_the_weights(m
         weight.data.mul_(2.0)
         changed = model(inputs)
         weight.data.copy_(before)
+        other = model(
+            [item | {"prompt": TextPrompt(LONG.caption, LONG.spans, (5, 6, 7))} for item in inputs]
+        )
     assert not torch.equal(changed[0]["instances"].scores, expected[0]["instances"].scores)
+    shifted = expected[0]["instances"].pred_classes + 5
+    assert torch.equal(other[0]["instances"].pred_classes, shifted)
     model.train()
-    assert model.kept_passes.value is None
+    assert model._kept_passes.value is None
     model.eval()
 
 
