@@ -27,13 +27,17 @@ def _shown(text: str) -> str:
     )
 
 
+def shown_lines(text: str) -> str:
+    """A text for a terminal or a log without what `one_line` replaces; lines and spaces stay."""
+    return "\n".join(map(_shown, text.expandtabs().split("\n")))
+
+
 class ShownRecords(logging.Filter):
-    """Takes out of what is logged what `one_line` does, but keeps lines and spaces."""
+    """Lets records pass as `shown_lines` leaves them."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Changes the record; lets it pass."""
-        lines = record.getMessage().expandtabs().split("\n")
-        record.msg, record.args = "\n".join(map(_shown, lines)), None
+        """Changes the record."""
+        record.msg, record.args = shown_lines(record.getMessage()), None
         return True
 
 

@@ -172,7 +172,7 @@ def test_every_file_that_cannot_be_done_is_named_and_the_rest_is_done(
 def test_a_pipe_and_names_that_steer_a_terminal(weights, pictures, tmp_path, capsys):
     os.mkfifo(pictures / "pipe.png")
     (pictures / "\x1b[2J\nevil.png").write_text("no picture")
-    (pictures / "0.png").rename(os.fsencode(pictures) + b"/\xff.png")
+    os.rename(pictures / "0.png", os.fsencode(pictures) + b"/\xff.png")
     assert run(weights, "--input", pictures, "--output", tmp_path / "out") == 1
     told = capsys.readouterr()
     assert "pipe.png: it is no regular file" in told.err and "2 of 5 could not" in told.err
