@@ -5,7 +5,7 @@ import json
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from cqdino_d2.data import register_coco_like
+from cqdino_d2.data import register_coco_like, registration
 from cqdino_d2.evaluation import CocoProtocol, load_ground_truth, load_results
 
 
@@ -71,8 +71,9 @@ def changed(tmp_path):
         return data, tmp_path / "a.json"
 
     yield write
-    DatasetCatalog.pop("strange")
+    DatasetCatalog.remove("strange")
     MetadataCatalog.pop("strange", None)
+    del registration._sources["strange"]
 
 
 @pytest.mark.parametrize("change", READ.values(), ids=READ)
