@@ -54,7 +54,7 @@ class GroundedTexts:
     """I texts, each about one image, with the G boxes of what they name.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or `odvg_sets.ODVG`.
         image_ids: of the I image objects, as the file writes them.
         file_names: relative to the image root.
         sizes: (I, 2) int32 height and width, 0 where they are not told.
@@ -67,12 +67,12 @@ class GroundedTexts:
     """
 
     kind: str
-    image_ids: tuple[Id, ...]
-    file_names: tuple[str, ...]
+    image_ids: Sequence[Id]
+    file_names: Sequence[str]
     sizes: np.ndarray
-    captions: tuple[str, ...]
-    dataset_names: tuple[str, ...]
-    phrases: tuple[tuple[Spans, ...], ...]
+    captions: Sequence[str]
+    dataset_names: Sequence[str]
+    phrases: Sequence[tuple[Spans, ...]]
     box_offsets: np.ndarray
     boxes_xywh: np.ndarray
     box_phrases: np.ndarray
