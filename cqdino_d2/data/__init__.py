@@ -16,11 +16,11 @@ from .embedding_files import load_category_embeddings
 from .loader import (
     build_test_loader,
     build_train_loader,
-    get_prompted_records,
     get_test_records,
     get_training_records,
 )
 from .mapper import CategoryDatasetMapper
+from .prompted_records import get_prompted_records, get_prompted_training_records
 from .records import Records
 from .registration import (
     dataset_vocabulary,
@@ -34,6 +34,7 @@ from .registration import (
     text_vocabulary,
 )
 from .text_records import RecordsOfSets, TextRecords
+from .training_prompts import TrainingPrompts
 
 __all__ = [
     "Annotations",
@@ -42,10 +43,12 @@ __all__ = [
     "RecordsOfSets",
     "ResizeShortestEdgeTruncated",
     "TextRecords",
+    "TrainingPrompts",
     "build_test_loader",
     "build_train_loader",
     "dataset_vocabulary",
     "get_prompted_records",
+    "get_prompted_training_records",
     "get_test_records",
     "get_training_records",
     "hierarchy_from_file",
