@@ -272,12 +272,12 @@ class NameCaptions:
             doubtful = record.get("not_exhaustive_category_ids", ())
             shown |= {vocab_id_of[one] for one in doubtful if one in vocab_id_of}
         banned = self.names.read_alike(shown)
-        verified = [
-            vocab_id_of[one]
-            for one in (records[0].get("neg_category_ids", ()) if len(records) == 1 else ())
-            if one in vocab_id_of
-        ]
+        listed = records[0].get("neg_category_ids") if len(records) == 1 else None
+        verified = [vocab_id_of[one] for one in listed or () if one in vocab_id_of]
         order = rng.permutation(verified).astype(np.int64).tolist()
-        if not (self.verified_only and verified):
-            order += rng.permutation(len(self.names)).tolist()
-        return list(dict.fromkeys(one for one in order if one not in banned))[:count]
+        others = rng.permutation(len(self.names)).tolist()
+        candidates = order if self.verified_only and listed is not None else [*order, *others]
+        allowed = list(dict.fromkeys(one for one in candidates if one not in banned))
+        if at_least and not allowed:  # a caption needs a word, even if nothing right can be asked
+            return ([one for one in others if one not in banned] or others)[:1]
+        return allowed[:count]
