@@ -20,7 +20,8 @@ from .loader import (
     get_training_records,
 )
 from .mapper import CategoryDatasetMapper
-from .prompted_records import get_prompted_records, get_prompted_training_records
+from .prompting.records import get_prompted_records, get_prompted_training_records
+from .prompting.training import TrainingPrompts
 from .records import Records
 from .registration import (
     dataset_vocabulary,
@@ -34,7 +35,6 @@ from .registration import (
     text_vocabulary,
 )
 from .text_records import RecordsOfSets, TextRecords
-from .training_prompts import TrainingPrompts
 
 __all__ = [
     "Annotations",

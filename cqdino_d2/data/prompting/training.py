@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from detectron2.structures import Instances
 
-from ..structures import TextPrompt
-from .prompt_names import NameCaptions, PromptNames, Tokenizer
-from .registration import dataset_vocabulary, is_set_of_texts, registered_texts
-from .sentence_prompts import SentenceCaptions, phrase_pool
+from ...structures import TextPrompt
+from ..registration import dataset_vocabulary, is_set_of_texts, registered_texts
+from .names import NameCaptions, PromptNames, Tokenizer
+from .sentences import SentenceCaptions, phrase_pool
 
 Captions = NameCaptions | SentenceCaptions
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..annotations.grounded_texts import GroundedTexts
-from ..structures import TextPrompt
-from .prompt_names import SPECIALS, Drawn, Tokenizer
-from .text_prompts import SEPARATORS, words_of
+from ...annotations.grounded_texts import GroundedTexts
+from ...structures import TextPrompt
+from ..text_prompts import SEPARATORS, words_of
+from .names import SPECIALS, Drawn, Tokenizer
 
 _WORD = re.compile(r"\w+")
 _FUNCTION_WORDS = frozenset(
@@ -115,10 +115,14 @@ class SentenceCaptions:
                 f"an image of {len(records)} others cannot have the texts of all: set mosaic to 0 "
                 "for sets of texts"
             )
-        drawn = cut_prompt(with_whole_text(records[0]["prompt"]), self.tokenizer)
+        drawn = self.cut(records[0]["prompt"])
         if not self.num_negatives or not self._pool:
             return drawn
         return Drawn(self._with_negatives(drawn.prompt, rng), drawn.lost)
+
+    def cut(self, prompt: TextPrompt) -> Drawn:
+        """The part of a prompt that the model can read, as phrases."""
+        return cut_prompt(with_whole_text(prompt), self.tokenizer)
 
     def _with_negatives(self, prompt: TextPrompt, rng: np.random.Generator) -> TextPrompt:
         budget = self.tokenizer.max_tokens - len(self.tokenizer.encode(prompt.caption).ids)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .image_sizes import check_sizes
-from .loader import get_test_records
-from .records import Records
-from .registration import registered_prompt, registered_records
-from .text_records import PromptedSet, RecordsOfSets, TextRecords
+from ..image_sizes import check_sizes
+from ..loader import get_test_records
+from ..records import Records
+from ..registration import registered_prompt, registered_records
+from ..text_records import PromptedSet, RecordsOfSets, TextRecords
 
 logger = logging.getLogger(__name__)
 

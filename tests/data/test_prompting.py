@@ -20,9 +20,9 @@ from cqdino_d2.data import (
     register_coco_like,
     register_odvg,
 )
-from cqdino_d2.data.prompt_names import NameCaptions, PromptNames, caption_of
+from cqdino_d2.data.prompting.names import NameCaptions, PromptNames, caption_of
+from cqdino_d2.data.prompting.sentences import SentenceCaptions, cut_prompt, with_whole_text
 from cqdino_d2.data.samplers import SharesOrder
-from cqdino_d2.data.sentence_prompts import SentenceCaptions, cut_prompt, with_whole_text
 from cqdino_d2.structures import CategoryHierarchy, TextPrompt, Vocabulary
 from cqdino_d2.text import PromptTokenizer
 

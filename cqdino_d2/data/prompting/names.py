@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ..structures import TextPrompt, Vocabulary
-from .text_prompts import words_of
+from ...structures import TextPrompt, Vocabulary
+from ..text_prompts import words_of
 
 logger = logging.getLogger(__name__)
 SPECIALS = 2  # [CLS] and [SEP]
