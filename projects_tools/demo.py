@@ -7,7 +7,12 @@ Examples:
     python projects_tools/demo.py ... --input photo.jpg --output found.png --show-categories
     python projects_tools/demo.py ... --input 'clips/*.mp4' --output drawn --branch animal --depth 2
     ls photos/*.jpg | python projects_tools/demo.py ... --input - --output drawn --json found.json
+    python projects_tools/demo.py ... --input photo.jpg --output found.png \\
+        --text "a cat. a red ball." --negatives "a stuffed cat"
 
+A model that reads words (Grounding DINO) needs --text or --names; one that was trained by
+categories looks among those of these names, and reads others with the --text-encoder that made its
+embeddings.
 Colours follow the category tree: siblings look alike. A file that cannot be done is named, the rest
 is done, and the exit code is 1; it is 2 if nothing could be. Overrides of the config (key=value) go
 at the end.
@@ -20,7 +25,7 @@ import logging
 import sys
 from pathlib import Path
 
-from cqdino_d2.prediction.loading import load_predictor, restricted
+from cqdino_d2.prediction.loading import Question, load_predictor, read_names
 from cqdino_d2.structures import one_line
 from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
 from cqdino_d2.visualization.media import find_sources
@@ -51,9 +56,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="D",
         help="name things by their ancestor at this depth of the tree, 1 for the roots",
     )
-    add("--only", nargs="+", default=[], metavar="NAME", help="find these categories only")
-    add("--branch", nargs="+", default=[], metavar="NAME", help="the same, with all below them")
-    add("--num-selected", type=int, metavar="K", help="categories that an image selects")
+    add("--nms", type=float, metavar="IOU", help="of boxes that overlap more the best one remains")
     add("--show-categories", action="store_true", help="the selected categories beside the image")
     add("--sheet", type=Path, metavar="FILE", help=f"the first {ON_SHEET} images on one")
     add("--json", type=Path, metavar="FILE", help="what is shown, as COCO results")
@@ -73,17 +76,40 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="smaller images are drawn enlarged (640)",
     )
     add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
+    _add_question(parser)
     add("overrides", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     overrides = [name for name in given.input if "=" in name and not Path(name).exists()]
     given.input = [name for name in given.input if name not in overrides]
     given.overrides += overrides
-    if not 0 <= given.threshold <= 1:
-        parser.error(f"--threshold must be in 0..1, got {given.threshold}")
+    for name in ("threshold", "nms"):
+        if (value := getattr(given, name)) is not None and not 0 <= value <= 1:
+            parser.error(f"--{name} must be in 0..1, got {value}")
     for name in ("topk", "depth", "num_selected", "batch_size", "min_side"):
         if (value := getattr(given, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     return given
+
+
+def _add_question(parser: argparse.ArgumentParser) -> None:
+    """What is looked for."""
+    add = parser.add_argument
+    words = parser.add_mutually_exclusive_group()
+    words.add_argument("--text", metavar="CAPTION", help="what to look for, phrases between dots")
+    words.add_argument(
+        "--names", type=Path, metavar="FILE", help="the same, a name per line, synonyms between |"
+    )
+    add(
+        "--negatives",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names that may win a box, which is then left out",
+    )
+    add("--text-encoder", metavar="FOLDER|NAME", help="that made the category embeddings")
+    add("--only", nargs="+", default=[], metavar="NAME", help="find these categories only")
+    add("--branch", nargs="+", default=[], metavar="NAME", help="the same, with all below them")
+    add("--num-selected", type=int, metavar="K", help="categories that an image selects")
 
 
 def draw(given: argparse.Namespace) -> int:
@@ -102,10 +128,22 @@ def draw(given: argparse.Namespace) -> int:
         min_side=given.min_side,
     )
     files = DrawnFiles(sources, settings)
-    predictor = load_predictor(
-        given.config_file, given.weights, device=given.device, overrides=given.overrides
+    question = Question(
+        wanted=given.text if given.names is None else read_names(given.names),
+        negatives=given.negatives,
+        text_encoder=given.text_encoder,
+        only=given.only,
+        branches=given.branch,
+        num_selected=given.num_selected,
     )
-    files.run(restricted(predictor, given.only, given.branch, given.num_selected))
+    predictor = load_predictor(
+        given.config_file,
+        given.weights,
+        device=given.device,
+        overrides=given.overrides,
+        nms_threshold=given.nms,
+    )
+    files.run(question.put_to(predictor))
     if files.problems:
         print(f"demo: {len(files.problems)} of {len(sources)} could not be done", file=sys.stderr)
     return len(files.problems)

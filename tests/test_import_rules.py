@@ -38,6 +38,9 @@ ALLOWED_FOLDERS = {
     "reports": {"annotations", "evaluation", "files", "structures", "visualization"},
     "export": {"detector", "files", "layers", "ops", "prediction", "structures"},
     "serving": {"files", "prediction", "structures", "visualization"},
+    "compatibility": {
+        *("data", "files", "layers", "prediction", "structures", "text", "visualization")
+    },
 }
 # Only configs may bring two of these together.
 WIRED_STAGES = {"backbone", "categories", "transformer", "criterion", "detector"}
@@ -65,6 +68,7 @@ ALLOWED_OUTSIDE = {
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
     "export": _MODEL | {"onnx", "onnxruntime", "onnxscript"},
     "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
+    "compatibility": _MODEL,
 }
 MOST_FILES = 20  # of a folder
 

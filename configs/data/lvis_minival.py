@@ -1,7 +1,6 @@
-"""LVIS minival, scored by fixed AP; the annotations of the training are not needed."""
+"""LVIS minival, asked for its 1,203 names in as many passes as they take; scored by fixed AP."""
 
-from .lvis import dataloader, vocabulary
+from .prompted import dataloader, vocabulary
 
-vocabulary.name = "${dataloader.test.dataset.names}"
 dataloader.test.dataset.names = "cq_lvis_v1_minival_inserted_image_name"
 dataloader.evaluator.protocols = ["lvis-fixed"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -15,7 +14,8 @@ class TextQueries(nn.Module):
     """Every token of a prompt is a class query (Grounding DINO, arXiv 2303.05499).
 
     Args:
-        tokenizer: prompts -> tokens; needs ``vocabulary``, token -> number.
+        tokenizer: prompts -> tokens; needs ``vocabulary``, token -> number, and ``split``, which
+            makes prompts that can be read of one that is too long.
         language_model: tokens -> (B, T, E); needs ``dim`` (E) and ``vocabulary_size``.
         dim: C, width of the queries.
 
@@ -64,21 +64,12 @@ class TextQueries(nn.Module):
         )
         if len(distinct) == len(prompts):
             return queries
-        return _repeated(queries, [distinct.index(prompt) for prompt in prompts])
+        return queries.rows([distinct.index(prompt) for prompt in prompts])
+
+    def split(self, prompt: TextPrompt) -> tuple[TextPrompt, ...]:
+        """The prompt, or where it is too long for the model its parts."""
+        return self.tokenizer.split(prompt)
 
     def encode(self, tokens: PromptTokens) -> Tensor:
         """(B, T, C) features of the tokens."""
         return self.projection(self.language_model(tokens))
-
-
-def _repeated(queries: ClassQueries, places: list[int]) -> ClassQueries:
-    """The queries of each image, from those of the distinct prompts."""
-    phrases = Phrases(queries.phrases.members[places], queries.phrases.vocab_ids[places])
-    return replace(
-        queries,
-        features=queries.features[places],
-        valid=queries.valid[places],
-        position=queries.position[places],
-        visible=queries.visible[places],
-        phrases=phrases,
-    )

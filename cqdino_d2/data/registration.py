@@ -17,14 +17,14 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ..annotations.cache import Annotations
 from ..annotations.grounded_texts import GroundedTexts
 from ..annotations.odvg_sets import ODVG
-from ..structures import CategoryHierarchy, TextPrompt, Vocabulary
+from ..structures import TextPrompt, Vocabulary, flat_vocabulary
 from .records import Records
 from .source_files import image_root_of, naming, read_annotations, read_texts, read_vocabulary
 from .sources import BUILTIN, Source
 from .text_prompts import prompt_of_names
 from .text_records import TextRecords
 
-_ONE_TEXT = Vocabulary(("text",), (1,), CategoryHierarchy.flat(1))
+_ONE_TEXT = flat_vocabulary(["text"])
 
 _sources: dict[str, Source] = {}
 _vocabularies: dict[tuple[Any, ...], tuple[Vocabulary, dict[str, Any]]] = {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import Tensor
 
-from ..structures import ClassRequest, TextPrompt
+from ..layers import ParameterMemo
+from ..structures import ClassQueries, ClassRequest, TextPrompt
 from .cqdino import CQDINO
 from .image_model import in_inference_dtype, output_sizes
 
@@ -18,10 +20,37 @@ from .image_model import in_inference_dtype, output_sizes
 class GroundingDINO(CQDINO):
     """A `CQDINO` whose class slots are the tokens of prompts.
 
-    An image is searched for what the request says, else for the prompt of its own input dict. A
-    request's ``passes`` are looked for one after the other in every image, whose maps are computed
-    once; the detections of all passes come together, best first.
+    An image is searched for what the request says, else for the prompt of its own input dict, else
+    for ``prompt``. A prompt of more tokens than the model reads is looked for in passes: an image's
+    maps are computed once, what the passes find comes together, best first, and as many detections
+    are kept as of one pass. The text side of the last such prompt is kept in inference until a
+    weight of it changes.
+
+    Args:
+        prompt: what images are searched for where nothing else is said.
+        passes_at_once: how many go through the model at once: more are faster on a GPU and take as
+            much more memory.
+        stages: of `CQDINO`.
+
+    Raises:
+        ValueError: fewer than one at once.
     """
+
+    @configurable
+    def __init__(
+        self, *, prompt: TextPrompt | None = None, passes_at_once: int = 1, **stages: Any
+    ) -> None:
+        super().__init__(**stages)
+        if passes_at_once < 1:
+            raise ValueError(f"passes_at_once must be at least 1, got {passes_at_once}")
+        self.prompt, self.passes_at_once = prompt, passes_at_once
+        self._long_prompt: TextPrompt | None = None
+        self._kept_passes: ParameterMemo[tuple[ClassQueries, ...]] = ParameterMemo()
+
+    def train(self, mode: bool = True) -> GroundingDINO:
+        """Training forgets what was kept."""
+        self._kept_passes.clear()
+        return super().train(mode)
 
     @in_inference_dtype
     def forward(
@@ -40,27 +69,69 @@ class GroundingDINO(CQDINO):
         Raises:
             ValueError: nothing says what to look for.
         """
-        if self.training or request is None:
-            request = prompts_of(batched_inputs)
-        if not request.passes:
+        if request is None or self.training:
+            request = prompts_of(batched_inputs, None if self.training else self.prompt)
+        if not self.training and request.prompts:
+            long = [p for p in set(request.prompts) if len(self.categories.split(p)) > 1]
+            if long and len(set(request.prompts)) > 1:
+                requests = [ClassRequest(prompts=(prompt,)) for prompt in request.prompts]
+                pairs = zip(batched_inputs, requests, strict=True)
+                return [self([item], one)[0] for item, one in pairs]
+            if long:
+                request = ClassRequest(passes=self._passes_of(long[0]))
+        if request.passes is None:
             return super().forward(batched_inputs, request)
+        return self._find_in_passes(batched_inputs, request.passes)
+
+    def _passes_of(self, prompt: TextPrompt) -> tuple[ClassQueries, ...]:
+        if prompt != self._long_prompt:
+            self._kept_passes.clear()
+            self._long_prompt = prompt
+        parameters = list(self.categories.parameters())
+        return self._kept_passes.get(
+            parameters, lambda: self.read_prompts(self.categories.split(prompt))
+        )
+
+    def read_prompts(self, prompts: Sequence[TextPrompt]) -> tuple[ClassQueries, ...]:
+        """The text side of prompts, for ``ClassRequest.passes``: ``passes_at_once`` in each."""
+        step = self.passes_at_once
+        groups = [tuple(prompts[start : start + step]) for start in range(0, len(prompts), step)]
+        return tuple(self.categories(ClassRequest(prompts=group)) for group in groups)
+
+    def _find_in_passes(
+        self, batched_inputs: Sequence[Mapping[str, Any]], passes: Sequence[ClassQueries]
+    ) -> list[dict[str, Any]]:
         images = self.preprocess(batched_inputs)
-        sizes = output_sizes(batched_inputs, images.image_sizes)
-        seen = self.read(images)
-        parts = []
-        for prompt in request.passes:
-            found = self.find(seen, None, ClassRequest(prompts=(prompt,) * len(images)))
-            parts.append(self.post_processor(found.output, found.slots, images.image_sizes, sizes))
-        return [joined([part[image] for part in parts]) for image in range(len(sizes))]
+        sizes = list(
+            zip(images.image_sizes, output_sizes(batched_inputs, images.image_sizes), strict=True)
+        )
+        last_map, tokens = self.read(images)
+        parts: list[list[Instances]] = [[] for _ in sizes]
+        for queries in passes:
+            num = len(queries.features)
+            places = [image for image in range(len(sizes)) for _ in range(num)]
+            request = ClassRequest(queries=queries.rows(list(range(num)) * len(sizes)))
+            found = self.find((last_map[places], tokens.rows(places)), None, request)
+            own_sizes = zip(*(sizes[image] for image in places), strict=True)
+            results = self.post_processor(found.output, found.slots, *own_sizes)
+            for image, result in zip(places, results, strict=True):
+                parts[image].append(result["instances"])
+        return [{"instances": best_of(part, self.post_processor.num_detections)} for part in parts]
 
 
-def prompts_of(batched_inputs: Sequence[Mapping[str, Any]]) -> ClassRequest:
+def prompts_of(
+    batched_inputs: Sequence[Mapping[str, Any]], default: TextPrompt | None
+) -> ClassRequest:
     """A request for what each image's own prompt says.
 
+    Args:
+        batched_inputs: of the model.
+        default: for images without one.
+
     Raises:
-        ValueError: an image without one.
+        ValueError: an image without one, and no default.
     """
-    prompts = tuple(item.get("prompt") for item in batched_inputs)
+    prompts = tuple(item.get("prompt", default) for item in batched_inputs)
     for place, prompt in enumerate(prompts):
         if not isinstance(prompt, TextPrompt):
             raise ValueError(
@@ -70,8 +141,7 @@ def prompts_of(batched_inputs: Sequence[Mapping[str, Any]]) -> ClassRequest:
     return ClassRequest(prompts=prompts)
 
 
-def joined(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The detections of several passes over one image, best first."""
-    instances = Instances.cat([result["instances"] for result in results])
-    order = instances.scores.argsort(descending=True, stable=True)
-    return {"instances": instances[order]}
+def best_of(parts: Sequence[Instances], most: int) -> Instances:
+    """The detections of several passes over one image: at most ``most``, best first."""
+    instances = Instances.cat(list(parts))
+    return instances[instances.scores.argsort(descending=True, stable=True)[:most]]

@@ -93,7 +93,9 @@ class ImageModel(nn.Module):
         return targets
 
     def class_queries(self, request: ClassRequest | None = None) -> ClassQueries:
-        """The class queries, prepared for the selection."""
+        """The class queries, prepared for the selection; those of the request if it has any."""
+        if request is not None and request.queries is not None:
+            return request.queries
         if not isinstance(self.categories, ConstantQueries):
             return self.categories(request)
         parameters = list(self.categories.parameters())

@@ -15,16 +15,17 @@ from ..structures import ClassSlots, DecoderOutput
 class PostProcessor(nn.Module):
     """Takes the best of all query-category pairs; no NMS, no threshold.
 
-    One query may give several categories. Where several slots stand for one category, its score is
-    the mean of theirs.
+    Where several slots stand for one category, its score is the mean of theirs.
 
     Args:
         num_detections: how many per image (300 in the paper).
+        one_per_query: whether a query gives its best category alone. The released models give
+            others of the same box besides, as average precision rewards it.
     """
 
-    def __init__(self, *, num_detections: int = 300) -> None:
+    def __init__(self, *, num_detections: int = 300, one_per_query: bool = False) -> None:
         super().__init__()
-        self.num_detections = num_detections
+        self.num_detections, self.one_per_query = num_detections, one_per_query
 
     def forward(
         self,
@@ -71,6 +72,10 @@ class PostProcessor(nn.Module):
             (N,) scores, falling, (N, 4) boxes xyxy relative to the image, and (N,) int64 columns
             of the scores.
         """
+        if self.one_per_query:
+            scores, columns = scores.max(dim=1)
+            best, query_ids = scores.topk(min(self.num_detections, len(scores)))
+            return best, cxcywh_to_xyxy(boxes_cxcywh_norm[query_ids]), columns[query_ids]
         num_categories = scores.shape[1]
         flat = scores.flatten()
         best, pair_ids = flat.topk(min(self.num_detections, len(flat)))

@@ -8,61 +8,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from detectron2.config import CfgNode, instantiate
+from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.data import transforms as T
-from detectron2.engine import DefaultPredictor
-from omegaconf import OmegaConf
 from torch import Tensor
 
-from ..engine.checkpointer import AtomicCheckpointer
 from ..files import write_atomically
-from ..structures import ClassRequest, Vocabulary
+from ..structures import ClassRequest
+from ..text import caption_phrases
 from ..text.prompts import SIMPLE_TEMPLATES, TextEncoder, encode_names
-from .image_arrays import checked_image
+from .image_predictor import ImagePredictor
 from .metadata import register_metadata
-from .predictor_config import build_augmentations
 from .vocabulary_extension import extend_model, parent_ids
 
 
-class CategoryPredictor(DefaultPredictor):
-    """Detectron2's `DefaultPredictor` for a model that selects its categories.
-
-    It resizes images as the test mapper does, so that it predicts what an evaluation scores
-    (`build_augmentations` says where Detectron2's own differs), and refuses arrays that are no
-    images.
+class CategoryPredictor(ImagePredictor):
+    """An `ImagePredictor` for a model that selects its categories.
 
     Predictors that come from another one share its weights.
 
     Args:
-        cfg: from `get_predictor_cfg`. The weights that it names are read without running
-            anything in them, and must be exactly the model's.
+        cfg, nms_threshold: see `ImagePredictor`.
 
     Attributes:
-        metadata: names and ids of the vocabulary, in every process that makes a predictor.
         vocabulary: the V categories of the model with their tree.
         request: what images may select from, None the whole vocabulary.
         is_compact: whether it comes from `compact`.
-
-    Raises:
-        FileNotFoundError: no such weights.
-        ValueError: weights that cannot be read or do not fit, with names.
     """
 
-    def __init__(self, cfg: CfgNode) -> None:
-        without_weights = cfg.clone()
-        without_weights.MODEL.WEIGHTS = ""  # Detectron2's loader would run what a pickle says
-        super().__init__(without_weights)
-        self.cfg = cfg.clone()
-        if cfg.MODEL.WEIGHTS:
-            AtomicCheckpointer(self.model).load_weights(cfg.MODEL.WEIGHTS, strict=True)
-        node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
-        self.vocabulary: Vocabulary = instantiate(node)
-        self.metadata = MetadataCatalog.get(register_metadata(self.vocabulary))
-        self.aug = build_augmentations(cfg)
-        self.request: ClassRequest | None = None
+    def __init__(self, cfg: CfgNode, *, nms_threshold: float | None = None) -> None:
+        super().__init__(cfg, nms_threshold=nms_threshold)
         self.is_compact = False
 
     @property
@@ -77,50 +52,6 @@ class CategoryPredictor(DefaultPredictor):
         """K, or how many can be found where nothing is selected."""
         requested = self.request and self.request.num_selected
         return requested or self.model.num_selected or len(self.requested_vocab_ids)
-
-    def __call__(self, original_image: np.ndarray) -> dict[str, Any]:
-        """What the model finds in a BGR image: see `batch` and `CQDINO`."""
-        return self.batch([original_image])[0]
-
-    def batch(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
-        """What the model finds in each of several BGR images, of any sizes.
-
-        Images that have the same size for the model go through it together; padding could change
-        what is selected, so others do not.
-
-        Args:
-            images: (H, W, 3) uint8 each, or floating point in 0..255 (rounded to uint8).
-
-        Raises:
-            TypeError, ValueError: something else than such an image, see `checked_image`; names
-                its place in the batch.
-        """
-        inputs = []
-        for place, image in enumerate(images):
-            try:
-                inputs.append(self._prepare(checked_image(image)))
-            except (TypeError, ValueError) as error:
-                if len(images) == 1:
-                    raise
-                raise type(error)(f"image {place} of {len(images)}: {error}") from error
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for place, item in enumerate(inputs):
-            groups.setdefault(tuple(item["image"].shape), []).append(place)
-        results: list[dict[str, Any]] = [{}] * len(inputs)
-        arguments = () if self.request is None else (self.request,)
-        with torch.no_grad():
-            for places in groups.values():
-                found = self.model([inputs[place] for place in places], *arguments)
-                for place, result in zip(places, found, strict=True):
-                    results[place] = result
-        return results
-
-    def _prepare(self, image: np.ndarray) -> dict[str, Any]:
-        height, width = image.shape[:2]
-        augmented = T.AugInput(image[:, :, ::-1] if self.input_format == "RGB" else image)
-        self.aug(augmented)
-        pixels = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        return {"image": torch.from_numpy(pixels), "height": height, "width": width}
 
     def restrict(
         self,
@@ -165,6 +96,58 @@ class CategoryPredictor(DefaultPredictor):
         request = dataclasses.replace(self.request or ClassRequest(), **changes)
         other.request = request.to(torch.device(self.cfg.MODEL.DEVICE))
         return other
+
+    def ask(
+        self,
+        wanted: str | Sequence[str | Sequence[str]],
+        *,
+        negatives: Sequence[str] = (),
+        text_encoder: TextEncoder | None = None,
+        templates: Sequence[str] = SIMPLE_TEMPLATES,
+    ) -> CategoryPredictor:
+        """A predictor that looks for some names alone, as `TextPredictor.ask` gives one.
+
+        Names of the vocabulary are selected among as `restrict` does, others become part of it as
+        `extend_vocabulary` does. ``pred_classes`` are places in its ``vocabulary``, ``phrases``
+        their names there.
+
+        Args:
+            wanted: names, lists of synonyms (each of which is looked for), or a caption whose
+                phrases are the names.
+            negatives: names that may win a box and are then left out.
+            text_encoder: the one that made the embeddings of the training; needed where a name is
+                none of the vocabulary.
+            templates: of the training.
+
+        Raises:
+            ValueError: no names, an empty one, or a name that only an encoder could read.
+        """
+        names = caption_phrases(wanted) if isinstance(wanted, str) else wanted
+        rows = [[name] if isinstance(name, str) else list(name) for name in names]
+        listed = [word for row in [*rows, negatives] for word in row]
+        if not rows or not all(rows) or not all(map(str.strip, listed)):
+            raise ValueError(f"expected names to look for, got {wanted!r}")
+        unknown = [name for name in dict.fromkeys(listed) if not self._knows(name)]
+        if unknown and text_encoder is None:
+            raise ValueError(
+                f"{len(unknown)} of {len(listed)} names are not in the vocabulary, {unknown[0]!r} "
+                "the first: a text_encoder (the one of the training) would read them"
+            )
+        extended = (
+            self.extend_vocabulary(unknown, text_encoder=text_encoder, templates=templates)
+            if unknown
+            else self
+        )
+        asked = extended.restrict(listed)
+        dropped = {i for name in negatives for i in extended.vocabulary.find(name)}
+        asked.dropped = tuple(sorted(dropped))
+        return asked
+
+    def _knows(self, name: str) -> bool:
+        try:
+            return bool(self.vocabulary.find(name))
+        except ValueError:
+            return False
 
     def extend_vocabulary(
         self,

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from ..detector import GroundingDINO
+from ..files.text_lines import read_lines
+from ..text.encoders import choose_encoder
 from .category_predictor import CategoryPredictor
 from .predictor_config import get_predictor_cfg
+from .text_predictor import TextPredictor
+
+AnyPredictor = CategoryPredictor | TextPredictor
+Names = Sequence[str | Sequence[str]]
 
 
 def load_predictor(
@@ -14,19 +25,73 @@ def load_predictor(
     *,
     device: str | None = None,
     overrides: Sequence[str] = (),
-) -> CategoryPredictor:
-    """A predictor of a config and weights, as `get_predictor_cfg` takes them."""
+    nms_threshold: float | None = None,
+) -> AnyPredictor:
+    """A predictor of a config and weights, as `get_predictor_cfg` takes them.
+
+    It is a `TextPredictor` where the model reads words.
+    """
     cfg = get_predictor_cfg(config_file, weights=weights, overrides=overrides, device=device)
-    return CategoryPredictor(cfg)
+    reads_words = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), GroundingDINO)
+    kind = TextPredictor if reads_words else CategoryPredictor
+    return kind(cfg, nms_threshold=nms_threshold)
 
 
-def restricted(
-    predictor: CategoryPredictor,
-    only: Sequence[str],
-    branches: Sequence[str],
-    num_selected: int | None,
-) -> CategoryPredictor:
-    """A predictor as the command line wants it."""
-    if only or branches:
-        predictor = predictor.restrict(only, branches=branches)
-    return predictor if num_selected is None else predictor.selecting(num_selected)
+@dataclass(frozen=True)
+class Question:
+    """What a command or a page wants to be found.
+
+    Attributes:
+        wanted: a caption or names, None for whatever the model finds.
+        negatives: names that may win a box and are then left out; only beside ``wanted``.
+        text_encoder: folder or open_clip model that read the names of a training by categories.
+        only: categories to select among.
+        branches: the same, with all that is below them in the tree.
+        num_selected: K, if not the model's own.
+    """
+
+    wanted: str | Names | None = None
+    negatives: Sequence[str] = ()
+    text_encoder: str | None = None
+    only: Sequence[str] = ()
+    branches: Sequence[str] = ()
+    num_selected: int | None = None
+
+    def put_to(self, predictor: AnyPredictor) -> AnyPredictor:
+        """A predictor that looks for it.
+
+        Raises:
+            ValueError: a model that does not understand the question, or cannot find the names.
+        """
+        if self.negatives and self.wanted is None:
+            raise ValueError(f"negatives need names to look for beside them, got {self.negatives}")
+        if isinstance(predictor, TextPredictor):
+            return self._put_to_reader(predictor)
+        if self.wanted is not None:
+            encoder = choose_encoder(self.text_encoder) if self.text_encoder else None
+            options = {"negatives": self.negatives, "text_encoder": encoder}
+            predictor = predictor.ask(self.wanted, **options)
+        if self.only or self.branches:
+            predictor = predictor.restrict(self.only, branches=self.branches)
+        return predictor if self.num_selected is None else predictor.selecting(self.num_selected)
+
+    def _put_to_reader(self, predictor: TextPredictor) -> TextPredictor:
+        if self.only or self.branches or self.num_selected is not None:
+            raise ValueError("this model selects no categories: say what to look for in words")
+        if self.wanted is None:
+            raise ValueError("this model looks for what it is told: give it a caption or names")
+        return predictor.ask(self.wanted, negatives=self.negatives)
+
+
+def read_names(path: str | Path) -> list[str | list[str]]:
+    """A name per line; synonyms on one line are separated by '|'. Empty lines are left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no name in it, or no text.
+    """
+    rows = [[name.strip() for name in line.split("|")] for line in read_lines(Path(path))]
+    names = [row if len(row) > 1 else row[0] for row in rows if any(row)]
+    if not names:
+        raise ValueError(f"{path} holds no names: expected one per line")
+    return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import torch
 import yaml
 from detectron2.config import CfgNode, LazyCall, get_cfg, instantiate
 from detectron2.data import transforms as T
+from detectron2.utils.registry import locate
 from omegaconf import DictConfig
 
 from ..data import ResizeShortestEdgeTruncated
+from ..detector import GroundingDINO
 from ..engine.checkpointer import check_weights
 from ..engine.config import (
     dotted_name,
@@ -23,6 +26,8 @@ from ..engine.config import (
 )
 from ..engine.placement import choose_device
 from ..engine.weights_file import read_weights
+from ..structures import flat_vocabulary
+from ..text import caption_phrases, vocabulary_prompt
 from .metadata import register_metadata, with_metadata
 
 
@@ -32,10 +37,11 @@ def get_predictor_cfg(
     weights: str | Path,
     overrides: Sequence[str] = (),
     device: str | None = None,
+    prompt: str | Sequence[str] | None = None,
 ) -> CfgNode:
-    """Turns a lazy config into what `CategoryPredictor` and Detectron2's `DefaultPredictor` take.
+    """Turns a lazy config into what our predictors and Detectron2's `DefaultPredictor` take.
 
-    The former resizes images as the test mapper does, the latter by a rule of its own, which can
+    The former resize images as the test mapper does, the latter by a rule of its own, which can
     differ by a pixel: see `build_augmentations`.
 
     If ``vocabulary.json`` lies beside the weights (a training writes it), the vocabulary comes
@@ -49,20 +55,20 @@ def get_predictor_cfg(
             weights at the top of a file or under ``model`` alone and runs what a pickle says.
         overrides: ``key=value`` for the lazy config.
         device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
+        prompt: a caption or names, what a model that reads words looks for where it is not told
+            otherwise; `DefaultPredictor` cannot be told.
 
     Raises:
         FileNotFoundError: the config, the weights or the data set's files are missing.
-        ValueError: an unusable override, or weights of another config or with NaN (the keys are
-            named).
+        ValueError: an unusable override, weights of another config or with NaN (the keys are
+            named), or a prompt for a model that reads none.
     """
     if weights and not Path(weights).is_file():
         raise FileNotFoundError(f"there is no checkpoint {weights}")
     lazy = without_pretrained(load_config(config_file, overrides))
-    lazy = with_saved_vocabulary(lazy, weights)
-    if _reads_a_dataset(lazy.vocabulary):
-        from ..data import register_all
-
-        register_all(lazy.train.get("datasets_root"))
+    lazy = _with_prompt(lazy, prompt) if reads_words(lazy) else _with_categories(lazy, weights)
+    if prompt and not reads_words(lazy):
+        raise ValueError(f"the model of {config_file} reads no words: got the prompt {prompt!r}")
     lazy.vocabulary = LazyCall(with_metadata)(vocabulary=lazy.vocabulary)
     vocabulary = instantiate(lazy.vocabulary)
     model = plain_container(lazy.model)
@@ -84,6 +90,33 @@ def get_predictor_cfg(
     cfg.INPUT.MAX_SIZE_TEST = longest
     cfg.DATASETS.TEST = (register_metadata(vocabulary),)
     return cfg
+
+
+def reads_words(lazy: DictConfig) -> bool:
+    """Whether the model of a lazy config is told in words what to look for."""
+    target = lazy.model["_target_"]
+    kind = locate(target) if isinstance(target, str) else target
+    return isinstance(kind, type) and issubclass(kind, GroundingDINO)
+
+
+def _with_categories(lazy: DictConfig, weights: str | Path) -> DictConfig:
+    """The config with the vocabulary beside the weights, or that of its data set."""
+    lazy = with_saved_vocabulary(lazy, weights)
+    if _reads_a_dataset(lazy.vocabulary):
+        from ..data import register_all
+
+        register_all(lazy.train.get("datasets_root"))
+    return lazy
+
+
+def _with_prompt(lazy: DictConfig, prompt: str | Sequence[str] | None) -> DictConfig:
+    """The config whose vocabulary is what a prompt says, "text" where there is none."""
+    lazy = copy.deepcopy(lazy)
+    names = caption_phrases(prompt) if isinstance(prompt, str) else list(prompt or [])
+    lazy.vocabulary = LazyCall(flat_vocabulary)(names=names or ["text"])
+    said = LazyCall(vocabulary_prompt)(vocabulary="${vocabulary}")
+    lazy.model.prompt = said if names else None
+    return lazy
 
 
 def _check_weights(model: DictConfig, weights: str | Path) -> None:

@@ -14,13 +14,14 @@ import numpy as np
 from PIL import Image
 
 from ..files import UnreadableImageError, read_image, read_image_size
-from ..prediction import CategoryPredictor
-from ..prediction.loading import restricted
+from ..prediction import TextPredictor
+from ..prediction.loading import AnyPredictor, Question
 from ..visualization.result_view import ResultView, ViewSettings
 from .results import Look, box_table, selection_table, summary
 
 _LOGGER = logging.getLogger(__name__)
 _MOST_SELECTED = 300
+_MOST_WORDS = 2000  # characters: more names take more passes over an image
 _LARGEST_SIDE = 2048  # pixels of a drawn image
 _SMALLEST_SIDE = 800
 GONE = "This image is not kept here any more: give it again."
@@ -34,15 +35,21 @@ class Models:
         max_pixels: larger images are refused.
     """
 
-    def __init__(self, predictors: Mapping[str, CategoryPredictor], *, max_pixels: int) -> None:
+    def __init__(self, predictors: Mapping[str, AnyPredictor], *, max_pixels: int) -> None:
         self.predictors, self.max_pixels = dict(predictors), max_pixels
-        self.views = {name: ResultView(p.vocabulary) for name, p in self.predictors.items()}
+        self._views = {name: ResultView(p.vocabulary) for name, p in self.predictors.items()}
+
+    def reads_words(self, name: str) -> bool:
+        """Whether a model finds what it is told, and nothing else."""
+        return isinstance(self.predictors[name], TextPredictor)
 
     def ranges(self, name: str) -> tuple[int, int, int]:
-        """Greatest K on offer, the model's own K, depth of its tree."""
+        """Greatest K on offer, the model's own K, depth of its tree; 1 each for words."""
+        if self.reads_words(name):
+            return 1, 1, 1
         predictor = self.predictors[name]
         most = min(len(predictor.vocabulary), _MOST_SELECTED)
-        return most, min(most, predictor.num_selected), self.views[name].tree.depth
+        return most, min(most, predictor.num_selected), self._views[name].tree.depth
 
     def look(
         self, path: str | Path, name: str, num_selected: int, words: str, branches: bool
@@ -53,7 +60,8 @@ class Models:
             path: of the image file.
             name: of the model.
             num_selected: K, 1 or more.
-            words: names of categories, one per line or separated by ';'; '' for all.
+            words: names, one per line or separated by ';', or a caption whose phrases end with
+                dots; '' for all categories.
             branches: whether what is below the names in the tree is looked for, too.
 
         Raises:
@@ -62,17 +70,27 @@ class Models:
         if name not in self.predictors:
             raise ValueError("There is no such model.")
         image_bgr = self._read(Path(path))
-        names = [word.strip() for word in re.split("[\n;]", words or "") if word.strip()]
         start = time.monotonic()
-        predictor = restricted(
-            self.predictors[name],
-            [] if branches else names,
-            names if branches else [],
-            int(num_selected),
+        predictor = self._question(name, words or "", num_selected, branches).put_to(
+            self.predictors[name]
         )
         result = {key: value.to("cpu") for key, value in predictor(image_bgr).items()}
-        seconds, offered = time.monotonic() - start, len(predictor.requested_vocab_ids)
-        return Look(name, Path(path), result, seconds, offered)
+        seconds = time.monotonic() - start
+        if self.reads_words(name):
+            return Look(Path(path), ResultView(predictor.vocabulary), result, seconds, None)
+        offered = len(predictor.requested_vocab_ids)
+        return Look(Path(path), self._views[name], result, seconds, offered)
+
+    def _question(self, name: str, words: str, num_selected: int, branches: bool) -> Question:
+        if len(words) > _MOST_WORDS:
+            raise ValueError(f"These are {len(words):,} characters; at most {_MOST_WORDS:,}.")
+        names = [word.strip() for word in re.split("[\n;]", words) if word.strip()]
+        if self.reads_words(name):
+            if not names:
+                raise ValueError('Say what to look for: "a cat. a red ball."')
+            return Question(wanted=names[0] if len(names) == 1 else names)
+        kind = "branches" if branches else "only"
+        return Question(**{kind: names}, num_selected=int(num_selected))
 
     def _read(self, path: Path) -> np.ndarray:
         """(H, W, 3) uint8 BGR; the size is looked at before the pixels are decoded."""
@@ -108,7 +126,7 @@ class Models:
             return None, "", "", ""
         if not look.path.is_file():
             raise ValueError(GONE)
-        view = self.views[look.model]
+        view = look.view
         settings = ViewSettings(threshold, None, None if depth >= view.tree.depth else int(depth))
         found = view.detections(look.result, settings)
         drawn = view.draw(self._read(look.path)[:, :, ::-1], found, min_side=_SMALLEST_SIDE)

@@ -61,6 +61,7 @@ def _make_controls(models: Models) -> Controls:
     most, own, depth = models.ranges(names[0])
     several, threshold = len(names) > 1, {"label": "Lowest score", "elem_id": "threshold"}
     count = {"label": "Categories (K)", "elem_id": "count"}
+    reads = models.reads_words(names[0])
     return Controls(
         image=_make_upload(),
         model=gr.Dropdown(names, value=names[0], label="Model", elem_id="model", visible=several),
@@ -75,17 +76,23 @@ def _make_controls(models: Models) -> Controls:
             visible=depth > 1,
             elem_id="depth",
         ),
-        count=gr.Slider(1, most, value=own, step=1, **count),
-        words=gr.Textbox(
-            label="Find only",
-            placeholder="everything, or names: one per line",
-            lines=2,
-            max_lines=8,
-            elem_id="words",
+        count=gr.Slider(1, max(most, 2), value=own, step=1, visible=not reads, **count),
+        words=gr.Textbox(**_words(reads), lines=2, max_lines=8, elem_id="words"),
+        branches=gr.Checkbox(
+            True, label="and all that is below these in the tree", visible=not reads
         ),
-        branches=gr.Checkbox(True, label="and all that is below these in the tree"),
         button=gr.Button("Look", variant="primary", elem_id="look"),
     )
+
+
+def _words(reads: bool) -> dict[str, str]:
+    """What the text field says, for a model that reads words and for others."""
+    if reads:
+        return {
+            "label": "Look for",
+            "placeholder": "a cat. a red ball.  Or names: one per line",
+        }
+    return {"label": "Find only", "placeholder": "everything, or names: one per line"}
 
 
 def _make_upload() -> gr.Image:
@@ -143,11 +150,13 @@ class PageFunctions:
             look = None if path is None else self.looks.of(str(request.session_hash))
             return self.models.show(look, threshold, depth)
 
-    def ranges(self, model: str) -> tuple[gr.Slider, gr.Slider]:
-        """The sliders of a model."""
+    def controls(self, model: str) -> tuple[gr.Slider, gr.Slider, gr.Textbox, gr.Checkbox]:
+        """The sliders, the text field and the check box of a model."""
         most, own, depth = self.models.ranges(model)
+        reads = self.models.reads_words(model)
         level = gr.Slider(maximum=max(depth, 2), value=depth, visible=depth > 1)
-        return level, gr.Slider(maximum=most, value=own)
+        count = gr.Slider(maximum=max(most, 2), value=own, visible=not reads)
+        return level, count, gr.Textbox(**_words(reads)), gr.Checkbox(visible=not reads)
 
 
 @contextmanager
@@ -181,8 +190,8 @@ def build_page(models: Models, limits: Limits, folder: UploadFolder) -> gr.Block
         shown = [given.image, given.threshold, given.level]
         outputs = [drawn, summary, boxes, selected]
         options = {"api_visibility": "private", "show_progress_on": drawn}
-        ranges = [given.level, given.count]
-        given.model.change(call.ranges, given.model, ranges, api_visibility="private")
+        own = [given.level, given.count, given.words, given.branches]
+        given.model.change(call.controls, given.model, own, api_visibility="private")
         changes = [given.image.change, given.model.change, given.count.release]
         changes += [given.words.submit, given.branches.change, given.button.click]
         shows = options | {"concurrency_id": "show"}

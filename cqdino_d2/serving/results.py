@@ -16,34 +16,39 @@ class Look:
     """What a model found in an image.
 
     Attributes:
-        model: name of the model.
         path: of the encoded image, which is read again whenever it is drawn.
+        view: shows results of what was looked for.
         result: of the predictor, on the CPU.
         seconds: that it took.
-        offered: categories that could be selected.
+        offered: categories that could be selected; None where it was said what to look for.
     """
 
-    model: str
     path: Path
+    view: ResultView
     result: Mapping[str, Any]
     seconds: float
-    offered: int
+    offered: int | None
 
     @property
     def num_bytes(self) -> int:
         """What its tensors take in memory."""
         fields = self.result["instances"].get_fields().values()
-        tensors = [getattr(value, "tensor", value) for value in fields]
-        tensors += [value for key, value in self.result.items() if key != "instances"]
-        return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
+        values = [getattr(value, "tensor", value) for value in (*fields, *self.result.values())]
+        storages = [value.untyped_storage() for value in values if hasattr(value, "dtype")]
+        return sum(storage.nbytes() for storage in storages)
 
 
 def summary(look: Look, found: Sequence[Detection], threshold: float) -> str:
     """A paragraph: how many boxes, of how many categories, how long it took."""
     boxes = "1 box" if len(found) == 1 else f"{len(found)} boxes"
+    if look.offered is None:
+        num = len(look.view.vocabulary)
+        among = "1 phrase" if num == 1 else f"{num} phrases"
+    else:
+        selected = len(look.result["selected_vocab_ids"])
+        among = f"{selected} selected of {look.offered:,} categories"
     return (
-        f"<p><b>{boxes}</b> of score {threshold:.2f} or more, among "
-        f"{len(look.result['selected_vocab_ids'])} selected of {look.offered:,} categories; "
+        f"<p><b>{boxes}</b> of score {threshold:.2f} or more, among {among}; "
         f"{look.seconds:.2f} s</p>"
     )
 
@@ -63,7 +68,9 @@ def box_table(view: ResultView, found: Sequence[Detection]) -> str:
 
 
 def selection_table(view: ResultView, look: Look) -> str:
-    """A row for each selected category, with its score as a bar."""
+    """A row for each selected category, with its score as a bar; '' where none is selected."""
+    if look.offered is None:
+        return ""
     rows = []
     for vocab_id, score in view.selected(look.result):
         red, green, blue = view.tree.colour(vocab_id)

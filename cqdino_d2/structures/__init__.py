@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .hierarchy import CategoryHierarchy, RaggedIndex
 from .names import one_line
-from .vocabulary import Vocabulary, load_vocabulary, random_vocabulary
+from .vocabulary import Vocabulary, flat_vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
     from .class_slots import NO_CATEGORY, CategoryScores, ClassQueries, ClassSlots, Phrases
@@ -62,6 +62,7 @@ __all__ = [
     "RaggedIndex",
     "TextPrompt",
     "Vocabulary",
+    "flat_vocabulary",
     "gather_rows",
     "load_vocabulary",
     "one_line",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,6 +45,17 @@ class ClassQueries:
     visible: Tensor | None = None
     phrases: Phrases | None = None
     projected: Tensor | None = None
+
+    def rows(self, places: Sequence[int]) -> ClassQueries:
+        """The queries of some of the B images, in that order; only where images have their own."""
+        index = list(places)
+        members = {
+            name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        if self.phrases is not None:
+            own = self.phrases
+            members["phrases"] = Phrases(own.members[index], own.vocab_ids[index])
+        return replace(self, **members)
 
 
 @dataclass(frozen=True)

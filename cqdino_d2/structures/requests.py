@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .class_slots import ClassQueries
+
 
 @dataclass(frozen=True)
 class TextPrompt:
@@ -63,17 +65,20 @@ class ClassRequest:
         vocab_ids: (n,) int64, each once; None stands for the whole vocabulary.
         num_selected: K, if not the model's own.
         prompts: one for each image; only for models that read words.
-        passes: prompts that every image is searched for, one after the other; likewise.
+        queries: ready class queries, a row for each image; likewise.
+        passes: what every image is searched for, one after the other; likewise. Rows of one pass
+            go through the model at once.
 
     Raises:
         ValueError: no category, a category twice, K below 1, or more than one of categories,
-            prompts and passes.
+            prompts, queries and passes.
     """
 
     vocab_ids: Tensor | None = None
     num_selected: int | None = None
     prompts: tuple[TextPrompt, ...] | None = None
-    passes: tuple[TextPrompt, ...] | None = None
+    queries: ClassQueries | None = None
+    passes: tuple[ClassQueries, ...] | None = None
 
     def __post_init__(self) -> None:
         ids = self.vocab_ids
@@ -83,9 +88,10 @@ class ClassRequest:
             )
         if self.num_selected is not None and self.num_selected < 1:
             raise ValueError(f"num_selected (K) must be at least 1, got {self.num_selected}")
-        if sum(given is not None for given in (ids, self.prompts, self.passes)) > 1:
+        wanted = (ids, self.prompts, self.queries, self.passes)
+        if sum(given is not None for given in wanted) > 1:
             raise ValueError(
-                "a request names either categories or prompts or passes, got several of them"
+                "a request names either categories or prompts, queries or passes, got several"
             )
 
     def to(self, device: torch.device) -> ClassRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,6 +35,11 @@ class ImageTokens:
     def with_features(self, features: Tensor) -> ImageTokens:
         """The same tokens with other features (B, T, C)."""
         return replace(self, features=features)
+
+    def rows(self, places: Sequence[int]) -> ImageTokens:
+        """The tokens of some of the B images, in that order."""
+        names = ("features", "position", "padding_mask", "valid_ratios")
+        return replace(self, **{name: getattr(self, name)[list(places)] for name in names})
 
     def split_at_level(self, level: int) -> tuple[Tensor, ImageTokens]:
         """The features (B, T', C) of the levels before ``level``, and the tokens from it on."""

@@ -187,6 +187,12 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
         raise ValueError(f"{path} is not a vocabulary: {error}") from error
 
 
+def flat_vocabulary(names: Sequence[str]) -> Vocabulary:
+    """V names without a tree, with the ids 1..V."""
+    hierarchy = CategoryHierarchy.flat(len(names))
+    return Vocabulary(tuple(names), tuple(range(1, len(names) + 1)), hierarchy)
+
+
 def random_vocabulary(num_categories: int, branching: int = 4) -> Vocabulary:
     """A made-up vocabulary in which category i > 0 is a child of (i - 1) // branching.
 

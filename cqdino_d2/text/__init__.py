@@ -1,6 +1,22 @@
 """From names to text features, and from prompts to tokens."""
 
-from .prompt_building import caption_prompt, names_prompts
+from .prompt_building import (
+    caption_phrases,
+    caption_prompt,
+    names_prompt,
+    names_prompts,
+    vocabulary_prompt,
+)
 from .prompt_tokenizer import PromptTokenizer
+from .wanted import Wanted, wanted_prompts
 
-__all__ = ["PromptTokenizer", "caption_prompt", "names_prompts"]
+__all__ = [
+    "PromptTokenizer",
+    "Wanted",
+    "caption_phrases",
+    "caption_prompt",
+    "names_prompt",
+    "names_prompts",
+    "vocabulary_prompt",
+    "wanted_prompts",
+]

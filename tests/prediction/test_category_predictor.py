@@ -328,3 +328,38 @@ def test_what_a_compact_predictor_cannot_do(predictor, tmp_path):
     asked._modules = predictor.model._modules | {"categories": torch.nn.Identity()}
     with pytest.raises(ValueError, match="queries of Identity depend on what is asked for"):
         asked.compact()
+
+
+def test_names_are_asked_for_as_of_a_model_that_reads_words(predictor):
+    known = predictor.ask(["Category_30", ["category 31", "category 32"]])
+    assert known.requested_vocab_ids == [30, 31, 32]
+    expected = predictor.restrict(["category 30", "category 31", "category 32"])
+    assert_same(known(picture()), expected(picture()), rtol=0, atol=0)
+    found = known(picture())["instances"]
+    assert found.phrases == [f"category {i}" for i in found.pred_classes.tolist()]
+    assert predictor.ask("category 30. category 31").requested_vocab_ids == [30, 31]
+
+
+def test_names_that_it_does_not_know_become_categories(predictor):
+    encoder = RandomEncoder(32, seed=2)
+    asked = predictor.ask(["a zebra", "category 3"], text_encoder=encoder)
+    assert asked.vocabulary.names[-1] == "a zebra"
+    assert asked.requested_vocab_ids == [3, NUM_CATEGORIES]
+    by_hand = predictor.extend_vocabulary(["a zebra"], text_encoder=encoder)
+    by_hand = by_hand.restrict(["a zebra", "category 3"])
+    assert_same(asked(picture()), by_hand(picture()), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="1 of 2 names are not in the vocabulary, 'a zebra' the"):
+        predictor.ask(["a zebra", "category 3"])
+
+
+def test_negatives_are_looked_for_and_left_out(predictor):
+    both = predictor.ask(["category 30", "category 31"])(picture())["instances"]
+    asked = predictor.ask(["category 30"], negatives=["category 31"])(picture())["instances"]
+    assert 0 < len(asked) < len(both)
+    assert torch.equal(asked.scores, both.scores[both.pred_classes == 30])
+
+
+@pytest.mark.parametrize("wanted", [[], [""], [[]], ["category 1", " "]])
+def test_asking_for_nothing_is_refused(predictor, wanted):
+    with pytest.raises(ValueError, match="expected names to look for"):
+        predictor.ask(wanted)

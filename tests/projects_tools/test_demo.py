@@ -11,6 +11,7 @@ from cqdino_d2.files import read_image
 from cqdino_d2.prediction import CategoryPredictor
 from cqdino_d2.visualization.media import VideoFile, VideoReader, write_image
 from tests.prediction.test_category_predictor import load, save_tiny
+from tests.prompted import save_prompted
 
 CONFIG = "configs/emojidet/tiny_tree.py"
 
@@ -245,3 +246,63 @@ def test_annotations_that_cannot_be_used_are_said_before_the_model_is_loaded(
     assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 2
     told = capsys.readouterr().err.strip()
     assert "gt.json" in told and "\n" not in told
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    return save_prompted(tmp_path_factory.mktemp("prompted"), max_tokens=11)
+
+
+def ask(reader, *arguments):
+    config, weights = reader
+    start = ["--config-file", config, "--weights", weights, "--device", "cpu", "--threshold", 0]
+    return demo.main([*map(str, start), *map(str, arguments)])
+
+
+def test_a_model_that_reads_words_looks_for_a_caption(reader, pictures, tmp_path, capsys):
+    results = tmp_path / "found.json"
+    files = ["--input", pictures, "--output", tmp_path / "out", "--json", results]
+    assert ask(reader, *files, "--text", "a red cat. two dog") == 0
+    rows = json.loads(results.read_text())
+    assert {row["category_id"] for row in rows} <= {1, 2} and len(rows) == 27
+    assert "a red cat" in capsys.readouterr().out
+    assert ask(reader, *files, "--text", "cat", "--negatives", "dog", "--nms", 0.7) == 0
+    fewer = json.loads(results.read_text())
+    assert len(fewer) < 27 and {row["category_id"] for row in fewer} == {1}
+
+
+def test_both_kinds_of_models_look_for_the_names_of_a_file(reader, weights, pictures, tmp_path):
+    names, results = tmp_path / "names.txt", tmp_path / "found.json"
+    files = ["--input", pictures / "0.png", "--output", tmp_path / "out.png", "--json", results]
+    names.write_text("cat | dog\n\na red bus\ntwo red\n", encoding="utf-8-sig")
+    assert ask(reader, *files, "--names", names) == 0
+    assert {row["category_id"] for row in json.loads(results.read_text())} <= {1, 2, 3}
+    names.write_text("category 2|category 3\nCategory_9\n")
+    assert run(weights, *files, "--threshold", 0, "--names", names) == 0
+    assert {row["category_id"] for row in json.loads(results.read_text())} == {3, 4, 10}
+    assert run(weights, *files, "--threshold", 0, "--text", "category 2. category 9.") == 0
+    assert {row["category_id"] for row in json.loads(results.read_text())} == {3, 10}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "this model looks for what it is told: give it a caption or names"),
+        (["--text", " . "], "a prompt needs words"),
+        (["--text", "cat", "--branch", "cat"], "this model selects no categories"),
+        (["--negatives", "cat"], "negatives need names to look for beside them"),
+        (["--names", "gone.txt"], "gone.txt"),
+    ],
+)
+def test_what_asks_for_nothing_is_said_at_once(
+    reader, pictures, tmp_path, capsys, options, message
+):
+    assert ask(reader, "--input", pictures, "--output", tmp_path / "out", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_a_model_of_categories_does_not_know(weights, pictures, tmp_path, capsys):
+    options = ["--input", pictures, "--output", tmp_path / "out", "--text", "a zebra"]
+    assert run(weights, *options) == 2
+    assert "'a zebra' the first: a text_encoder" in capsys.readouterr().err

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cqdino_d2.prediction.loading import load_predictor
 from cqdino_d2.serving.models import GONE, Looks, Models, model_names
 from cqdino_d2.visualization.media import write_image
 from tests.prediction.test_category_predictor import load, save_tiny
+from tests.prompted import save_prompted
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,41 @@ def test_a_look_is_shown_in_several_ways(models, picture):
     nothing = models.show(look, 1.0, 4)
     assert "<b>0 boxes</b>" in nothing[1] and "Try a lower threshold" in nothing[2]
     assert models.show(None, 0.5, 1) == (None, "", "", "")
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory, models):
+    config, weights = save_prompted(tmp_path_factory.mktemp("prompted"), max_tokens=11)
+    reader = load_predictor(config, weights, device="cpu")
+    return Models({"words": reader, **models.predictors}, max_pixels=6000)
+
+
+def test_a_model_that_reads_words_is_told_what_to_look_for(readers, picture):
+    assert readers.reads_words("words") and not readers.reads_words("tiny")
+    assert readers.ranges("words") == (1, 1, 1)
+    look = readers.look(picture, "words", 1, "a red cat. two dog", True)
+    assert look.offered is None and look.num_bytes > 0
+    drawn, summary, boxes, selected = readers.show(look, 0.0, 1)
+    assert drawn.shape == (640, 800, 3) and selected == ""
+    assert "<b>9 boxes</b> of score 0.00 or more, among 2 phrases" in summary
+    assert set(re.findall(r"</span>([^<]*)</td>", boxes)) <= {"a red cat", "two dog"}
+    names = readers.look(picture, "words", 1, "a red cat\ntwo dog;bus", True)
+    assert names.view.vocabulary.names == ("a red cat", "two dog", "bus")
+    assert readers.show(look, 0.0, 1)[1] == summary  # what was asked since then changes nothing
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (" \n", "Say what to look for"),
+        (" . ", "a prompt needs words"),
+        ("cat;cat", "are the same to the model"),
+        ("cat " * 501, "These are 2,004 characters; at most 2,000"),
+    ],
+)
+def test_what_says_nothing_to_look_for_is_refused(readers, picture, words, message):
+    with pytest.raises(ValueError, match=message):
+        readers.look(picture, "words", 1, words, True)
 
 
 def test_words_restrict_to_names_or_branches(models, picture):

@@ -18,6 +18,7 @@ from PIL import Image
 
 from cqdino_d2.visualization.media import write_image
 from tests.prediction.test_category_predictor import save_tiny
+from tests.prompted import save_prompted
 
 pytest.importorskip("gradio", reason="the web page needs gradio, which is not installed")
 
@@ -310,6 +311,30 @@ def test_a_file_that_is_no_picture_in_a_browser(server, browser, tmp_path):
     page.field("#upload input[type=file]").send_keys(str(tmp_path / "text.png"))
     page.wait_for("body", "This file cannot be read as an image")
     assert "/tmp" not in page.text("body") and str(tmp_path) not in page.text("body")
+
+
+@in_a_browser
+def test_a_model_that_reads_words_in_a_browser(weights, browser, picture, tmp_path):
+    config, trained = save_prompted(tmp_path, max_tokens=11)
+    configs = ["--config-file", str(config), CONFIG]
+    with serving(tmp_path, (trained, weights), *configs) as server:
+        page = Page(browser, server)
+        page.wait_for("#words", "Look for")
+        page.type("#words textarea", "a red cat. two dog.")
+        page.field("#upload input[type=file]").send_keys(str(picture))
+        page.wait_for("#summary", r"of score 0\.30 or more, among 2 phrases")
+        assert set(page.text("#boxes td:first-child").split("\n")) <= {"a red cat", "two dog"}
+        assert not page.text("#selected") and not page.text("#count")
+        artifacts = Path(os.environ.get("CQDINO_ARTIFACTS") or tmp_path)
+        assert browser.save_screenshot(str(artifacts / "web_demo_words.png"))
+        page.type("#words textarea", " ")
+        page.field("#look").click()
+        page.wait_for("body", "Say what to look for")
+        page.field("#model input").click()
+        page.field("#model li:nth-child(2), ul[role=listbox] li:nth-child(2)").click()
+        page.wait_for("#words", "Find only")
+        page.wait_for("#summary", "among 8 selected of 40 categories")
+        assert page.foreign_requests() == []
 
 
 @pytest.fixture(scope="module")

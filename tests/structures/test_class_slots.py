@@ -95,7 +95,7 @@ def test_spans_must_lie_in_the_caption(spans):
 def test_a_request_names_categories_or_prompts():
     prompt = TextPrompt("a cat.", (((2, 5),),))
     assert ClassRequest(prompts=(prompt,)).vocab_ids is None
-    with pytest.raises(ValueError, match="either categories or prompts or passes"):
+    with pytest.raises(ValueError, match="either categories or prompts, queries or passes"):
         ClassRequest(torch.tensor([1]), prompts=(prompt,))
 
 

@@ -1,0 +1,1 @@
+"""Other projects' calls, answered by this one's models."""
