@@ -3,7 +3,8 @@
 A line has filename, height, width and either ``detection: {instances: [{bbox, label, category}]}``
 or ``grounding: {caption, regions: [{bbox, phrase, tokens_positive}]}``; boxes are left, top, right,
 bottom in pixels. A file has lines of one kind. Images are numbered by their lines. Boxes are kept
-and left out by the law of `box_columns`, as those of any other set.
+and left out by the law of `box_columns`, as those of any other set, and as in mmdetection those
+with a side under a pixel and phrases without a box left are left out too.
 
 Beside what others write, a detection line may have LVIS' lists 'neg_category_ids' and
 'not_exhaustive_category_ids', of labels.
@@ -27,9 +28,11 @@ from .ids import as_id, text_columns
 from .image_rows import AnyId, ImageRow, Number, pixels
 from .json_file import decoded, lines_of, without_garbage_collection
 from .label_maps import reading_of
+from .phrase_boxes import Spans
 from .region_phrases import cuts_words, region_spans
 
 _LOGGER = logging.getLogger(__name__)
+_SMALL = "smaller than a pixel"
 
 
 class _Instance(msgspec.Struct, gc=False):
@@ -117,15 +120,17 @@ def read_odvg_detection(
         problems.refuse()
         if not images:
             raise ValueError(f"{path} has no line")
+        sizes = {image.id: pixels(image) for image in images}
+        events, first_lines = _events(
+            path,
+            np.asarray([row.bbox for row in rows], np.float64).reshape(-1, 4),
+            np.asarray([sizes[row.image_id] for row in rows], np.int64).reshape(-1, 2),
+            [row.image_id for row in rows],
+        )
+        large = [rows[place] for place in np.flatnonzero(events != _SMALL).tolist()]
         categories = [{"id": label, "name": name} for label, name in enumerate(names)]
-        columns, facts = columns_of_rows(images, categories, rows, str(path))
-    sizes = {image.id: pixels(image) for image in images}
-    facts["first_lines"] = _first_lines(
-        path,
-        np.asarray([row.bbox for row in rows], np.float64).reshape(-1, 4),
-        np.asarray([sizes[row.image_id] for row in rows], np.int64).reshape(-1, 2),
-        [row.image_id for row in rows],
-    )[0]
+        columns, facts = columns_of_rows(images, categories, large, str(path))
+    facts |= {"annotations": len(rows), "first_lines": first_lines, "events": _counts(events)}
     _LOGGER.info("%s: %d images, %d boxes", path, len(images), len(rows))
     return columns, facts
 
@@ -138,13 +143,11 @@ class _Texts:
     file_names: list[str] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
-    phrase_ends: list[int] = field(default_factory=lambda: [0])  # of each text
-    span_ends: list[int] = field(default_factory=lambda: [0])  # of each phrase
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    box_texts: list[int] = field(default_factory=list)
-    box_phrases: list[int] = field(default_factory=list)
+    phrase_texts: list[int] = field(default_factory=list)  # of each phrase of the file
+    phrase_spans: list[Spans] = field(default_factory=list)
+    doubts: dict[int, str] = field(default_factory=dict)  # phrase -> what is wrong with its spans
+    box_phrases: list[int] = field(default_factory=list)  # of all phrases of the file
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
-    cut_words: list[int] = field(default_factory=list)  # lines
 
 
 def read_odvg_grounding(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -155,28 +158,29 @@ def read_odvg_grounding(path: Path) -> tuple[dict[str, np.ndarray], dict[str, An
 
     Returns:
         Columns of the I texts: 'lines' int64, 'sizes' (I, 2) int32 height and width (0: not told),
-        the strings 'file_name' and 'caption' (`ids.text_columns`); 'phrase_offsets' (I + 1,) where
-        the phrases of a text begin, 'span_offsets' where the spans of a phrase begin, 'spans'
-        (n, 2) int32 characters; 'box_offsets' (I + 1,), 'boxes_xywh' float64 clipped to their
-        images, 'box_phrases' int32 the place of the phrase in its text.
+        the strings 'file_name' and 'caption' (`ids.text_columns`); of the phrases that have boxes
+        'phrase_offsets' (I + 1,) where those of a text begin, 'span_offsets' where the spans of a
+        phrase begin, 'spans' (n, 2) int32 characters; 'box_offsets' (I + 1,), 'boxes_xywh' float64
+        clipped to their images, 'box_phrases' int32 the place of the phrase in its text.
 
         Facts: 'events' and 'first_lines' of boxes, 'cut_words': how many phrases begin or end
         inside a word, and the first line with one.
 
     Raises:
         ValueError: no text, lines that are no JSON or cut short, of another kind, without a
-            caption, or with a region that `region_spans` refuses; the first line is named.
+            caption, or with a region that has boxes and that `region_spans` refuses; the first
+            line is named.
     """
     texts, problems = _Texts(), _Problems(path)
     with without_garbage_collection():
         for number, line in _lines(path, problems):
             _add_text(texts, number, line, problems)
-        problems.refuse()
+        columns, facts = _text_columns(texts, path, problems)
+    problems.refuse()
     if not texts.lines:
         raise ValueError(f"{path} has no line")
-    columns, facts = _text_columns(texts, path)
     _LOGGER.info("%s: %d texts, %d boxes", path, len(texts.lines), len(columns["box_phrases"]))
-    if texts.cut_words:
+    if facts["cut_words"][0]:
         _LOGGER.warning(
             "%s: %d phrases begin or end inside a word (the first: line %d)",
             path,
@@ -255,73 +259,86 @@ def _add_text(texts: _Texts, number: int, line: _Line, problems: _Problems) -> N
         problems.add(number, f"has the caption {grounding.caption!r}, expected words")
         return
     for place, region in enumerate(grounding.regions):
-        several = bool(region.bbox) and isinstance(region.bbox[0], list)
-        boxes = [(_as_xywh(one), one) for one in (region.bbox if several else [region.bbox])]
-        if not region.bbox:
-            boxes = []
+        several = not region.bbox or isinstance(region.bbox[0], list)
+        given = region.bbox if several else [region.bbox]
+        boxes = [box for box in map(_as_xywh, given) if box is not None]
+        if len(boxes) < len(given):
+            bad = next(one for one in given if _as_xywh(one) is None)
+            problems.add(number, f"region {place} {_no_box(bad)}")
+        phrase = len(texts.phrase_spans)
         try:
             spans = region_spans(region.phrase, region.tokens_positive, grounding.caption)
         except ValueError as error:
-            problems.add(number, f"region {place} {error}")
-            continue
-        if bad := [given for box, given in boxes if box is None]:
-            problems.add(number, f"region {place} {_no_box(bad[0])}")
-        if cuts_words(spans, grounding.caption):
-            texts.cut_words.append(number)
-        texts.spans += spans
-        texts.span_ends.append(len(texts.spans))
-        texts.boxes += [box for box, _ in boxes if box is not None]
-        texts.box_texts += [len(texts.lines)] * len(boxes)
-        texts.box_phrases += [place] * len(boxes)
+            spans, texts.doubts[phrase] = (), f"region {place} {error}"
+        texts.phrase_spans.append(spans)
+        texts.phrase_texts.append(len(texts.lines))
+        texts.boxes += boxes
+        texts.box_phrases += [phrase] * len(boxes)
     texts.lines.append(number)
     texts.file_names.append(line.filename)
     texts.sizes.append(pixels(_image_row(number, line)))
     texts.captions.append(grounding.caption)
-    texts.phrase_ends.append(len(texts.span_ends) - 1)
 
 
-def _text_columns(texts: _Texts, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _text_columns(
+    texts: _Texts, path: Path, problems: _Problems
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     sizes = np.asarray(texts.sizes, np.int32).reshape(-1, 2)
-    of_text = np.asarray(texts.box_texts, np.int64)
+    text_of = np.asarray(texts.phrase_texts, np.int64)
+    phrase_of = np.asarray(texts.box_phrases, np.int64)
     boxes = np.asarray(texts.boxes, np.float64).reshape(-1, 4)
-    first_lines, events = _first_lines(
-        path, boxes, sizes[of_text], [texts.lines[text] for text in texts.box_texts]
+    of_text = text_of[phrase_of]
+    events, first_lines = _events(
+        path, boxes, sizes[of_text], [texts.lines[text] for text in of_text.tolist()]
     )
-    names = event_names(events)
-    kept = np.flatnonzero((events < 0) | (names == "clipped"))
-    counts = np.bincount(of_text[kept], minlength=len(sizes))
+    kept = np.flatnonzero((events == "") | (events == "clipped"))
+    with_boxes = np.unique(phrase_of[kept])
+    spans = [texts.phrase_spans[phrase] for phrase in with_boxes.tolist()]
+    cut = []
+    for phrase, own in zip(with_boxes.tolist(), spans, strict=True):
+        text = texts.phrase_texts[phrase]
+        if phrase in texts.doubts:
+            problems.add(texts.lines[text], texts.doubts[phrase])
+        elif cuts_words(own, texts.captions[text]):
+            cut.append(texts.lines[text])
+    phrase_offsets = _offsets(text_of[with_boxes], len(sizes))
+    places = np.searchsorted(with_boxes, phrase_of[kept])  # among all phrases with boxes
     columns = {
         "lines": np.asarray(texts.lines, np.int64),
         "sizes": sizes,
         **text_columns("file_name", texts.file_names),
         **text_columns("caption", texts.captions),
-        "phrase_offsets": np.asarray(texts.phrase_ends, np.int64),
-        "span_offsets": np.asarray(texts.span_ends, np.int64),
-        "spans": np.asarray(texts.spans, np.int32).reshape(-1, 2),
-        "box_offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        "phrase_offsets": phrase_offsets,
+        "span_offsets": np.cumsum([0, *map(len, spans)], dtype=np.int64),
+        "spans": np.asarray([span for own in spans for span in own], np.int32).reshape(-1, 2),
+        "box_offsets": _offsets(of_text[kept], len(sizes)),
         "boxes_xywh": clip_boxes(boxes, sizes[of_text])[0][kept],
-        "box_phrases": np.asarray(texts.box_phrases, np.int32)[kept],
+        "box_phrases": (places - phrase_offsets[of_text[kept]]).astype(np.int32),
     }
-    facts = {
-        "events": dict(Counter(names[events >= 0].tolist())),
-        "first_lines": first_lines,
-        "cut_words": [len(texts.cut_words), *texts.cut_words[:1]],
-    }
-    return columns, facts
+    cut_words = [len(cut), *cut[:1]]
+    return columns, {"events": _counts(events), "first_lines": first_lines, "cut_words": cut_words}
 
 
-def _first_lines(
+def _offsets(rows: np.ndarray, count: int) -> np.ndarray:
+    """(count + 1,) where the entries of each row begin; rows ascending."""
+    return np.cumsum([0, *np.bincount(rows, minlength=count).tolist()], dtype=np.int64)
+
+
+def _events(
     path: Path, boxes_xywh: np.ndarray, sizes: np.ndarray, lines: Sequence[int]
-) -> tuple[dict[str, int], np.ndarray]:
-    """The first line of each thing that happens to boxes, and what happens to each; warns."""
-    _, events = clip_boxes(boxes_xywh, sizes)
-    names = event_names(events)
+) -> tuple[np.ndarray, dict[str, int]]:
+    """(N,) what happens to each box, '' for nothing, and the first line of each event; warns."""
+    _, numbers = clip_boxes(boxes_xywh, sizes)
+    events = event_names(numbers).astype(object)
+    usable = (events == "") | (events == "clipped")
+    events[usable & (boxes_xywh[:, 2:] < 1).any(axis=1)] = _SMALL
     first: dict[str, int] = {}
-    for event in np.unique(names[events >= 0]).tolist():
-        places = np.flatnonzero(names == event)
-        first[event] = int(lines[places[0]])
+    for event, count in _counts(events).items():
+        first[event] = int(lines[np.flatnonzero(events == event)[0]])
         done = event if event == "clipped" else f"dropped: {event}"
-        _LOGGER.warning(
-            "%s: %d boxes %s (the first: line %d)", path, len(places), done, first[event]
-        )
-    return first, events
+        _LOGGER.warning("%s: %d boxes %s (the first: line %d)", path, count, done, first[event])
+    return events, first
+
+
+def _counts(events: np.ndarray) -> dict[str, int]:
+    return dict(sorted(Counter(event for event in events.tolist() if event).items()))

@@ -64,7 +64,7 @@ def test_grounding_lines(folder, caplog):
     assert list(texts.image_ids) == [1, 2, 3, 4] and len(texts) == 4
     assert texts.captions[1] == " Caterpillar and Cat" and texts.captions[-1] == "two big, old dogs"
     assert list(texts.phrases) == [
-        (((0, 5),), ((9, 18),)),
+        (((0, 5),),),  # the other one's box is outside
         (((17, 20),),),  # not the beginning of another word
         (),
         (((0, 3), (13, 17)), ((4, 7),)),
@@ -74,7 +74,29 @@ def test_grounding_lines(folder, caplog):
     assert texts.boxes_xywh[:3].tolist() == [[1, 2, 29, 38], [5, 5, 15, 15], [0, 0, 80, 9]]
     assert texts.facts["events"] == {"outside the image": 1, "clipped": 1}
     assert "clipped (the first: line 2)" in caplog.text
-    assert texts.num_things().tolist() == [2, 1, 1, 2]
+    assert texts.num_things().tolist() == [1, 1, 1, 2]
+
+
+def test_boxes_under_a_pixel_and_phrases_without_a_box_are_left_out(folder):
+    """As recorded of mmdetection 3.3: what has no box is not even looked at."""
+    first = grounding_line(
+        "a.png",
+        "a man on the bench",
+        region([[1, 2, 30, 40], [5, 5, 20, 20]], "a man", (0, 5)),
+        region([3, 3, 3.2, 9], "x", (6, 8)),
+        region([2, 2, 50, 50], "the bench", (9, 18)),
+        region([], "y"),
+    )
+    texts = load_odvg_texts(write_lines(folder / "grounding.jsonl", [first]))
+    assert texts.phrases[0] == (((0, 5),), ((9, 18),))
+    assert texts.box_phrases.tolist() == [0, 0, 1]
+    assert texts.facts["events"] == {"smaller than a pixel": 1}
+    line = detection_line("a.png", [(2, 1, 2, 30, 40), (1, 10, 10, 10.5, 40), (0, -5, -5, 20, 20)])
+    write_lines(folder / "detection.jsonl", [line])
+    found = detection(folder)
+    assert found.columns["vocab_ids"].tolist() == [2, 0]
+    assert found.facts["events"] == {"smaller than a pixel": 1, "clipped": 1}
+    assert found.facts["annotations"] == 3
 
 
 def test_columns_are_kept_until_file_or_label_map_change(folder):

@@ -44,7 +44,7 @@ def test_sets_of_each_kind(root, capsys):
         "5 images, 7 annotations, 5 boxes kept",
         "NOTE: 1 boxes dropped: outside the image (the first: line 1)",
         "NOTE: 1 boxes clipped (the first: line 4)",
-        "4 texts, 6 phrases, 5 boxes, 1 texts without a box, at most 2 in one",
+        "4 texts, 4 phrases, 5 boxes, 1 texts without a box, at most 2 in one",
         "4 of 4 texts read in tokens",
         "emojidet_val (test)",
         "the test set's annotations can be used",

@@ -78,8 +78,9 @@ def check_prompted_sets(cfg: DictConfig, choice: ImageChoice, findings: Findings
 def check_texts(texts: GroundedTexts, findings: Findings) -> None:
     """Counts of texts, phrases and boxes, and which boxes were dropped and why."""
     counts = np.diff(texts.box_offsets)
+    phrases = sum(map(len, texts.phrases)) or len(texts)  # an expression is its own only phrase
     findings.say(
-        f"{len(texts):,} texts, {int(texts.num_things().sum()):,} phrases, "
+        f"{len(texts):,} texts, {phrases:,} phrases, "
         f"{len(texts.boxes_xywh):,} boxes, {int((counts == 0).sum()):,} texts without a box, at "
         f"most {int(counts.max(initial=0))} in one"
     )
