@@ -146,7 +146,7 @@ def register_odvg(
         Source(
             json_file=str(Path(file).absolute()),
             image_root=str(Path(image_root).absolute()),
-            evaluator_type=ODVG if labels is None else "coco",
+            evaluator_type=ODVG,  # which no evaluation knows
             outside_root=outside_root,
             label_map=labels,
         ),

@@ -20,8 +20,8 @@ class Source:
         other_roots: further folders: the first one that has the first image is taken.
         tree_file: category tree.
         tree_node_field: see `register_coco_like`.
-        evaluator_type: chooses the evaluator, and for texts the reader: one of
-            `grounded_texts.KINDS`, or `odvg_sets.ODVG`.
+        evaluator_type: chooses the evaluator, and for `grounded_texts.KINDS` the reader;
+            `odvg_sets.ODVG` is for training alone.
         layout: what to say about the expected layout.
         outside_root: see `register_coco_like`.
         class_names: what the categories are called, by ascending id; () leaves the file's names.
@@ -44,7 +44,9 @@ class Source:
     @property
     def has_texts(self) -> bool:
         """Whether each image has its own text, in place of categories."""
-        return self.evaluator_type in (*KINDS, ODVG)
+        return self.evaluator_type in KINDS or (
+            self.evaluator_type == ODVG and self.label_map is None
+        )
 
     def below(self, folder: Path) -> Source:
         """The same with its files below a root folder."""

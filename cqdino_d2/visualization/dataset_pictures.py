@@ -18,6 +18,7 @@ from .drawing import LabelledBox, draw_boxes, short
 
 _COLUMNS = 4
 _LABEL_LENGTH = 24
+_CAPTION_LENGTH = 70
 _SHOWN_SIDE = 480
 
 
@@ -44,6 +45,8 @@ def _draw_sample(
     axes.imshow(draw_boxes(image, objects, min_side=_SHOWN_SIDE))
     height, width = image.shape[:2]
     title = f"{sample.get('image_id')}   {width} x {height}   {len(instances)} boxes"
+    if "prompt" in sample:
+        title += f"\n{short(sample['prompt'].caption, _CAPTION_LENGTH)}"
     axes.set_title(title, fontsize=6)
 
 

@@ -367,6 +367,14 @@ def test_boxes_without_room_are_counted(sets):
     assert first == (1, 1)  # 'two ... dogs' is cut off, 'big' is left
 
 
+def test_an_image_may_lose_all_its_boxes(sets):
+    samples = [one for batch in training(["sentences"], limit=4, count=3) for one in batch]
+    for one in samples:
+        assert one["instances"].gt_boxes.tensor.shape == (len(one["instances"]), 4)
+        assert not one["instances"].gt_classes.is_floating_point()
+    assert {one["lost_boxes"] for one in samples if one["image_id"] == 1} == {2}
+
+
 def test_shares_of_sets(sets):
     shares = {"own": 3, "sentences": 1, "boxes": 1}
     batches = training(sets, count=16, shares=shares)

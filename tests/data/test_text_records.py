@@ -21,6 +21,7 @@ from cqdino_d2.data import (
 )
 from cqdino_d2.data.registration import registered_texts
 from cqdino_d2.data.text_prompts import names_in_order, prompt_of_names, prompt_of_text
+from cqdino_d2.evaluation import build_evaluator
 from cqdino_d2.structures import TextPrompt
 
 from ..annotation_sets import write_json, write_picture
@@ -251,6 +252,8 @@ def test_sets_in_odvg(tmp_path):
         registered_annotations("sentences")
     with pytest.raises(ValueError, match="'boxes' is no set of texts"):
         registered_texts("boxes")
+    with pytest.raises(ValueError, match="'boxes' has evaluator_type 'odvg': not"):
+        build_evaluator(dataset_name="boxes", vocabulary=None)
     other = tmp_path / "other.json"
     register_odvg("boxes", folder / "detection.jsonl", folder / "images", other)
     with pytest.raises(FileNotFoundError, match=r"other\.json"):
