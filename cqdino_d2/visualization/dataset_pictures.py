@@ -18,7 +18,7 @@ from .drawing import LabelledBox, draw_boxes, short
 
 _COLUMNS = 4
 _LABEL_LENGTH = 24
-_CAPTION_LENGTH = 70
+_CAPTION_LENGTH = 54
 _SHOWN_SIDE = 480
 
 
