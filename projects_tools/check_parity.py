@@ -3,6 +3,9 @@
 Example:
     python projects_tools/check_parity.py FIXTURE.json [MORE.json ...]
 
+A fixture is of CQ-DINO, of the official Grounding DINO, of MM-Grounding-DINO's training, or of
+Hugging Face's losses; what it is is seen from the file.
+
 Prints the largest absolute difference of every stage and the relative difference of its norm;
 exits 0 only if all agree: 1e-4 relative in norm, the same top-K sets, the same predictions in the
 same order apart from ties, losses and gradients to 1e-4 relative.
@@ -19,8 +22,13 @@ from unittest import mock
 
 import torch
 from detectron2.structures import ImageList
-from parity.fixture import ParityFixture, is_grounding, read_fixture
-from parity.grounding import GroundingFixture, check_grounding
+from parity.fixture import (
+    ParityFixture,
+    read_about,
+    recorded_noise,
+    released_loss_name,
+)
+from parity.text_fixtures import text_check
 from torch import Tensor, nn
 
 from cqdino_d2.checkpoint import convert_released_weights
@@ -57,6 +65,11 @@ class Comparison:
         """Compares integers or truth values."""
         agree = ours.shape == recorded.shape and bool((ours == recorded).all())
         self._line(stage, "the same" if agree else "DIFFERENT", agree)
+
+    def equal(self, stage: str, ours: Any, recorded: Any) -> None:
+        """Compares texts, numbers and lists of them."""
+        agree = ours == recorded
+        self._line(stage, "the same" if agree else f"{ours!r}, expected {recorded!r}", agree)
 
     def as_recorded(self, stage: str, ours: Tensor, recorded: Tensor) -> None:
         """Floats by their difference, the rest exactly."""
@@ -188,22 +201,14 @@ def check_predictions(
         compare.close(f"{prefix}.bboxes", boxes[~swapped], recorded_boxes[~swapped])
 
 
-def recorded_noise(fixture: ParityFixture) -> denoising.DenoisingNoise:
-    """The random numbers that the released code drew for its denoising group."""
-    replace = fixture.tensor("dn/rand_label_p")
-    labels = torch.zeros_like(replace)
-    num_labels = fixture.arrays["sd/dn_query_generator.label_embedding.weight"].shape[0]
-    labels[replace < 0.25] = (fixture.tensor("dn/rand_new_labels").float() + 0.5) / num_labels
-    sign = fixture.tensor("dn/rand_sign01").float() * 2 - 1
-    return denoising.DenoisingNoise(replace, labels, sign, fixture.tensor("dn/rand_part"))
-
-
 def check_training(model: nn.Module, fixture: ParityFixture, compare: Comparison) -> None:
     """The denoising group, the losses and the gradients."""
     model.train()
     local = [fixture.tensor(f"gt/local_labels.{i}") for i in range(len(fixture.image_sizes))]
     num_labels = model.denoising.content.embedding.num_embeddings
-    noise, labels = recorded_noise(fixture), (torch.cat(local), num_labels)
+    drawn = ("rand_label_p", "rand_new_labels", "rand_sign01", "rand_part")
+    noise = recorded_noise(*(fixture.tensor(f"dn/{name}") for name in drawn), num_labels)
+    labels = (torch.cat(local), num_labels)
     with (
         mock.patch.object(denoising, "draw_noise", lambda *_: noise),
         mock.patch.object(model.denoising.content, "labels", lambda *_: labels),
@@ -219,15 +224,6 @@ def check_training(model: nn.Module, fixture: ParityFixture, compare: Comparison
     check_losses(model, fixture, losses, compare)
     sum(losses.values()).backward()
     check_gradients(model, fixture, compare)
-
-
-def released_loss_name(ours: str) -> str:
-    """`loss_class_dn_0` -> `d0.dn_loss_cls`, and so on."""
-    _, kind, *rest = ours.split("_")
-    name = {"category": "language_loss", "class": "loss_cls", "l1": "loss_bbox", "giou": "loss_iou"}
-    prefix = "".join(f"{part}_" for part in rest if part in ("dn", "enc"))
-    layer = "".join(f"d{part}." for part in rest if part.isdigit())
-    return f"{layer}{prefix}{name[kind]}"
 
 
 def check_losses(
@@ -260,16 +256,16 @@ def check_gradients(model: nn.Module, fixture: ParityFixture, compare: Compariso
 
 
 def check_fixture(path: Path, compare: Comparison) -> None:
-    """All that a fixture of either family recorded.
+    """All that a fixture recorded.
 
     Raises:
         FileNotFoundError, ValueError: it cannot be used.
     """
-    about, arrays = read_fixture(path)
-    if is_grounding(about):
-        check_grounding(GroundingFixture(about, arrays), compare, record)
+    about = read_about(path)
+    if check := text_check(about):
+        check(path, about, compare, record)
         return
-    fixture = ParityFixture(about, arrays)
+    fixture = ParityFixture.load(path)
     model = fixture.model()
     check_inference(model, fixture, compare)
     if "dn/label_query" in fixture:

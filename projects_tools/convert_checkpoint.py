@@ -1,4 +1,7 @@
-"""Converts a released CQ-DINO checkpoint (mmengine's form) for Detectron2.
+"""Converts a released checkpoint: CQ-DINO, Grounding DINO, MM-Grounding-DINO or LLMDet.
+
+Whose names a file has is seen from the file: CQ-DINO's, the official Grounding DINO's,
+mmdetection's, or Hugging Face's (a .safetensors file or a folder).
 
 Examples:
     python projects_tools/convert_checkpoint.py cqdino_swinb22k_v3det.pth \
@@ -6,10 +9,12 @@ Examples:
         --category-embeddings v3det_clip_embeddings.pth --output models/swinb22k/model.pth
     python projects_tools/convert_checkpoint.py v3det_clip_embeddings.pth \
         --config-file configs/v3det/cqdino_tree_swinb22k.py --output v3det_embeddings.pth
+    python projects_tools/convert_checkpoint.py groundingdino_swint_ogc.pth \
+        --config-file configs/grounding_dino/swint_ogc.py --output models/gdino_swint/model.pth
 
-The input is read without running code from it. Writes the checkpoint and, beside it, the
-vocabulary.json that evaluation and prediction take the categories and their tree from; reports what
-became of every name. Exit code 1 (and nothing written) if something is left unexplained, 2 for
+The input is read without running code from it. Writes the checkpoint and, for CQ-DINO, beside it
+the vocabulary.json that evaluation and prediction take the categories and their tree from; reports
+what became of every name. Exit code 1 (and nothing written) if something is left unexplained, 2 for
 input that cannot be used. An embedding file as input is written with the ids of the categories.
 """
 
@@ -30,7 +35,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("input", type=Path, metavar="INPUT.pth", help="released checkpoint, or embedding file")
+    add(
+        "input",
+        type=Path,
+        metavar="INPUT",
+        help="released checkpoint (.pth, .safetensors, or a folder of Hugging Face), or embedding "
+        "file",
+    )
     add("--config-file", required=True, type=Path, metavar="FILE", help="the recipe it belongs to")
     add("--output", required=True, type=Path, metavar="OUT.pth", help="file to write")
     add(
@@ -55,9 +66,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         "--patch-merging",
         choices=("microsoft", "mmdet"),
-        default="microsoft",
-        help="channel order of the backbone's patch merging: the released checkpoints have "
-        "Microsoft's (default), mmdetection's own Swin weights another",
+        help="channel order of the backbone's patch merging in a file of mmdetection's names "
+        "(default: microsoft for CQ-DINO's released checkpoints, mmdet for MM-Grounding-DINO's)",
     )
     add("overrides", nargs="*", metavar="KEY=VALUE", help="override the config")
     return parser.parse_intermixed_args(arguments)
@@ -78,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         outcome = convert_released_file(request)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return BAD_INPUT
     print("\n".join(outcome.lines))

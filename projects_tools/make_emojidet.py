@@ -37,6 +37,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="groups and sub-groups are categories as well (without boxes of their own)",
     )
+    add(
+        "--hold-out-novel",
+        action="store_true",
+        help="the quarter of the emoji that is marked novel is in no training picture",
+    )
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=2, help="processes (no influence on the result)")
     add("--overwrite", action="store_true", help="replace an EmojiDet with other parameters")
@@ -61,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
             zipf=given.zipf,
             interior_categories=given.interior_categories,
+            hold_out_novel=given.hold_out_novel,
             seed=given.seed,
         )
         built = build_emojidet(

@@ -47,13 +47,13 @@ WIRED_STAGES = {"backbone", "categories", "transformer", "criterion", "detector"
 # What a folder may import from outside the standard library.
 _MODEL = {"torch", "numpy", "detectron2"}
 ALLOWED_OUTSIDE = {
-    "files": _MODEL | {"PIL"},
+    "files": _MODEL | {"PIL", "safetensors"},
     "structures": {"torch", "numpy"},
     "ops": {"torch"},
     "checkpoint": _MODEL,
     "layers": {"torch"},
     "annotations": {"numpy", "msgspec"},
-    "text": {"torch", "numpy", "open_clip", "tqdm", "transformers"},
+    "text": {"torch", "numpy", "open_clip", "safetensors", "tqdm", "transformers"},
     "data": _MODEL | {"PIL", "omegaconf", "tqdm"},
     "backbone": _MODEL | {"timm"},
     "categories": _MODEL,

@@ -1,21 +1,28 @@
 """Converters from other checkpoints."""
 
+from .families import Family, family_of
 from .grounding import convert_official_grounding_weights
+from .grounding_mmdet import convert_mmdet_grounding_weights
 from .grounding_transformers import convert_transformers_grounding_weights
 from .mmengine_file import read_mmengine_file, weights_of
 from .released import convert_released_weights
 from .released_names import ReleasedConversion
 from .renamed import rename_before_loading, with_present_names
 from .report import ConversionReport, describe_shapes
+from .weights_source import read_released
 
 __all__ = [
     "ConversionReport",
+    "Family",
     "ReleasedConversion",
+    "convert_mmdet_grounding_weights",
     "convert_official_grounding_weights",
     "convert_released_weights",
     "convert_transformers_grounding_weights",
     "describe_shapes",
+    "family_of",
     "read_mmengine_file",
+    "read_released",
     "rename_before_loading",
     "weights_of",
     "with_present_names",

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .released_names import ReleasedConversion, Renaming
+from .released_names import INDEX_TABLE, ReleasedConversion, Renaming
 
-# What the model computes itself, has no use for, or holds under another of its names.
-_LEFT_OUT = (
-    r"bert\.embeddings\.(position_ids|token_type_ids)"
-    r"|bert\.pooler\..*"
-    r"|backbone\.0\..*\.attn\.relative_position_index"
-    r"|bbox_embed\..*"
-    r"|transformer\.decoder\.bbox_embed\.[1-9]\d*\..*"
-)
+POOLER = "the language model's pooler, which nothing reads"
+CONSTANTS = "numbers that the model makes itself"
+ONE_HEAD = "the one box head of all decoder layers, which is kept once"
+_LEFT_OUT = [
+    (r"bert\.embeddings\.(position_ids|token_type_ids)", CONSTANTS),
+    (r"bert\.pooler\..*", POOLER),
+    (r"backbone\.0\..*\.attn\.relative_position_index", INDEX_TABLE),
+    (r"bbox_embed\..*", ONE_HEAD),
+    (r"transformer\.decoder\.bbox_embed\.[1-9]\d*\..*", ONE_HEAD),
+]
 _RULES = [
     (r"^bert\.", "categories.language_model.body."),
     (r"^feat_map\.", "categories.projection."),

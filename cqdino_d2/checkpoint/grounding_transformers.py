@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .released_names import ReleasedConversion, Renaming
+from .grounding import CONSTANTS, ONE_HEAD, POOLER
+from .released_names import INDEX_TABLE, ReleasedConversion, Renaming
 
-_LEFT_OUT = (
-    r"bbox_embed\..*"  # the decoder's again
-    r"|model\.decoder\.bbox_embed\.[1-9]\d*\..*"  # all layers have one
-    r"|model\.text_backbone\.(embeddings\.(position_ids|token_type_ids)|pooler\..*)"
-    r"|model\.backbone\.conv_encoder\.model\.(swin\.)?layernorm\..*"  # after the last stage, unused
-    r"|.*\.relative_position_index"
-)
+_LISTED_TWICE = "a head that the file lists twice"
+_DECODER = "model.decoder."
+_LEFT_OUT = [
+    (r"model\.text_backbone\.embeddings\.(position_ids|token_type_ids)", CONSTANTS),
+    (r"model\.text_backbone\.pooler\..*", POOLER),
+    (
+        r"model\.backbone\.conv_encoder\.model\.(swin\.)?layernorm\..*",
+        "a norm after the last stage, which nothing reads",
+    ),
+    (r".*\.relative_position_index", INDEX_TABLE),
+]
+_ONE_BOX_HEAD = (r"(model\.decoder\.)?bbox_embed\.[1-9]\d*\..*", ONE_HEAD)
 _SWIN = r"^model\.backbone\.conv_encoder\.model\.(?:swin\.)?"
 _BLOCK = r"^(backbone\.body\.layers_\d+\.blocks\.\d+)"
 # "/q", "/k" and "/v" stand behind what is a part of a weight.
@@ -42,11 +49,13 @@ _RULES = [
     (r"^model\.enc_output\.", "query_selection.projection."),
     (r"^model\.enc_output_norm\.", "query_selection.norm."),
     (r"^model\.encoder_output_bbox_embed\.", "query_selection.box_head."),
-    (r"^model\.decoder\.bbox_embed\.0\.", "decoder.box_heads.0."),
+    (r"^model\.encoder_output_class_embed\.", "query_selection.class_head."),
+    (r"^(?:model\.decoder\.)?class_embed\.", "decoder.class_heads."),
+    (r"^(?:model\.decoder\.)?bbox_embed\.", "decoder.box_heads."),
     (r"^model\.decoder\.reference_points_head\.", "decoder.position_mlp."),
-    (r"(box_head|box_heads\.0|position_mlp)\.layers\.0\.", r"\1.0."),
-    (r"(box_head|box_heads\.0|position_mlp)\.layers\.1\.", r"\1.2."),
-    (r"(box_head|box_heads\.0)\.layers\.2\.", r"\1.4."),
+    (r"(box_head|box_heads\.\d+|position_mlp)\.layers\.0\.", r"\1.0."),
+    (r"(box_head|box_heads\.\d+|position_mlp)\.layers\.1\.", r"\1.2."),
+    (r"(box_head|box_heads\.\d+)\.layers\.2\.", r"\1.4."),
     (r"^model\.decoder\.layer_norm\.", "decoder.norm."),
     (r"^model\.(encoder|decoder)\.", r"\1."),
     (r"^encoder\.layers\.(\d+)\.text_enhancer_layer\.", r"encoder.slot_layers.\1."),
@@ -80,29 +89,42 @@ _RULES = [
     (r"^((?:en|de)coder\..*attention)\.value\.(weight|bias)$", r"\1.in_proj_\2/v"),
     (r"^(backbone\..*\.attn\.qkv)\.([qkv])\.(weight|bias)$", r"\1.\3/\2"),
 ]
-_RENAMING = Renaming(
+_MM_NAMES = Renaming(
     left_out=_LEFT_OUT,
     downsample=_SWIN + r"encoder\.layers\.(\d+)\.downsample\.",
     output_norm=r"model\.backbone\.conv_encoder\.model\.hidden_states_norms\.stage(\d+)\.",
     level=r"model\.input_proj_vision\.(\d+)\.",
     rules=_RULES,
 )
+_OFFICIAL_NAMES = replace(_MM_NAMES, left_out=[*_LEFT_OUT, _ONE_BOX_HEAD])
 
 
 def convert_transformers_grounding_weights(state: Mapping[str, Tensor]) -> ReleasedConversion:
     """Renames the weights of Hugging Face's ``GroundingDinoForObjectDetection``.
 
-    What they keep as separate projections to queries, keys and values is joined.
+    Likewise those of ``MMGroundingDinoForObjectDetection`` (MM-Grounding-DINO, LLMDet), whose
+    decoder layers have their own heads. What they keep as separate projections to queries, keys
+    and values is joined.
 
     Args:
-        state: their name -> tensor.
+        state: their name -> tensor; heads may be listed as their own, as the decoder's, or twice.
 
     Raises:
         ValueError: two names that become one, or a projection without its other two.
     """
-    parts = _RENAMING.convert(state)
+    twice = {
+        name: _LISTED_TWICE
+        for name in state
+        if name.startswith(_DECODER) and name.removeprefix(_DECODER) in state
+    }
+    own_heads = any("class_embed." in name for name in state)
+    parts = (_MM_NAMES if own_heads else _OFFICIAL_NAMES).convert(
+        {name: tensor for name, tensor in state.items() if name not in twice}
+    )
     weights, origin = {}, {}
     for name, tensor in parts.weights.items():
+        if "class_head" in name:
+            tensor = tensor.reshape(1)  # a number there
         whole, _, part = name.partition("/")
         if not part:
             weights[name], origin[name] = tensor, parts.released_name[name]
@@ -114,4 +136,4 @@ def convert_transformers_grounding_weights(state: Mapping[str, Tensor]) -> Relea
                 )
             weights[whole] = torch.cat([parts.weights[one] for one in own])
             origin[whole] = ", ".join(parts.released_name[one] for one in own)
-    return ReleasedConversion(weights, origin, parts.derived)
+    return ReleasedConversion(weights, origin, twice | parts.left_out)

@@ -38,6 +38,7 @@ _DISCARDED = (
     "pathlib.PosixPath",
     "pathlib.WindowsPath",
     "datetime.datetime",
+    "argparse.Namespace",  # the arguments of a training with the official code's descendants
 )
 _WEIGHTS_KEYS = ("state_dict", "model")
 

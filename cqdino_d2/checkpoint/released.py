@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
-from .released_names import ReleasedConversion, Renaming
+from .released_names import INDEX_TABLE, ReleasedConversion, Renaming
 
-# What the released state dicts hold that this model computes itself.
-DERIVED_BUFFERS = r"backbone\.stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_index"
-
-_RULES = [
+MMDET_LEFT_OUT = [
+    (r"backbone\.stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_index", INDEX_TABLE)
+]
+# mmdetection's names; those that only CQ-DINO has stand under language_model and text_feat_map
+MMDET_RULES = [
     (r"^backbone\.patch_embed\.projection\.", "backbone.body.patch_embed.proj."),
     (r"^backbone\.patch_embed\.norm\.", "backbone.body.patch_embed.norm."),
     (r"^backbone\.stages\.(\d+)\.blocks\.", r"backbone.body.layers_\1.blocks."),
@@ -35,7 +37,7 @@ _RULES = [
     (r"\.crossattention\.self\.", ".attention."),
     (r"\.crossattention\.output\.dense\.", ".attention.output."),
     (r"\.crossattention\.output\.LayerNorm\.", ".norm."),
-    (r"\.intermediate\.dense\.", ".feed_forward.expand."),
+    (r"^(selection\..*)\.intermediate\.dense\.", r"\1.feed_forward.expand."),
     (r"^(selection\..*\d)\.output\.dense\.", r"\1.feed_forward.contract."),
     (r"^(selection\..*\d)\.output\.LayerNorm\.", r"\1.feed_forward.norm."),
     (r"^text_feat_map\.", "selection.output_projection."),
@@ -69,11 +71,11 @@ _RULES = [
     (r"^memory_trans_norm\.", "query_selection.norm."),
     (r"^dn_query_generator\.label_embedding\.", "denoising.content.embedding."),
 ]
-_RENAMING = Renaming(
-    left_out=DERIVED_BUFFERS,
+MMDET_NAMES = Renaming(
+    left_out=MMDET_LEFT_OUT,
     downsample=r"backbone\.stages\.(\d+)\.downsample\.",
     output_norm=r"backbone\.norm(\d+)\.",
-    rules=_RULES,
+    rules=MMDET_RULES,
 )
 _HEAD = re.compile(r"bbox_head\.(?:cls|reg)_branches\.(\d+)\.")
 
@@ -92,17 +94,11 @@ def convert_released_weights(
     Raises:
         ValueError: an unknown order, or two names that become one.
     """
-    if patch_merging not in ("microsoft", "mmdet"):
-        raise ValueError(f"patch_merging must be 'microsoft' or 'mmdet', got {patch_merging!r}")
-    conversion = _RENAMING.convert(state, _head_rules(state))
-    if patch_merging == "mmdet":
-        for name, tensor in conversion.weights.items():
-            if ".downsample." in name:
-                conversion.weights[name] = _reorder_patch_merging(tensor)
-    return conversion
+    conversion = MMDET_NAMES.convert(state, head_rules(state))
+    return with_microsofts_patch_merging(conversion, patch_merging)
 
 
-def _head_rules(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+def head_rules(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
     """The last of all heads scores the encoder's proposals, the others are the decoder's."""
     last = max((int(m[1]) for name in state if (m := _HEAD.match(name))), default=-1)
     rules = []
@@ -113,7 +109,30 @@ def _head_rules(state: Mapping[str, Tensor]) -> list[tuple[str, str]]:
     return rules
 
 
-def _reorder_patch_merging(tensor: Tensor) -> Tensor:
+def with_microsofts_patch_merging(
+    conversion: ReleasedConversion, patch_merging: str
+) -> ReleasedConversion:
+    """The same with the channels of the backbone's patch merging in this project's order.
+
+    Args:
+        conversion: under our names.
+        patch_merging: the order that they have, "microsoft" or "mmdet".
+
+    Raises:
+        ValueError: another one.
+    """
+    if patch_merging not in ("microsoft", "mmdet"):
+        raise ValueError(f"patch_merging must be 'microsoft' or 'mmdet', got {patch_merging!r}")
+    if patch_merging == "microsoft":
+        return conversion
+    weights = {
+        name: _reordered(tensor) if ".downsample." in name else tensor
+        for name, tensor in conversion.weights.items()
+    }
+    return replace(conversion, weights=weights)
+
+
+def _reordered(tensor: Tensor) -> Tensor:
     """(..., 4C) from mmdetection's order, channel by channel, to Microsoft's, place by place.
 
     The places of a 2 x 2 patch are (0,0), (0,1), (1,0), (1,1) there and (0,0), (1,0), (0,1), (1,1)

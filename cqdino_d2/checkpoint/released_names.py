@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 Rules = Sequence[tuple[str, str]]  # pattern of their name, replacement
+INDEX_TABLE = "an index table that the model computes itself"
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,12 @@ class ReleasedConversion:
     Attributes:
         weights: our name -> tensor.
         released_name: our name -> released name.
-        derived: released names that are left out because the model computes them itself, holds
-            them under another name, or has no use for them.
+        left_out: released name -> why it is not taken over.
     """
 
     weights: dict[str, Tensor]
     released_name: dict[str, str]
-    derived: tuple[str, ...]
+    left_out: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Renaming:
     """How the names of one family of checkpoints become ours.
 
     Attributes:
-        left_out: pattern of whole names that are not taken over.
+        left_out: (pattern of whole names that are not taken over, why).
         downsample: pattern of what stands before the parts of a stage's patch merging; its group
             is the stage.
         output_norm: the same for the norms of the backbone's maps; its group is a number that
@@ -42,7 +42,7 @@ class Renaming:
         prefix: what may stand before all names.
     """
 
-    left_out: str
+    left_out: Rules
     downsample: str
     output_norm: str
     rules: Rules
@@ -59,16 +59,16 @@ class Renaming:
         Raises:
             ValueError: two names that become one.
         """
-        left_out = re.compile(self.left_out)
+        left_out = [(re.compile(pattern), why) for pattern, why in self.left_out]
         rules = [(re.compile(pattern), new) for pattern, new in [*first_rules, *self.rules]]
         names = {name: name.removeprefix(self.prefix) for name in state}
         maps = {int(m[1]) for n in names.values() if (m := re.match(self.output_norm, n))}
         weights: dict[str, Tensor] = {}
         origin: dict[str, str] = {}
-        derived = []
+        reasons: dict[str, str] = {}
         for theirs, name in names.items():
-            if left_out.fullmatch(name):
-                derived.append(theirs)
+            if reason := _reason(name, left_out):
+                reasons[theirs] = reason
                 continue
             ours = self._placed(name, sorted(maps))
             if ours is None:
@@ -78,7 +78,7 @@ class Renaming:
             if ours in weights:
                 raise ValueError(f"{theirs} and {origin[ours]} both become {ours}")
             weights[ours], origin[ours] = state[theirs], theirs
-        return ReleasedConversion(weights, origin, tuple(derived))
+        return ReleasedConversion(weights, origin, reasons)
 
     def _placed(self, name: str, maps: list[int]) -> str | None:
         """Our name where a number in it changes, else None."""
@@ -92,3 +92,7 @@ class Renaming:
             extra = level - len(maps)
             return f"neck.lateral.{level}.{rest}" if extra < 0 else f"neck.extra.{extra}.{rest}"
         return None
+
+
+def _reason(name: str, left_out: Iterable[tuple[re.Pattern[str], str]]) -> str | None:
+    return next((why for pattern, why in left_out if pattern.fullmatch(name)), None)

@@ -64,7 +64,8 @@ def load_image(image_path: str | Path) -> tuple[np.ndarray, Tensor]:
 
 
 def _normalised(image_rgb: np.ndarray) -> Tensor:
-    resized = ResizeShortestEdgeTruncated(800, 1333).get_transform(image_rgb)
+    resize = ResizeShortestEdgeTruncated(800, 1333, short_side_first=True)
+    resized = resize.get_transform(image_rgb)
     pixels = torch.from_numpy(resized.apply_image(image_rgb).transpose(2, 0, 1).copy()) / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1)

@@ -2,104 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from detectron2.config import instantiate
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..annotations import vocabulary_from_annotations, vocabulary_from_tree
 from ..categories import CategorySelfAttention, LengthOneSelfAttention, TreeAggregation
-from ..checkpoint import (
-    ConversionReport,
-    convert_released_weights,
-    read_mmengine_file,
-    weights_of,
-)
+from ..checkpoint import Family, family_of, read_released, weights_of
 from ..data import load_category_embeddings, register_all
 from ..engine import load_config
-from ..engine.config import with_vocabulary, without_pretrained
-from ..files import write_atomically
 from ..structures import Vocabulary, load_vocabulary
-
-
-@dataclass(frozen=True)
-class ConversionRequest:
-    """What is to be converted.
-
-    Attributes:
-        input: released checkpoint, or embedding file.
-        config_file: the recipe it belongs to.
-        output: file to write.
-        category_tree: the released table (.csv) or V3Det's tree JSON, or None.
-        annotations: any annotation file of the data set, or None.
-        category_embeddings: released embedding file whose categories must be the vocabulary's, or
-            None.
-        patch_merging: 'microsoft' or 'mmdet', see `convert_released_weights`.
-        overrides: ``key=value`` of the config.
-    """
-
-    input: Path
-    config_file: Path
-    output: Path
-    category_tree: Path | None = None
-    annotations: Path | None = None
-    category_embeddings: Path | None = None
-    patch_merging: str = "microsoft"
-    overrides: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ConversionOutcome:
-    """What became of it.
-
-    Attributes:
-        lines: what became of every name, and what was written.
-        problems: why nothing was written; empty if something was.
-    """
-
-    lines: tuple[str, ...]
-    problems: tuple[str, ...] = ()
+from .model_file import build_on_meta, convert_by_family, save, write_model
+from .request import ConversionOutcome, ConversionRequest
+from .text_detector import convert_text_detector, reads_words
 
 
 def convert_released_file(request: ConversionRequest) -> ConversionOutcome:
-    """Writes a checkpoint with its vocabulary.json, or an embedding file with ids.
+    """Writes a checkpoint, for CQ-DINO with its vocabulary.json, or an embedding file with ids.
 
     Nothing is written where a name stays unexplained or the config computes something else.
 
     Raises:
         ValueError: input that cannot be used, or a folder of another model.
         FileNotFoundError: a file is missing.
+        ModuleNotFoundError: nothing says which words a text-prompted model reads.
     """
-    content = read_mmengine_file(request.input)
+    content = read_released(request.input)
     cfg = load_config(request.config_file, request.overrides)
-    vocabulary = choose_vocabulary(cfg, request)
-    dim = cfg.model.categories.dim
     if "embeddings" in content and "categories" in content:
-        return _convert_embeddings(request, vocabulary, dim)
+        vocabulary = choose_vocabulary(cfg, request)
+        return _convert_embeddings(request, vocabulary, cfg.model.categories.dim)
+    weights = weights_of(content, request.input)
+    family = family_of(weights, request.input)
+    if family.words != reads_words(cfg):
+        asked = "is asked in words" if reads_words(cfg) else "has fixed categories"
+        raise ValueError(
+            f"{request.input} is of another family ({family.name}): the model of "
+            f"{request.config_file} {asked}"
+        )
+    convert = convert_text_detector if family.words else _convert_detector
+    return convert(request, cfg, family, weights)
+
+
+def _convert_detector(
+    request: ConversionRequest, cfg: DictConfig, family: Family, weights: Mapping[str, Tensor]
+) -> ConversionOutcome:
+    """Writes a CQ-DINO with its vocabulary."""
+    vocabulary = choose_vocabulary(cfg, request)
     if request.category_embeddings is not None:  # raises an error where they do not fit
+        dim = cfg.model.categories.dim
         load_category_embeddings(request.category_embeddings, vocabulary, dim)
     model = build_on_meta(cfg, vocabulary)
-    weights = weights_of(content, request.input)
-    conversion = convert_released_weights(weights, patch_merging=request.patch_merging)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    report = ConversionReport.compare(conversion, expected)
-    lines = (*report.lines(), f"order of the patch merging's channels: {request.patch_merging}")
-    problems = check_relation(model, vocabulary)
-    if not report.complete:
-        problems.append(f"{request.input} does not fit {request.config_file} (see above)")
-    if problems:
-        return ConversionOutcome(lines, tuple(problems))
-    kept = {name: conversion.weights[name] for name in report.converted.values()}
-    output = request.output
-    save_vocabulary(vocabulary, output.parent)
-    _save({"model": kept | fresh_denoising(cfg, report.missing)}, output)
-    wrote = f"wrote {output} and {output.with_name('vocabulary.json')}"
-    return ConversionOutcome((*lines, wrote))
+    conversion, line = convert_by_family(family, weights, request)
+    outcome = write_model(
+        request,
+        cfg,
+        model,
+        conversion,
+        problems=check_relation(model, vocabulary),
+        write_beside=lambda path: save_vocabulary(vocabulary, path.parent),
+    )
+    return replace(outcome, lines=(line, *outcome.lines))
 
 
 def choose_vocabulary(cfg: DictConfig, request: ConversionRequest) -> Vocabulary:
@@ -115,13 +82,6 @@ def choose_vocabulary(cfg: DictConfig, request: ConversionRequest) -> Vocabulary
         raise FileNotFoundError(
             f"{error}\nThe categories can also come from --annotations GT.json or --category-tree"
         ) from error
-
-
-def build_on_meta(cfg: DictConfig, vocabulary: Vocabulary) -> nn.Module:
-    """The config's model without memory for its weights."""
-    cfg = without_pretrained(with_vocabulary(cfg, vocabulary))
-    with torch.device("meta"):
-        return instantiate(cfg.model)
 
 
 def check_relation(model: nn.Module, vocabulary: Vocabulary) -> list[str]:
@@ -153,22 +113,9 @@ def _convert_embeddings(
         "categories": list(vocabulary.names),
         "ids": list(vocabulary.dataset_ids),
     }
-    _save(content, request.output)
+    save(content, request.output)
     count = f"{len(vocabulary)} embeddings of {dim} numbers, with their ids"
     return ConversionOutcome((f"wrote {request.output}: {count}",))
-
-
-def fresh_denoising(cfg: DictConfig, names: Iterable[str]) -> dict[str, Tensor]:
-    """Initial values for the weights of the denoising group that no released file has."""
-    torch.manual_seed(0)
-    denoising = instantiate(cfg.model.denoising).state_dict(prefix="denoising.")
-    return {name: denoising[name] for name in names}
-
-
-def _save(content: dict[str, Any], path: Path) -> None:
-    """Writes a file of tensors, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: torch.save(content, file))
 
 
 def save_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:

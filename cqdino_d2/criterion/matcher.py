@@ -19,8 +19,9 @@ class HungarianMatcher:
     Args:
         class_weight, l1_weight, giou_weight: weights of the costs.
         alpha, gamma: of the focal-type class cost.
-        all_slots: whether the class cost sums over all K slots, as Grounding DINO's and CQ-DINO's;
-            DINO's looks at the box's own category alone.
+        all_slots: whether the class cost sums over all K slots, as MM-Grounding-DINO's and
+            CQ-DINO's. Else it is the mean over the box's own: its category in DINO, its tokens in
+            Open-GroundingDino and Hugging Face's Grounding DINO.
     """
 
     def __init__(
@@ -84,5 +85,6 @@ class HungarianMatcher:
         positive = -(p + eps).log() * self.alpha * (1 - p).pow(self.gamma)
         negative = -(1 - p + eps).log() * (1 - self.alpha) * p.pow(self.gamma)
         if not self.all_slots:
-            return (positive - negative) @ target_classes.T
+            own = target_classes / target_classes.sum(dim=1, keepdim=True).clamp(min=1)
+            return (positive - negative) @ own.T
         return positive @ target_classes.T + negative @ (1 - target_classes).T

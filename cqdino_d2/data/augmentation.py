@@ -12,7 +12,9 @@ TRAIN_SHORT_SIDES = tuple(range(480, 801, 32))
 _CROP_LONGEST = 4200  # before the crop, as in mmdetection's DINO: for ratios above 7 alone
 
 
-def resized_size(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
+def resized_size(
+    height: int, width: int, short: int, longest: int, *, short_side_first: bool = False
+) -> tuple[int, int]:
     """Height and width of an image as the released models were tested with it.
 
     int(side * scale), scale = min(longest / longer side, short / shorter side) in double precision,
@@ -22,7 +24,16 @@ def resized_size(height: int, width: int, short: int, longest: int) -> tuple[int
         height, width: of the image in pixels.
         short: wanted length of the shorter side in pixels.
         longest: largest length of the longer side in pixels.
+        short_side_first: as DETR's code and the official Grounding DINO's do it: where the longer
+            side would be too long, the shorter is rounded to what it should be, and the longer
+            follows from it. It may then be a pixel or two longer or shorter than ``longest``.
     """
+    shorter, longer = sorted((height, width))
+    if short_side_first and longer <= longest * shorter:  # else less than a pixel is left
+        if longer / shorter * short > longest:
+            short = round(longest * shorter / longer)
+        other = int(short * longer / shorter)
+        return (other, short) if width < height else (short, other)
     scale = min(longest / max(height, width), short / min(height, width))
     return max(1, int(height * scale)), max(1, int(width * scale))
 
@@ -36,17 +47,27 @@ class ResizeShortestEdgeTruncated(T.Augmentation):
     Args:
         short_edge_length: wanted length of the short side in pixels.
         max_size: largest length of the long side in pixels.
+        short_side_first: see `resized_size`.
     """
 
-    def __init__(self, short_edge_length: int, max_size: int) -> None:
+    def __init__(
+        self, short_edge_length: int, max_size: int, *, short_side_first: bool = False
+    ) -> None:
         super().__init__()
         self.short_edge_length = short_edge_length
         self.max_size = max_size
+        self.short_side_first = short_side_first
 
     def get_transform(self, image: np.ndarray) -> T.Transform:
         """The resize of an (H, W, C) image, bilinear by Pillow."""
         height, width = image.shape[:2]
-        new_size = resized_size(height, width, self.short_edge_length, self.max_size)
+        new_size = resized_size(
+            height,
+            width,
+            self.short_edge_length,
+            self.max_size,
+            short_side_first=self.short_side_first,
+        )
         return T.ResizeTransform(height, width, *new_size, Image.BILINEAR)
 
 

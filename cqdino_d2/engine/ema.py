@@ -15,7 +15,7 @@ class ExponentialMovingAverage:
 
     After n updates the decay is ``min(decay, (1 + n) / (10 + n))``, so that the random start
     does not weigh on short trainings. Floating-point entries are averaged, others (counters)
-    are copied.
+    are copied. Frozen parameters are shared with the model.
 
     Args:
         model: the model, not wrapped for several processes.
@@ -33,6 +33,9 @@ class ExponentialMovingAverage:
             raise ValueError(f"the decay of a moving average must be in [0, 1), got {decay}")
         self.decay = decay
         self._averaged = AveragedModel(model, multi_avg_fn=self._average, use_buffers=True)
+        for own, averaged in zip(model.parameters(), self.model.parameters(), strict=True):
+            if not own.requires_grad:
+                averaged.data = own.data
         self._averaged.requires_grad_(False)
         self._averaged.n_averaged.fill_(1)  # at 0 it would take over the next weights whole
 
@@ -58,6 +61,12 @@ class ExponentialMovingAverage:
     @torch.no_grad()
     def _average(self, averages: list[Tensor], present: list[Tensor], count: Tensor) -> None:
         """All tensors of one type on one device."""
+        pairs = [
+            pair for pair in zip(averages, present, strict=True) if not pair[0].is_set_to(pair[1])
+        ]
+        if not pairs:
+            return
+        averages, present = map(list, zip(*pairs, strict=True))
         if averages[0].is_floating_point():
             updates = int(count) - 1
             decay = min(self.decay, (1 + updates) / (10 + updates))

@@ -13,13 +13,14 @@ from .places import inside
 
 if TYPE_CHECKING:
     from .images import UnreadableImageError, read_image, read_image_size
-    from .tensor_file import Discarded, read_tensor_file
+    from .tensor_file import Discarded, read_safetensors_file, read_tensor_file
 
 _FILE_OF = {
     "Discarded": "tensor_file",
     "UnreadableImageError": "images",
     "read_image": "images",
     "read_image_size": "images",
+    "read_safetensors_file": "tensor_file",
     "read_tensor_file": "tensor_file",
 }
 
@@ -32,6 +33,7 @@ __all__ = [
     "package_folder",
     "read_image",
     "read_image_size",
+    "read_safetensors_file",
     "read_tensor_file",
     "write_atomically",
     "write_column_file",

@@ -1,4 +1,4 @@
-"""Reads `torch.save` files without running anything that they name."""
+"""Reads files of tensors without running anything that they name."""
 
 from __future__ import annotations
 
@@ -69,3 +69,23 @@ def read_tensor_file(path: str | Path, discard: Sequence[str] = ()) -> dict[str,
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dict")
     return content
+
+
+def read_safetensors_file(path: str | Path) -> dict[str, torch.Tensor]:
+    """Reads a .safetensors file, which holds named tensors and nothing else.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is cut short, or is none of that kind.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no {path}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} cannot be read: it is cut short or is no .safetensors file"
+        ) from error

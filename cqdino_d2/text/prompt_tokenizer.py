@@ -76,7 +76,8 @@ class PromptTokenizer:
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """The number of each token."""
-        path = packaged_vocabulary() if self.vocabulary_file is None else Path(self.vocabulary_file)
+        file = self.vocabulary_file
+        path = packaged_model() / "vocab.txt" if file is None else Path(file)
         if not path.is_file():
             raise FileNotFoundError(f"no {path}: expected a vocabulary, one token a line")
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -174,15 +175,14 @@ class PromptTokenizer:
         return members, vocab_ids
 
 
-def packaged_vocabulary() -> Path:
-    """The vocabulary of bert-base-uncased, from an installed package.
+def packaged_model() -> Path:
+    """The folder of MiniLM, whose vocabulary is that of bert-base-uncased, in its package.
 
     Raises:
         ModuleNotFoundError: it is not installed.
     """
-    purpose = "reading prompts without a vocabulary_file (the vocab.txt of bert-base-uncased)"
-    folder = package_folder(_PACKAGE, purpose, [_PACKAGE.replace("_", "-")])
-    return folder / "model" / "vocab.txt"
+    purpose = "reading prompts without files of one's own (vocab.txt, model.safetensors)"
+    return package_folder(_PACKAGE, purpose, [_PACKAGE.replace("_", "-")]) / "model"
 
 
 def _phrase_tokens(prompt: TextPrompt, encoding: Encoding) -> list[tuple[int, list[int]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from cqdino_d2.checkpoint import convert_released_weights
 from cqdino_d2.layers import xyxy_to_cxcywh
 from cqdino_d2.structures import CategoryHierarchy, ImageTargets, Vocabulary
+from cqdino_d2.transformer.denoising import DenoisingNoise
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
@@ -70,27 +70,59 @@ class Recorded:
         return [n[len(prefix) :] for n in self.arrays.files if n.startswith(prefix)]
 
 
-def is_grounding(about: Mapping[str, Any]) -> bool:
-    """Whether the official Grounding DINO was recorded."""
-    return str(about.get("reference", "")).startswith("IDEA-Research/GroundingDINO")
+def recorded_noise(
+    replace: Tensor, new_labels: Tensor, sign01: Tensor, part: Tensor, num_labels: int
+) -> DenoisingNoise:
+    """The random numbers that the released code drew for its denoising group.
+
+    Args:
+        replace: (R,) uniform; a label is replaced below 0.25.
+        new_labels: the labels that replace these, in their order.
+        sign01: (R, 4) of 0 and 1.
+        part: (R, 4) uniform.
+        num_labels: size of the label space.
+    """
+    labels = torch.zeros_like(replace)
+    labels[replace < 0.25] = (new_labels.float() + 0.5) / num_labels
+    return DenoisingNoise(replace, labels, sign01.float() * 2 - 1, part)
 
 
-def read_fixture(path: Path) -> tuple[dict[str, Any], Any]:
-    """The JSON and the arrays of a fixture.
+def released_loss_name(ours: str) -> str:
+    """`loss_class_dn_0` -> `d0.dn_loss_cls`, and so on."""
+    _, kind, *rest = ours.split("_")
+    name = {"category": "language_loss", "class": "loss_cls", "l1": "loss_bbox", "giou": "loss_iou"}
+    prefix = "".join(f"{part}_" for part in rest if part in ("dn", "enc"))
+    layer = "".join(f"d{part}." for part in rest if part.isdigit())
+    return f"{layer}{prefix}{name[kind]}"
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The JSON of a fixture.
 
     Raises:
-        FileNotFoundError: one of them is missing.
-        ValueError: no such files, or of a variant that is not known.
+        FileNotFoundError: it is missing.
+        ValueError: it is no JSON object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}: a fixture is NAME.json and NAME.npz")
+    about = json.loads(path.read_text())
+    if not isinstance(about, dict):
+        raise ValueError(f"{path} is no parity fixture: expected a JSON object")
+    return about
+
+
+def read_arrays(path: Path) -> Any:
+    """The arrays beside the JSON of a fixture.
+
+    Raises:
+        FileNotFoundError: they are missing.
+        ValueError: no such file.
     """
     arrays_path = path.with_suffix(".npz")
-    for needed in (path, arrays_path):
-        if not needed.is_file():
-            raise FileNotFoundError(f"no {needed}: a fixture is NAME.json and NAME.npz")
-    about = json.loads(path.read_text())
-    if not isinstance(about, dict) or not (is_grounding(about) or about.get("variant") in CONFIGS):
-        raise ValueError(f"{path} is no parity fixture: 'variant' must be in {sorted(CONFIGS)}")
+    if not arrays_path.is_file():
+        raise FileNotFoundError(f"no {arrays_path}: a fixture is NAME.json and NAME.npz")
     try:
-        return about, np.load(arrays_path)
+        return np.load(arrays_path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{arrays_path} is no npz file (cut short?): {error}") from error
 
@@ -107,7 +139,13 @@ class ParityFixture(Recorded):
             FileNotFoundError: one of them is missing.
             ValueError: no fixture, or of a variant that is not known.
         """
-        return cls(*read_fixture(path))
+        about = read_about(path)
+        if about.get("variant") not in CONFIGS:
+            raise ValueError(
+                f"{path} is no parity fixture: 'variant' must be in {sorted(CONFIGS)}, or it holds "
+                "numbers of a text-prompted detector"
+            )
+        return cls(about, read_arrays(path))
 
     @property
     def image_sizes(self) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 
 from cqdino_d2.checkpoint import convert_official_grounding_weights
+from cqdino_d2.compatibility import groundingdino
 from cqdino_d2.structures import ClassRequest, Detected, TextPrompt
 
 from .fixture import ROOT, Recorded
@@ -102,7 +104,7 @@ def run_prompts(
 
 
 def check_grounding(fixture: GroundingFixture, compare: Any, record: Any) -> None:
-    """Batch, single images, the long caption, COCO's post-processing and spans.
+    """Batch, single images, the long caption, COCO's post-processing, spans, and `predict`.
 
     Args:
         fixture: what was recorded.
@@ -132,6 +134,7 @@ def check_grounding(fixture: GroundingFixture, compare: Any, record: Any) -> Non
     _check_output(alone, fixture, "long/pred", compare)
     _check_coco(model, fixture, batch, sizes, compare)
     _check_spans(model, fixture, images, sizes, compare)
+    _check_predict(model, fixture, images, compare)
 
 
 def stages(model: nn.Module, seen: dict[str, Any], found: Detected) -> dict[str, Tensor]:
@@ -217,3 +220,18 @@ def _check_spans(
     vocab_ids, scores = found.slots.pool(found.output.logits[-1, 0].sigmoid(), 0)
     compare.same("spans", vocab_ids, torch.arange(len(spans)))
     compare.close("spans/phrase_scores", scores.T, fixture.tensor("spans/phrase_scores"))
+
+
+def _check_predict(model: nn.Module, fixture: GroundingFixture, images: Any, compare: Any) -> None:
+    """What the official package's `predict` returned, and what our answer to that call does."""
+    device = SimpleNamespace(MODEL=SimpleNamespace(DEVICE="cpu"))
+    predictor = SimpleNamespace(model=model, tokenizer=model.categories.tokenizer, cfg=device)
+    for number, row in enumerate(fixture.about["predict_single"]):
+        options = {key: row[key] for key in ("box_threshold", "text_threshold", "remove_combined")}
+        boxes, scores, phrases = groundingdino.predict(
+            predictor, images[row["image"]], row["caption"], **options
+        )
+        compare.close(f"predict/{number}.boxes", boxes, torch.tensor(row["boxes"]).reshape(-1, 4))
+        compare.close(f"predict/{number}.scores", scores, torch.tensor(row["scores"]))
+        if phrases != row["phrases"]:
+            raise ValueError(f"predict/{number}: phrases {phrases}, recorded {row['phrases']}")

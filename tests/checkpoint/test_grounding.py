@@ -56,7 +56,7 @@ def test_every_kind_of_name(prefix):
     assert {name: int(value) for name, value in converted.weights.items()} == {
         ours: i for i, ours in enumerate(NAMES.values())
     }
-    assert converted.derived == tuple(prefix + name for name in LEFT_OUT)
+    assert list(converted.left_out) == [prefix + name for name in LEFT_OUT]
     assert converted.released_name["neck.extra.1.1.bias"] == f"{prefix}input_proj.3.1.bias"
 
 

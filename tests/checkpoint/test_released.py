@@ -35,7 +35,7 @@ def test_names_are_converted():
 def test_derived_buffers_are_left_out_by_name():
     name = "backbone.stages.1.blocks.0.attn.w_msa.relative_position_index"
     converted = convert_released_weights({name: torch.zeros(1)})
-    assert converted.derived == (name,) and not converted.weights
+    assert list(converted.left_out) == [name] and not converted.weights
 
 
 def test_two_names_for_one_weight_are_refused():

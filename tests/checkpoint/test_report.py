@@ -69,3 +69,13 @@ def test_models_are_described():
         "feature levels": "5",
         "object queries": "None",
     }
+
+
+def test_many_names_for_one_reason_are_one_line():
+    blocks = {f"backbone.stages.0.blocks.{i}.attn.w_msa" for i in range(30)}
+    tables = {f"{block}.relative_position_index": torch.zeros(1) for block in blocks}
+    strange = {f"backbone.stages.0.new.{i}": torch.zeros(1) for i in range(30)}
+    lines = list(compare(tables | strange).lines())
+    reason = "an index table that the model computes itself"
+    assert f"  backbone.stages.0.blocks.*: 30 names  ({reason})" in lines
+    assert sum("UNEXPLAINED" in line for line in lines) == 30

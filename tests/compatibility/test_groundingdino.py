@@ -27,7 +27,7 @@ def image_file(tmp_path_factory):
 
 def test_an_image_is_resized_and_normalised(image_file):
     source, pixels = groundingdino.load_image(image_file)
-    assert source.shape == (30, 50, 3) and pixels.shape == (3, 799, 1333)
+    assert source.shape == (30, 50, 3) and pixels.shape == (3, 800, 1333)
     colour = source.reshape(-1, 3).mean(axis=0) / 255
     expected = (colour - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     torch.testing.assert_close(

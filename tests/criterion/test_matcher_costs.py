@@ -72,7 +72,7 @@ def class_cost(logits, row, alpha, gamma, all_slots):
         if all_slots:
             total += positive if wanted else negative
         elif wanted:
-            total += positive - negative
+            total += (positive - negative) / sum(row)
     return total
 
 

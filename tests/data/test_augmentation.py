@@ -39,6 +39,23 @@ def sizes(augmentations, count=60):
     return result
 
 
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((480, 640), (800, 1066)),
+        ((500, 2000), (333, 1332)),  # truncated alone it is (333, 1333)
+        ((4000, 800), (1335, 267)),
+        ((1335, 801), (1333, 800)),
+        ((5000, 1), (1333, 1)),
+    ],
+)
+def test_the_short_side_may_come_first(size, expected):
+    assert resized_size(*size, 800, 1333, short_side_first=True) == expected
+    resize = ResizeShortestEdgeTruncated(800, 1333, short_side_first=True)
+    transform = resize.get_transform(np.zeros((*size, 3), dtype=np.uint8))
+    assert (transform.new_h, transform.new_w) == expected
+
+
 def test_multi_scale():
     short = {min(size) for size in sizes(training_augmentations())}
     assert short <= set(range(480, 801, 32))

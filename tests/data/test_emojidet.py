@@ -52,6 +52,31 @@ def test_bytes_do_not_depend_on_the_workers(root, tmp_path):
     assert content_of(tmp_path / "other") != content_of(root / "emojidet")
 
 
+def test_novel_emoji_can_be_held_out_of_the_training(tmp_path):
+    settings = replace(SMALL, hold_out_novel=True, val_images=30)
+    build_emojidet(tmp_path / "set", settings, workers=1, progress=False)
+    drawn = {}
+    for split in ("train", "val"):
+        path = tmp_path / f"set/annotations/emojidet_{split}.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        drawn[split] = {row["category_id"] for row in content["annotations"]}
+    novel = {row["id"] for row in content["categories"] if row["novel"]}
+    assert len(novel) == 3
+    assert not drawn["train"] & novel and drawn["val"] & novel
+    with pytest.raises(ValueError, match="at least 2 categories"):
+        replace(settings, categories=1)
+
+
+def test_a_set_of_before_a_setting_came_is_still_the_same(root):
+    path = root / "emojidet/emojidet.json"
+    written = path.read_text(encoding="utf-8")
+    content = json.loads(written)
+    del content["parameters"]["hold_out_novel"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert not build_emojidet(root / "emojidet", SMALL, progress=False)
+    path.write_text(written, encoding="utf-8")
+
+
 def test_it_loads_like_the_real_sets(root):
     register_all(root)
     vocabulary = dataset_vocabulary("emojidet_train")

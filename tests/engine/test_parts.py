@@ -112,6 +112,19 @@ class TestMovingAverage:
         assert torch.allclose(ema.model(x), model(x) - 2 * 0.1)
         assert torch.allclose(ema.weights["weight"], model.weight - 0.1)
 
+    def test_frozen_parameters_are_shared(self):
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        model[0].requires_grad_(False)
+        ema = ExponentialMovingAverage(model=model, decay=0.5)
+        assert ema.model[0].weight.data_ptr() == model[0].weight.data_ptr()
+        before = copy.deepcopy(model.state_dict())
+        with torch.no_grad():
+            model[1].weight.add_(1)
+        ema.update(model)
+        assert torch.allclose(ema.weights["1.weight"], model[1].weight - 0.1)
+        assert torch.equal(ema.weights["0.weight"], before["0.weight"])
+        assert ema.model[1].weight.data_ptr() != model[1].weight.data_ptr()
+
     def test_a_saved_average_goes_on_where_it_was(self):
         """Files of before this class used torch's own average have the same two entries."""
         model = nn.BatchNorm1d(2)

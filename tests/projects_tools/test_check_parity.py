@@ -18,6 +18,11 @@ FOLDER = Path(os.environ.get("CQDINO_PARITY_FIXTURES", ROOT.parent / "shared" / 
 FIXTURES = sorted(path for path in FOLDER.glob("*.json") if path.with_suffix(".npz").is_file())
 GROUNDING = FOLDER.parent / "gdino"
 GROUNDING_FIXTURES = sorted(GROUNDING.glob("gdino_seed*.json"))
+TEXT_FIXTURES = sorted(
+    path
+    for pattern in ("gdino_text_cases", "train_*", "hf_loss_*")
+    for path in GROUNDING.glob(f"{pattern}.json")
+)
 
 
 @pytest.mark.skipif(not FIXTURES, reason=f"no parity fixtures in {FOLDER}")
@@ -31,6 +36,27 @@ def test_every_stage_agrees_with_the_official_grounding_dino(capsys):
     out = capsys.readouterr().out
     for stage in ("enc1_text", "two_stage/topk_proposals", "coco/result.1.boxes", "long/pred"):
         assert f"  {stage}" in out
+
+
+@pytest.mark.skipif(not TEXT_FIXTURES, reason=f"no fixtures in {GROUNDING}")
+def test_texts_and_training_agree_with_the_official_code_mmdet_and_transformers(capsys):
+    assert check_parity.main([str(path) for path in TEXT_FIXTURES]) == 0
+    out = capsys.readouterr().out
+    stages = ("masks.batch_padded.visible", "phrases", "resized_96_120", "od_sampling.0")
+    stages += ("topk_indices", "loss_giou_dn_0", "gradient norms", "flickr30k@all")
+    for stage in (*stages, "pred.2.scores", "assignment 1", "1.loss_ce_enc"):
+        assert f"  {stage} " in out
+
+
+@pytest.mark.skipif(not TEXT_FIXTURES, reason=f"no fixtures in {GROUNDING}")
+def test_fixtures_without_the_file_beside_them_are_named(tmp_path, capsys):
+    for name in ("train_text_cases_seed0.json", "hf_loss_seed0.json", "train_head_seed0.json"):
+        (tmp_path / name).write_text((GROUNDING / name).read_text())
+    names = ("train_text_cases_seed0", "hf_loss_seed0")
+    assert check_parity.main([str(tmp_path / f"{name}.json") for name in names]) == 1
+    out = capsys.readouterr().out
+    assert "gdino_text_cases.json: a fixture is" in out and "no " in out
+    assert "train_head_seed0.npz: a fixture is NAME.json and NAME.npz" in out
 
 
 def test_every_stage_after_the_backbone_agrees_with_the_golden_numbers(capsys):

@@ -13,7 +13,7 @@ from parity.fixture import ParityFixture
 
 from cqdino_d2.categories import CategorySelfAttention
 from cqdino_d2.checkpoint import ConversionReport, convert_released_weights
-from cqdino_d2.conversion.released_file import build_on_meta
+from cqdino_d2.conversion.model_file import build_on_meta
 from cqdino_d2.engine import load_config
 from cqdino_d2.prediction import get_predictor_cfg
 from cqdino_d2.structures import load_vocabulary, random_vocabulary

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from ...files.images import open_image
 from .artwork import ARTWORK_PACKAGES, Emoji, all_emoji, choose_emoji
 from .compose import CompositionSettings, PlacedObject, compose
-from .tables import annotation_file, category_table, category_tree
+from .tables import annotation_file, category_table, category_tree, novel_emoji
 
 _FORMAT = "cqdino_d2.emojidet.v1"
 _PARAMETER_FILE = "emojidet.json"
@@ -59,6 +59,7 @@ class EmojiDetSettings:
         composition: how a picture is composed.
         zipf: an emoji of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
         interior_categories: whether groups and sub-groups join the vocabulary (without boxes).
+        hold_out_novel: whether the emoji marked novel are in no training picture.
         seed: decides everything that is random.
     """
 
@@ -68,12 +69,15 @@ class EmojiDetSettings:
     composition: CompositionSettings = field(default_factory=CompositionSettings)
     zipf: float = 0.0
     interior_categories: bool = False
+    hold_out_novel: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("categories", "train_images", "val_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.hold_out_novel and self.categories < 2:
+            raise ValueError("holding out novel emoji needs at least 2 categories, got 1")
         if self.zipf < 0 or self.seed < 0:
             raise ValueError(f"zipf and seed cannot be negative, got {self.zipf}, {self.seed}")
 
@@ -83,13 +87,14 @@ class _Painter:
     """Draws picture after picture into a folder; the same one in every process."""
 
     artwork: list[Image.Image]
-    probabilities: np.ndarray
+    probabilities: dict[str, np.ndarray]
     settings: EmojiDetSettings
     folder: Path
 
     def paint(self, split: str, index: int) -> list[PlacedObject]:
         rng = np.random.default_rng([self.settings.seed, _SPLIT_KEYS[split], index])
-        image, objects = compose(self.artwork, self.probabilities, self.settings.composition, rng)
+        composition = self.settings.composition
+        image, objects = compose(self.artwork, self.probabilities[split], composition, rng)
         path = self.folder / "images" / split / f"{index + 1:06d}.png"
         image.save(path, compress_level=1)
         return objects
@@ -153,11 +158,11 @@ def _is_already_built(output: Path, settings: EmojiDetSettings, overwrite: bool)
     with open(parameter_file, encoding="utf-8") as file:
         present = json.load(file)
     wanted = _parameters(settings)
-    if {key: present.get(key) for key in wanted} == wanted:
+    there = _parameters(EmojiDetSettings())["parameters"] | present.get("parameters", {})
+    if present.get("format") == _FORMAT and there == wanted["parameters"]:
         return True
     if overwrite:
         return False
-    there = present.get("parameters", {})
     different = [
         f"{key}: {there.get(key)} there, {value} wanted"
         for key, value in wanted["parameters"].items()
@@ -188,9 +193,14 @@ def _write_set(
 ) -> None:
     for name in ("images/train", "images/val", "annotations"):
         (folder / name).mkdir(parents=True)
+    probabilities = draw_probabilities(len(emoji), settings.zipf, settings.seed)
+    known = probabilities * ~novel_emoji(len(emoji), settings.seed)
     painter = _Painter(
         artwork=[open_image(one.artwork).convert("RGBA") for one in emoji],
-        probabilities=draw_probabilities(len(emoji), settings.zipf, settings.seed),
+        probabilities={
+            "train": known / known.sum() if settings.hold_out_novel else probabilities,
+            "val": probabilities,
+        },
         settings=settings,
         folder=folder,
     )

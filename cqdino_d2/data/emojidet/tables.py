@@ -111,6 +111,11 @@ def lvis_frequency(image_count: int) -> str:
     return "c" if image_count <= 100 else "f"
 
 
+def novel_emoji(count: int, seed: int) -> np.ndarray:
+    """(count,) bool, a quarter of the emoji, chosen by the seed."""
+    return np.random.default_rng([seed, 3]).permutation(count) < _NOVEL_SHARE * count
+
+
 def category_table(
     emoji: Sequence[Emoji],
     interior_categories: bool,
@@ -119,14 +124,14 @@ def category_table(
 ) -> list[dict[str, Any]]:
     """The ``categories`` of the annotation files; counts are those of the training images.
 
-    A quarter of the emoji, chosen by the seed, is marked novel.
+    The emoji of `novel_emoji` are marked novel.
     """
     images: Counter[int] = Counter()
     instances: Counter[int] = Counter()
     for objects in train_objects:
         instances.update(placed.category for placed in objects)
         images.update({placed.category for placed in objects})
-    novel = np.random.default_rng([seed, 3]).permutation(len(emoji)) < _NOVEL_SHARE * len(emoji)
+    novel = novel_emoji(len(emoji), seed)
     return [
         {
             "id": index + 1,

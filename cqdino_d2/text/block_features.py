@@ -1,0 +1,104 @@
+"""Features of what stands between two separators, kept from prompt to prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..structures import PromptTokens
+
+Block = tuple[int, ...]
+Encode = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class BlockFeatures:
+    """Keeps the features of every block that a language model with fixed weights has read.
+
+    Tokens of a block look at each other alone and are numbered from 0, so that their features are
+    the same in every prompt.
+
+    Args:
+        sentences: whether a block is read between [CLS] and [SEP], as a sentence of its own:
+            encoders of sentences say nothing without these.
+        most_tokens: that are kept; beyond it everything is dropped.
+    """
+
+    def __init__(self, *, sentences: bool = False, most_tokens: int = 200_000) -> None:
+        self.sentences, self.most_tokens = sentences, most_tokens
+        self.clear()
+
+    def clear(self) -> None:
+        """Drops what is kept, as other weights need it."""
+        self._rows: dict[Block, int] = {}
+        self._table: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def of(self, tokens: PromptTokens, encode: Encode) -> Tensor:
+        """The features (B, T, E) of prompts, of which only unknown blocks are encoded.
+
+        Args:
+            tokens: of B prompts.
+            encode: input ids (N, t), visible (N, t, t) and position ids (N, t) -> (N, t, E).
+        """
+        device = tokens.input_ids.device
+        if self._table is not None and self._table.device != device:
+            self.clear()
+        if self._table is not None and len(self._table) > self.most_tokens:
+            self.clear()
+        blocks = _blocks_of(tokens)
+        unknown = dict.fromkeys(
+            block for row in blocks for _, block in row if block not in self._rows
+        )
+        if unknown:
+            first_row = tokens.input_ids[0][tokens.valid[0]].tolist()
+            ends = ((first_row[0],), (first_row[-1],)) if self.sentences else ((), ())
+            self._add(list(unknown), ends, encode, device)
+        index = torch.zeros(tokens.input_ids.shape, dtype=torch.int64)
+        for image, row in enumerate(blocks):
+            for start, block in row:
+                first = self._rows[block]
+                index[image, start : start + len(block)] = torch.arange(first, first + len(block))
+        return self._table[index.to(device)]
+
+    def _add(
+        self,
+        blocks: Sequence[Block],
+        ends: tuple[Block, Block],
+        encode: Encode,
+        device: torch.device,
+    ) -> None:
+        """Encodes blocks with something before and behind each, which is not kept."""
+        before, behind = ends
+        read = [(*before, *block, *behind) for block in blocks]
+        longest = max(map(len, read))
+        input_ids = torch.zeros(len(read), longest, dtype=torch.int64)
+        kept = torch.zeros(len(read), longest, dtype=torch.bool)
+        for row, (ids, block) in enumerate(zip(read, blocks, strict=True)):
+            input_ids[row, : len(ids)] = torch.tensor(ids)
+            kept[row, len(before) : len(before) + len(block)] = True
+        real = torch.arange(longest) < torch.tensor([[len(ids)] for ids in read])
+        visible = real[:, :, None] & real[:, None] | torch.eye(longest, dtype=torch.bool)
+        position_ids = torch.arange(longest).expand(len(read), -1)
+        features = encode(*(x.to(device) for x in (input_ids, visible, position_ids)))
+        start = 0 if self._table is None else len(self._table)
+        for block in blocks:
+            self._rows[block] = start
+            start += len(block)
+        new = features[kept.to(device)]
+        self._table = new if self._table is None else torch.cat([self._table, new])
+
+
+def _blocks_of(tokens: PromptTokens) -> list[list[tuple[int, Block]]]:
+    """(first token, its ids) of the blocks of each prompt."""
+    rows = []
+    starts = tokens.visible.int().argmax(dim=-1).tolist()
+    for ids, own in zip(tokens.input_ids.tolist(), starts, strict=True):
+        blocks: dict[int, list[int]] = {}
+        for token, start in zip(ids, own, strict=True):
+            blocks.setdefault(start, []).append(token)
+        rows.append([(start, tuple(block)) for start, block in blocks.items()])
+    return rows
