@@ -112,6 +112,7 @@ def test_columns_are_kept_until_file_or_label_map_change(folder):
         for instance in line.get("detection", {}).get("instances", ()):
             del instance["category"]
     write_lines(folder / "detection.jsonl", lines)
+    assert [row["name"] for row in detection(folder).categories()] == NAMES
     write_json(folder / "label_map.json", ["one", "two", "three", "four", "five"])
     assert [row["name"] for row in detection(folder).categories()][0] == "one"
     write_lines(folder / "grounding.jsonl", grounding_lines()[1:])

@@ -140,6 +140,15 @@ def test_how_many_negatives():
     assert len(empty.prompt.spans) == 1, "a prompt needs words"
 
 
+def test_what_is_there_stands_anywhere_among_the_names():
+    source = captions(num_negatives=3, full_share=1.0)
+    rng = np.random.default_rng(0)
+    drawn = [source.draw([{}], [10, 11], rng).prompt.phrase_ids for _ in range(400)]
+    first = Counter(ids.index(10) for ids in drawn)
+    assert {len(ids) for ids in drawn} == {5}
+    assert set(first) == set(range(5)) and min(first.values()) > 50
+
+
 def test_positives_beyond_the_budget_are_lost_and_are_no_negatives():
     source = captions(8, num_negatives=50)  # room for six tokens
     rng = np.random.default_rng(0)

@@ -237,9 +237,11 @@ class NameCaptions:
                 continue
             used += one.cost * (one.tokens not in pieces)
             pieces.setdefault(one.tokens, (one.words, []))[1].append(vocab_id)
-        for vocab_id in self._negatives(records, classes, rng, at_least=not pieces):
+        candidates, most = self._negatives(records, classes, rng, at_least=not pieces)
+        most += len(pieces)
+        for vocab_id in candidates:
             one = self._wording(vocab_id, rng)
-            if used + one.cost > self.names.budget:
+            if len(pieces) == most or used + one.cost > self.names.budget:
                 break
             if one.tokens not in pieces:
                 used += one.cost
@@ -259,8 +261,8 @@ class NameCaptions:
         rng: np.random.Generator,
         *,
         at_least: bool,
-    ) -> list[int]:
-        """Categories that the image does not show, in the order in which they are taken."""
+    ) -> tuple[list[int], int]:
+        """What the image does not show, in the order in which it is taken, and how many are."""
         count = self.num_negatives
         if count and rng.random() >= self.full_share:
             count = int(rng.integers(1, count + 1))
@@ -279,5 +281,5 @@ class NameCaptions:
         candidates = order if self.verified_only and listed is not None else [*order, *others]
         allowed = list(dict.fromkeys(one for one in candidates if one not in banned))
         if at_least and not allowed:  # a caption needs a word, even if nothing right can be asked
-            return ([one for one in others if one not in banned] or others)[:1]
-        return allowed[:count]
+            return [one for one in others if one not in banned] or others, 1
+        return allowed, count
