@@ -4,6 +4,7 @@ from .checkpointer import AtomicCheckpointer, WeightsReport
 from .config import load_config
 from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
+from .interpolation import interpolated
 from .parameter_groups import get_parameter_groups
 from .processes import (
     FolderInUseError,
@@ -37,6 +38,7 @@ __all__ = [
     "cosine_schedule",
     "duration",
     "get_parameter_groups",
+    "interpolated",
     "launch",
     "load_config",
     "measure_pace",
