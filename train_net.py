@@ -6,7 +6,7 @@
 
 Runs on all that is asked for with --num-gpus, on the CPU where there is none. What is wrong in the
 input is one line and exit code 2, a bug is a traceback and exit code 1; a process that was killed
-ends the program with 128 + the number of the signal.
+ends the program with 128 + the number of the signal, so does Ctrl-C (130).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from detectron2.utils.logger import setup_logger
 
 from cqdino_d2.data import load_category_embeddings, register_all
 from cqdino_d2.engine import (
+    INTERRUPTED,
     Evaluation,
     FolderLock,
     LaunchError,
@@ -32,6 +33,7 @@ from cqdino_d2.engine import (
     one_line_errors,
     report_a_full_disk_once,
 )
+from cqdino_d2.structures import show_records
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -76,6 +78,7 @@ def prepare(args: argparse.Namespace) -> Training | Evaluation:
         FolderLock(cfg.train.output_dir)
     for name in ("detectron2", "fvcore", "cqdino_d2"):
         setup_logger(cfg.train.output_dir, distributed_rank=comm.get_rank(), name=name)
+        show_records(logging.getLogger(name))
     register_all(cfg.train.get("datasets_root"))
     if args.eval_only:
         return Evaluation.prepare(cfg)
@@ -111,6 +114,8 @@ def main() -> None:
         )
     except LaunchError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except ProcessFailedError as error:
         if error.killed:
             logging.getLogger("cqdino_d2").error("%s", error)

@@ -24,6 +24,7 @@ import torch
 from cqdino_d2.data import register_all
 from cqdino_d2.data.category_texts import CategoryTexts
 from cqdino_d2.files import write_atomically
+from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.text.encoders import RandomEncoder, choose_encoder
 from cqdino_d2.text.prompts import encode_categories, prompts_of, read_templates
 
@@ -95,7 +96,7 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Makes the file; returns the exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    log_to_terminal("%(message)s", logging.WARNING)
     given = parse_arguments(arguments)
     try:
         if not given.output.absolute().parent.is_dir():
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         content = build(given)
         write_atomically(given.output, lambda file: torch.save(content, file))
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"build_category_embeddings: {error}", file=sys.stderr)
+        print(f"build_category_embeddings: {one_line(str(error))}", file=sys.stderr)
         return 2
     count, dim = content["embeddings"].shape
     print(f"{given.output}: {count} categories, dimension {dim}, from {content['model']}")

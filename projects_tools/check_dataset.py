@@ -27,7 +27,7 @@ from cqdino_d2.data import register_all
 from cqdino_d2.data.checks import Findings, ImageChoice, check_mapper, check_sets
 from cqdino_d2.data.prompting.checks import check_prompted_sets, is_prompted
 from cqdino_d2.engine import load_config
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_frequencies
 
 
@@ -65,7 +65,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Checks; returns the exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.ERROR)
+    log_to_terminal("%(message)s", logging.ERROR)
     given = parse_arguments(arguments)
     findings = Findings(lambda line: print(line, flush=True))
     try:

@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 
 from cqdino_d2.conversion import ConversionRequest, convert_released_file
+from cqdino_d2.structures import shown_lines
 
 UNEXPLAINED, BAD_INPUT = 1, 2
 
@@ -89,11 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome = convert_released_file(request)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        print(f"ERROR: {shown_lines(str(error))}", file=sys.stderr)
         return BAD_INPUT
-    print("\n".join(outcome.lines))
+    print(shown_lines("\n".join(outcome.lines)))
     for problem in outcome.problems:
-        print(f"NOT CONVERTED: {problem}", file=sys.stderr)
+        print(f"NOT CONVERTED: {shown_lines(problem)}", file=sys.stderr)
     return UNEXPLAINED if outcome.problems else 0
 
 

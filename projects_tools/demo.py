@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 
 from cqdino_d2.prediction.loading import Question, load_predictor, read_names
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
 from cqdino_d2.visualization.media import find_sources
 from cqdino_d2.visualization.result_view import ViewSettings
@@ -152,7 +152,7 @@ def draw(given: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Draws; the exit code is 1 if a file could not be done and 2 if nothing could."""
     given = parse_arguments(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    log_to_terminal("%(message)s", logging.WARNING)
     try:
         return 1 if draw(given) else 0
     except (ValueError, OSError) as error:

@@ -22,7 +22,7 @@ from pathlib import Path
 from cqdino_d2.evaluation import Report, score
 from cqdino_d2.evaluation.scoring import PROTOCOLS, category_table, v3det_tree
 from cqdino_d2.files import write_text
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import log_to_terminal, one_line
 
 BAD_INPUT = 2
 _HEADLINES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
@@ -78,7 +78,7 @@ def show(report: Report, seconds: float) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Evaluates; 2 is the exit code for bad input."""
     given = parse_arguments(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    log_to_terminal("%(levelname)s: %(message)s", logging.INFO)
     started = time.monotonic()
     try:
         run(given, started)

@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 
 from cqdino_d2.export import FORMATS, ExportOptions, export_detector
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import log_to_terminal, one_line
 
 BAD_INPUT = 2
 
@@ -57,7 +57,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Exports; 2 is the exit code for what cannot be exported."""
     given = parse_arguments(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    log_to_terminal("%(levelname)s: %(message)s", logging.WARNING)
     logging.getLogger("cqdino_d2.export").setLevel(logging.INFO)
     try:
         options = ExportOptions(

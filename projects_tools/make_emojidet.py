@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 from cqdino_d2.data.emojidet.compose import CompositionSettings
+from cqdino_d2.structures import one_line
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -73,8 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
             given.output, settings, workers=given.workers, overwrite=given.overwrite
         )
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"make_emojidet: {error}", file=sys.stderr)
-        return 1
+        print(f"make_emojidet: {one_line(str(error))}", file=sys.stderr)
+        return 2
     state = "built" if built else "already there with these parameters, nothing to do"
     print(f"{given.output}: {state} (artwork: Twemoji, CC-BY 4.0)")
     return 0

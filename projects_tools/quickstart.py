@@ -277,3 +277,6 @@ if __name__ == "__main__":
         sys.exit(f"[quickstart] {error}\nRemove that folder, or name another with --output.")
     except subprocess.CalledProcessError as error:
         sys.exit(error.returncode)
+    except OSError as error:
+        print(f"[quickstart] {error}", file=sys.stderr)
+        sys.exit(2)

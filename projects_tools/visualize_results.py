@@ -24,7 +24,7 @@ from pathlib import Path
 
 from cqdino_d2.evaluation.scoring import PROTOCOLS
 from cqdino_d2.reports import ReportOptions, write_report
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import log_to_terminal, one_line
 
 INCOMPLETE, BAD_INPUT = 1, 2
 
@@ -85,7 +85,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Makes the report; 2 is the exit code for bad input, 1 where images were refused."""
     given = parse_arguments(arguments)
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    log_to_terminal("%(levelname)s: %(message)s", logging.WARNING)
     try:
         written = write_report(
             given.annotations,

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 
 from cqdino_d2.serving.limits import Limits, size_in_bytes
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import log_to_terminal, one_line
 
 MISSING = "the web page needs gradio, which is not installed here: pip install gradio"
 BAD_INPUT = 2
@@ -80,7 +80,7 @@ def run(given: argparse.Namespace) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Serves; the exit code is 2 if it cannot."""
     given = parse_arguments(arguments)
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    log_to_terminal("%(name)s: %(message)s", logging.WARNING)
     try:
         run(given)
     except ModuleNotFoundError as error:

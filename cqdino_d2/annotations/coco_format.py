@@ -134,7 +134,10 @@ def _columns_of(content: _Content, source: str) -> tuple[dict[str, np.ndarray], 
     image_rows = {one: row for row, one in enumerate(ids)}
     boxes, of_boxes = box_columns(annotations or [], image_rows, category_rows, columns["sizes"])
     columns |= boxes
-    columns["categories"] = np.frombuffer(msgspec.json.encode(categories), dtype=np.uint8)
+    try:
+        columns["categories"] = np.frombuffer(msgspec.json.encode(categories), dtype=np.uint8)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{source}: a category holds half of a surrogate pair: {error}") from error
     return columns, facts | of_boxes
 
 
@@ -175,7 +178,7 @@ def read_coco_format(json_file: Path) -> tuple[dict[str, np.ndarray], dict[str, 
     )
     for event, count in sorted(facts["events"].items()):
         done = event if event == "clipped" else f"dropped: {event}"
-        logger.warning("%s: %d boxes %s", json_file, count, done)
+        logger.warning("%s: for training, %d boxes %s", json_file, count, done)
     return columns, facts
 
 

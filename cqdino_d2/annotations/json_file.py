@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Text = bytes | bytearray | memoryview
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
+_BLOCK = 1 << 20  # bytes
+_MOST_EXPANSION = 200  # times; annotations and results take some 5 to 30 times the space
+_ALWAYS_ALLOWED = 64 << 20  # bytes
 _MARK = b"\xef\xbb\xbf"
 
 
@@ -48,16 +51,47 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+class GzipReader:
+    """Unzips a file piece by piece, within what JSON can expand to.
+
+    Args:
+        path: for messages.
+        file: at its beginning.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._zipped = path, gzip.GzipFile(fileobj=file, mode="rb")
+        self._most = max(_MOST_EXPANSION * path.stat().st_size, _ALWAYS_ALLOWED)
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end.
+
+        Raises:
+            ValueError: a damaged file, or one that expands beyond all measure.
+        """
+        try:
+            block = self._zipped.read(size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{self._path} is a damaged gzip file: {error}") from error
+        if self._zipped.tell() > self._most:
+            raise ValueError(
+                f"{self._path} expands to more than {_MOST_EXPANSION} times its size, as no file "
+                "of annotations or results does: unzip it yourself if that is meant"
+            )
+        return block
+
+
 @contextmanager
 def _content(path: Path) -> Iterator[Text]:
     """The bytes of a file, unzipped if need be, without the mark; mapped where possible."""
     with open(path, "rb") as file:
         head = file.read(len(_MARK))
-        if head.startswith(_GZIP):
-            try:
-                yield gzip.decompress(head + file.read()).removeprefix(_MARK)
-            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                raise ValueError(f"{path} is a damaged gzip file: {error}") from error
+        if head.startswith(GZIP):
+            file.seek(0)
+            text, zipped = bytearray(), GzipReader(path, file)
+            while block := zipped.read(_BLOCK):
+                text += block
+            yield text.removeprefix(_MARK)
             return
         if not head:
             yield b""
@@ -74,15 +108,21 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
         ValueError: a damaged gzip file.
     """
     with open(path, "rb") as file:
-        zipped = file.read(len(_GZIP)) == _GZIP
-    with gzip.open(path) if zipped else open(path, "rb") as file:
-        try:
-            for number, line in enumerate(file, 1):
-                text = line.removeprefix(_MARK).strip()
-                if text:
-                    yield number, text
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is a damaged gzip file: {error}") from error
+        zipped = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        lines = _unzipped_lines(GzipReader(path, file)) if zipped else file
+        for number, line in enumerate(lines, 1):
+            text = line.removeprefix(_MARK).strip()
+            if text:
+                yield number, text
+
+
+def _unzipped_lines(zipped: GzipReader) -> Iterator[bytes]:
+    rest = b""
+    while block := zipped.read(_BLOCK):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    yield rest
 
 
 def parse_json(text: Text) -> Any:

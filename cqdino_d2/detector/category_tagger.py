@@ -21,6 +21,7 @@ from ..structures.stages import (
 )
 from .from_cfg import modules_from_cfg
 from .image_model import ImageModel, in_inference_dtype
+from .post_processing import check_finite
 
 
 @META_ARCH_REGISTRY.register()
@@ -91,6 +92,9 @@ class CategoryTagger(ImageModel):
             image "instances" without boxes: ``pred_classes``, the up to K categories that it
             selects, best first, and ``scores`` in 0..1; "selected_vocab_ids" and
             "selected_scores", the same.
+
+        Raises:
+            ValueError: scores that are NaN.
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
@@ -103,6 +107,7 @@ class CategoryTagger(ImageModel):
         for image, size in enumerate(images.image_sizes):
             vocab_ids = slots.vocab_ids[image][slots.valid[image]]
             scores = slots.selection_scores(image)
+            check_finite(image, scores)
             results.append(
                 {
                     "instances": Instances(size, pred_classes=vocab_ids, scores=scores),

@@ -80,9 +80,18 @@ class ImageModel(nn.Module):
         return ImageList.from_tensors(images)
 
     def prepare_targets(self, batched_inputs: Sequence[Mapping[str, Any]]) -> list[ImageTargets]:
-        """Boxes relative to the unpadded image, on the model's device."""
+        """Boxes relative to the unpadded image, on the model's device.
+
+        Raises:
+            ValueError: an image without "instances".
+        """
         targets = []
         for item in batched_inputs:
+            if "instances" not in item:
+                raise ValueError(
+                    "the model is in training mode, in which an image needs 'instances': "
+                    "model.eval() makes it predict"
+                )
             instances = item["instances"].to(self.pixel_mean.device)
             height, width = instances.image_size
             boxes_xyxy_abs = instances.gt_boxes.tensor

@@ -46,11 +46,15 @@ class PostProcessor(nn.Module):
             Per image "instances" in the wanted size, best first; where slots are categories
             "selected_vocab_ids", those of the slots, and where something was selected by score
             "selected_scores" in 0..1, falling.
+
+        Raises:
+            ValueError: scores or boxes that are NaN or infinite.
         """
         results = []
         for image, sizes in enumerate(zip(image_sizes, output_sizes, strict=True)):
             vocab_ids, scores = slots.pool(output.logits[-1, image].sigmoid(), image)
             best = self.best_pairs(scores, output.boxes_cxcywh_norm[-1, image])
+            check_finite(image, *best[:2])
             result: dict[str, Any] = {"instances": _instances(*best, vocab_ids, *sizes)}
             if slots.phrases is None:
                 result["selected_vocab_ids"] = vocab_ids
@@ -81,6 +85,23 @@ class PostProcessor(nn.Module):
         best, pair_ids = flat.topk(min(self.num_detections, len(flat)))
         boxes = cxcywh_to_xyxy(boxes_cxcywh_norm[pair_ids // num_categories])
         return best, boxes, pair_ids % num_categories
+
+
+def check_finite(image: int, *outputs: Tensor) -> None:
+    """Refuses what NaN or infinite pixels or weights lead to.
+
+    Args:
+        image: its place in the batch.
+        outputs: of the model, for this image.
+
+    Raises:
+        ValueError: a number that is not finite.
+    """
+    if not all(output.isfinite().all() for output in outputs):
+        raise ValueError(
+            f"the model's output for image {image} of the batch is NaN or infinite: so are pixels "
+            "of it, or weights (as those of a training that diverged)"
+        )
 
 
 def _instances(

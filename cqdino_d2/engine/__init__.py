@@ -7,6 +7,7 @@ from .evaluation import Evaluation
 from .interpolation import interpolated
 from .parameter_groups import get_parameter_groups
 from .processes import (
+    INTERRUPTED,
     FolderInUseError,
     FolderLock,
     LaunchError,
@@ -43,6 +44,7 @@ __all__ = [
     "load_config",
     "measure_pace",
     "multi_step_schedule",
+    "INTERRUPTED",
     "one_line_errors",
     "report_a_full_disk_once",
     "seed_generators",

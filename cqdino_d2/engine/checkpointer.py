@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import with_present_names
 from ..files import read_tensor_file, write_atomically
+from ..files.text_lines import read_text
 from .optimizers import load_moments
 from .weights_file import non_finite_names, read_weights, without_prefixes
 
@@ -102,7 +103,7 @@ class SavedState:
         pointer = Path(folder, LAST_CHECKPOINT)
         if not pointer.is_file():
             return None
-        path = pointer.parent / pointer.read_text(encoding="utf-8").strip()
+        path = pointer.parent / read_text(pointer).strip()
         content = read_tensor_file(path)
         if not isinstance(content.get("iteration"), int):
             keys = ", ".join(map(repr, list(content)[:_NAMED_KEYS]))

@@ -158,7 +158,7 @@ def drop_unfinished_metrics(path: str | Path, start_iter: int) -> None:
     """Removes lines of ``metrics.json`` from iterations that a resumed training repeats."""
     if not Path(path).is_file():
         return
-    lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if _iteration_of(line) < start_iter]
     write_atomically(path, lambda file: file.write("".join(kept).encode()))
 
@@ -172,6 +172,6 @@ def last_figure(path: str | Path, name: str, default: float) -> float:
 
 def _iteration_of(line: str) -> float:
     try:
-        return json.loads(line)["iteration"]
-    except json.JSONDecodeError:  # the process was killed while it wrote this line
+        return float(json.loads(line)["iteration"])
+    except (ValueError, LookupError, TypeError):  # a process was killed while it wrote this line
         return float("inf")

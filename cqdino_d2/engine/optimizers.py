@@ -62,7 +62,7 @@ def with_scaled_rate(cfg: DictConfig) -> DictConfig:
         ValueError: a base that is not positive, a rate that is no number of at least 0.
     """
     given, base = cfg.optimizer.get("lr"), cfg.train.base_batch_size
-    if given is None:
+    if "lr" not in cfg.optimizer:
         return cfg
     if not _is_number(given) or not 0 <= given < math.inf:
         raise ValueError(f"optimizer.lr must be a number of at least 0, got {given!r}")

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..annotations.ids import as_id, id_array
-from ..annotations.json_file import parse_json, without_garbage_collection
+from ..annotations.json_file import GZIP, GzipReader, parse_json, without_garbage_collection
 from . import compiled
 
 _PIECE = 8 << 20  # bytes
@@ -123,10 +123,8 @@ def _last_match(pattern: re.Pattern[bytes], text: bytearray) -> re.Match[bytes] 
 class _Cutter:
     """Cuts a file between records."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path = path
-        self.file = file
-        self.size = path.stat().st_size
+    def __init__(self, path: Path, file: BinaryIO | GzipReader) -> None:
+        self.path, self.file = path, file
 
     def pieces(self) -> Iterator[_Piece]:
         """All pieces; the comma between two of them is in neither.
@@ -178,7 +176,7 @@ def read_results_json(path: Path, *, threads: int | None = None) -> Iterator[Raw
     """Reads a results file, piece by piece, with a progress bar if it is large.
 
     Args:
-        path: the file.
+        path: the file, plain or gzipped.
         threads: that parse; by default as many as there are cores.
 
     Yields:
@@ -207,7 +205,9 @@ def read_results_json(path: Path, *, threads: int | None = None) -> Iterator[Raw
         without_garbage_collection(),
         ThreadPoolExecutor(threads) as pool,
     ):
-        pieces = _Cutter(path, file).pieces()
+        zipped = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        pieces = _Cutter(path, GzipReader(path, file) if zipped else file).pieces()
         for piece in pieces:
             waiting.append((piece, pool.submit(parse_records, piece.text)))
             if len(waiting) > threads:

@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -24,15 +24,14 @@ _LOGGER = logging.getLogger(__name__)
 _COLUMNS = ("image_id", "category_id", "bbox", "score")
 _ID_TYPES = (int, float, str)
 _ROWS_AT_ONCE = 200_000
-_MEMORY_PER_BYTE = {".json": 0.5, ".npz": 2.0, ".parquet": 2.0}  # of the file
 
 
 def load_results(path: str | Path, truth: GroundTruth) -> Detections:
     """Reads the detections of any detector.
 
     Args:
-        path: a COCO results file (.json), or columns image_id, category_id, bbox (N, 4) and score
-            (.npz, .parquet).
+        path: a COCO results file (.json, .json.gz), or columns image_id, category_id,
+            bbox (N, 4) and score (.npz, .parquet).
         truth: the annotations of the same data set.
 
     Raises:
@@ -45,11 +44,12 @@ def load_results(path: str | Path, truth: GroundTruth) -> Detections:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such results file: {path}")
-    readers = {".json": read_results_json, ".npz": _read_npz, ".parquet": _read_parquet}
-    if path.suffix not in readers:
-        raise ValueError(f"{path}: expected a results file {', '.join(readers)}")
-    require_memory(_MEMORY_PER_BYTE[path.suffix] * path.stat().st_size, str(path))
-    return to_detections(readers[path.suffix](path), truth, str(path))
+    kinds = [kind for kind in _READERS if path.name.lower().endswith(kind)]
+    if not kinds:
+        raise ValueError(f"{path}: expected a results file {', '.join(_READERS)}")
+    read, memory_per_byte = _READERS[kinds[0]]
+    require_memory(memory_per_byte * path.stat().st_size, str(path))
+    return to_detections(read(path), truth, str(path))
 
 
 def to_detections(parts: Iterable[RawResults], truth: GroundTruth, source: str) -> Detections:
@@ -247,6 +247,15 @@ def _storable(ids: np.ndarray) -> np.ndarray:
     if all(isinstance(one, int) and 0 <= one < 2**64 for one in values):
         return np.array(values, dtype=np.uint64)
     return np.array([spelling(one) for one in values], dtype=np.str_)
+
+
+# of each kind how it is read, and how much memory a byte of the file takes
+_READERS: dict[str, tuple[Callable[[Path], Iterable[RawResults]], float]] = {
+    ".json": (read_results_json, 0.5),
+    ".json.gz": (read_results_json, 10.0),
+    ".npz": (_read_npz, 2.0),
+    ".parquet": (_read_parquet, 2.0),
+}
 
 
 def save_results_json(path: str | Path, detections: Detections, truth: GroundTruth) -> None:

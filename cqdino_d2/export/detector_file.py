@@ -114,8 +114,9 @@ def export_detector(
     output = Path(output)
     sidecar = output.with_suffix(".json")
     facts = _description(options, cfg, sizes, detector.num_detections)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, lambda file: file.write(content))  # the larger, which a disk lacks
     write_text(sidecar, json.dumps(facts, indent=1))
-    write_atomically(output, lambda file: file.write(content))
     return ExportedFile(output, sidecar, len(content), comparisons)
 
 

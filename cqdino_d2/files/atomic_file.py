@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -15,14 +16,28 @@ from typing import IO
 
 logger = logging.getLogger(__name__)
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 _LONGEST_NAME = 50  # characters of a name that its temporary name repeats
+_PROBE = 2**20  # bytes
 _FORGOTTEN = 86_400  # seconds after which a file has no writer, where files cannot be locked
 _tidied: set[Path] = set()  # folders in which this process has looked for leftovers
 
 
 class FileWriteError(OSError):
-    """A file could not be written whole; what stood under its name before is untouched."""
+    """A file could not be written whole; what stood under its name before is untouched.
+
+    Args:
+        message: names the file.
+        cause: what the system said, or None.
+
+    Attributes:
+        disk_is_full: whether no other file can be written there, either.
+    """
+
+    def __init__(self, message: str, cause: Exception | None = None) -> None:
+        super().__init__(message)
+        self.disk_is_full = isinstance(cause, OSError) and cause.errno in DISK_IS_FULL
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -45,19 +60,29 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
         _remove_leftovers(path.parent)
         temporary, file = _open_temporary(path)
         with file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            _fill(file, write)
             os.replace(temporary, path)  # while the lock says that it has a writer
-    except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into RuntimeErrors
+    except (OSError, RuntimeError) as error:
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0.0
         raise FileWriteError(
             f"could not write {path} ({error}); {free:.0f} MiB are free there. "
-            "Files written earlier are untouched"
+            "Files written earlier are untouched",
+            error,
         ) from error
     finally:
         if temporary != path:
             temporary.unlink(missing_ok=True)
+
+
+def _fill(file: IO[bytes], write: Callable[[IO[bytes]], None]) -> None:
+    try:
+        write(file)
+    except RuntimeError:  # of torch.save, which hides what the system said: it says so once more
+        file.write(bytes(_PROBE))
+        file.flush()
+        raise
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _open_temporary(path: Path) -> tuple[Path, IO[bytes]]:

@@ -7,6 +7,7 @@ Pillow would choose among all its formats by a file's content, and some of these
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -117,7 +118,14 @@ def _truncated_images_allowed() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
+def _refuse_pipes(path: str) -> None:
+    """Reading one would wait for a writer, without end."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError("it is no regular file")
+
+
 def _decode(file_name: str, image_format: str, size: tuple[int, int] | None) -> np.ndarray:
+    _refuse_pipes(file_name)
     with PathManager.open(file_name, "rb") as file:
         stored = open_image(file)
         upright = detection_utils._apply_exif_orientation(stored)
@@ -185,6 +193,7 @@ def read_image_size(file_name: str | Path) -> tuple[int, int]:
         UnreadableImageError: the file is no image.
     """
     try:
+        _refuse_pipes(str(file_name))
         with open_image(file_name) as stored:
             return stored.height, stored.width
     except _DECODERS_RAISE as error:

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..evaluation import ErrorBreakdown, Report
+from ..files import write_atomically
 
 _SHOWN_BRANCHES = 12
 _SMALLEST_BRANCH = 3  # categories with ground truth
@@ -47,11 +48,15 @@ def draw_all(
         figures["tree_branches"] = _tree_branches(report, tree_file)
     paths = []
     for name, figure in figures.items():
-        path = folder / f"{name}.png"
-        figure.savefig(path, dpi=120, bbox_inches="tight")
-        plt.close(figure)
-        paths.append(path)
+        paths.append(folder / f"{name}.png")
+        _save(figure, paths[-1])
     return paths
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    options = {"format": "png", "dpi": 120, "bbox_inches": "tight"}
+    write_atomically(path, lambda file: figure.savefig(file, **options))
+    plt.close(figure)
 
 
 def _axes(title: str, width: float = 7.5, height: float = 4.6) -> tuple[plt.Figure, plt.Axes]:

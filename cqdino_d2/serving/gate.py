@@ -13,11 +13,11 @@ from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import Limits, Rate
-from .upload_folder import UploadFolder
+from .upload_folder import DISK_IS_FULL, UploadFolder
 
 _API = "/gradio_api"
 _UPLOAD, _JOIN, _ANSWERS = f"{_API}/upload", f"{_API}/queue/join", f"{_API}/queue/data"
@@ -43,10 +43,12 @@ class Refusal(Exception):
     status: HTTPStatus
     reason: str
 
-    def response(self) -> PlainTextResponse:
-        """The answer."""
+    def response(self, path: str) -> Response:
+        """The answer in the form in which the page shows its reason: JSON but for uploads."""
         later = {"Retry-After": "60"} if self.status == HTTPStatus.TOO_MANY_REQUESTS else None
-        return PlainTextResponse(self.reason, status_code=self.status, headers=later)
+        if path == _UPLOAD:
+            return PlainTextResponse(self.reason, status_code=self.status, headers=later)
+        return JSONResponse({"detail": self.reason}, status_code=self.status, headers=later)
 
 
 class _FormRefused(MultiPartException):
@@ -123,7 +125,7 @@ class Gate:
 
     Pages of other origins, websockets and all routes that the page does not need are refused:
     403 and 404. What is larger than the limits is answered with 413, what comes too often with
-    429.
+    429, an upload that the disk has no room for with 507.
 
     Args:
         app: the page.
@@ -150,7 +152,7 @@ class Gate:
             try:
                 await self._pass(scope, receive, send)
             except Refusal as refusal:
-                await refusal.response()(scope, receive, send)
+                await refusal.response(scope["path"].rstrip("/"))(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"].rstrip("/")
@@ -214,6 +216,9 @@ class Gate:
             raise _too_often("Too many uploads at the same time")
         if not self.folder.reserve(length):
             raise _too_often("Too many uploads at the same time")
+        if not self.folder.disk_has(length):
+            self.folder.release(length)
+            raise Refusal(HTTPStatus.INSUFFICIENT_STORAGE, DISK_IS_FULL)
         self._uploads.take(client)
         self._all_uploads.take(_EVERYBODY)
         self._arriving[client] += 1

@@ -15,10 +15,11 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 import numpy as np
+from gradio.utils import LRUCache
 
 from .limits import Limits
 from .models import Looks, Models
-from .upload_folder import UploadFolder
+from .upload_folder import DISK_IS_FULL, UploadFolder
 
 _SECONDS = 20  # that an error is shown
 STYLE = """
@@ -148,7 +149,10 @@ class PageFunctions:
         self.folder.tidy()  # the image that is drawn now lands there, too
         with _told():
             look = None if path is None else self.looks.of(str(request.session_hash))
-            return self.models.show(look, threshold, depth)
+            shown = self.models.show(look, threshold, depth)
+            if shown[0] is not None and not self.folder.disk_has(shown[0].nbytes):
+                raise ValueError(DISK_IS_FULL)
+            return shown
 
     def controls(self, model: str) -> tuple[gr.Slider, gr.Slider, gr.Textbox, gr.Checkbox]:
         """The sliders, the text field and the check box of a model."""
@@ -206,8 +210,10 @@ def build_page(models: Models, limits: Limits, folder: UploadFolder) -> gr.Block
 def _with_queue(page: gr.Blocks, limits: Limits) -> gr.Blocks:
     page.state_session_capacity = limits.sessions  # of what Gradio notes about sessions
     page.queue(max_size=32, default_concurrency_limit=1, api_open=False)
-    # Gradio keeps the answers that 2,000 sessions have not fetched; the number is no option of it.
+    # Gradio keeps what 2,000 sessions have not fetched, and the names of all sessions; these
+    # numbers are no options of it.
     page._queue.pending_messages_per_session.max_size = limits.sessions
+    page._queue.pending_event_ids_session = LRUCache(limits.sessions)
     return page
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+DISK_IS_FULL = "The server's disk is full."
 _ENTRY_BYTES = 4096  # what a file's own folder takes, about
 
 
@@ -56,6 +58,10 @@ class UploadFolder:
             self._reserved += num_bytes
         self.tidy()
         return True
+
+    def disk_has(self, num_bytes: int) -> bool:
+        """Whether the disk below the folder has so much room."""
+        return shutil.disk_usage(self.folder).free >= num_bytes
 
     def release(self, num_bytes: int) -> None:
         """The file is there, or does not come."""

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .hierarchy import CategoryHierarchy, RaggedIndex
-from .names import one_line
+from .names import log_to_terminal, one_line, show_records, shown_lines
 from .vocabulary import Vocabulary, flat_vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ __all__ = [
     "flat_vocabulary",
     "gather_rows",
     "load_vocabulary",
+    "log_to_terminal",
     "one_line",
+    "show_records",
+    "shown_lines",
     "random_vocabulary",
 ]
 

@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from ..files import write_atomically
 from ..structures import Vocabulary
 from .category_tree import CategoryTree
 from .drawing import LabelledBox, draw_boxes, short
@@ -76,7 +77,7 @@ def draw_contact_sheet(
     for axes, sample in zip(grid.flat, samples, strict=False):
         _draw_sample(axes, sample, vocabulary, tree)
     figure.tight_layout()
-    figure.savefig(path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
     plt.close(figure)
 
 
@@ -110,5 +111,5 @@ def draw_frequencies(counts: np.ndarray, path: Path) -> None:
         axes.grid(alpha=0.3, axis="y")
         axes.set_axisbelow(True)
     figure.tight_layout()
-    figure.savefig(path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
     plt.close(figure)

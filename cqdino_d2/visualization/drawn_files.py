@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
+from ..files import FileWriteError
 from ..files.images import UnreadableImageError, read_image
 from ..structures import Vocabulary, one_line
 from .drawing import draw_sheet
@@ -97,7 +98,7 @@ class DrawnFiles:
             predictor: of a detector.
 
         Raises:
-            OSError: the sheet or the results cannot be written.
+            OSError: the disk is full, or the sheet or the results cannot be written.
             ValueError: a model that finds no boxes.
         """
         self._predictor, self._view = predictor, ResultView(predictor.vocabulary)
@@ -117,6 +118,8 @@ class DrawnFiles:
             write_rows(self.settings.results, self._rows)
 
     def _note(self, path: Path, error: Exception) -> None:
+        if isinstance(error, FileWriteError) and error.disk_is_full:
+            raise error
         reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
         if isinstance(error, FileNotFoundError):
             reason = "there is no such file"

@@ -14,7 +14,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from ..files import write_atomically
+from ..files import FileWriteError, write_atomically
 from ..files.images import image_suffixes
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 IMAGES = image_suffixes()
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 _USUAL_RATE = 25.0  # frames per second, where a video does not say
+_PROBE = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ class VideoFile:
         self.path, self.rate = path, rate
         self._part = path.with_name(f".{path.stem}.part{path.suffix}")
         self._writer: cv2.VideoWriter | None = None
+        self._num_frames = 0
 
     def __enter__(self) -> VideoFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,15 +203,16 @@ class VideoFile:
         """Adds a frame; all have the first one's size.
 
         Raises:
-            OSError: OpenCV cannot write such a video.
+            OSError: OpenCV cannot write such a video, or the disk is full.
         """
         height, width = (side - side % 2 for side in image_rgb.shape[:2])  # codecs want even sides
         if self._writer is None:
             codec = cv2.VideoWriter.fourcc(*("MJPG" if self.path.suffix == ".avi" else "mp4v"))
             self._writer = cv2.VideoWriter(str(self._part), codec, self.rate, (width, height))
             if not self._writer.isOpened():
-                raise OSError(f"OpenCV cannot write a {self.path.suffix} video to {self.path}")
+                raise self._refusal()
         self._writer.write(np.ascontiguousarray(image_rgb[:height, :width, ::-1]))
+        self._num_frames += 1
 
     def __exit__(
         self,
@@ -217,9 +220,28 @@ class VideoFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.release()
-        if kind is None and self._writer is not None:
-            os.replace(self._part, self.path)
-        else:
+        try:
+            if self._writer is not None:
+                self._writer.release()
+                if kind is None:
+                    self._keep()
+        finally:
             self._part.unlink(missing_ok=True)
+
+    def _keep(self) -> None:
+        """Gives the video its name. OpenCV does not say whether all of it could be written."""
+        try:
+            kept = sum(1 for _ in VideoReader(self._part))
+        except OSError:
+            kept = 0
+        if kept < self._num_frames:
+            raise self._refusal()
+        os.replace(self._part, self.path)
+
+    def _refusal(self) -> OSError:
+        """Why OpenCV did not write: what the system says of another file there, or its format."""
+        try:
+            write_atomically(self._part, lambda file: file.write(bytes(_PROBE)))
+        except FileWriteError as error:
+            return error
+        return OSError(f"OpenCV cannot write a {self.path.suffix} video to {self.path}")

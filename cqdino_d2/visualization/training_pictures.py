@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from detectron2.engine import DefaultPredictor
 
+from ..files import write_atomically
 from ..files.images import read_image
 from ..structures import Vocabulary
 from .drawing import LabelledBox, draw_boxes, short
@@ -64,7 +65,7 @@ def draw_comparison(
         prediction_axes.set_title("prediction (score in %)", fontsize=7)
     figure.suptitle("Held-out pictures. Artwork: Twemoji, CC-BY 4.0", fontsize=8)
     figure.tight_layout()
-    figure.savefig(path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
     plt.close(figure)
 
 
@@ -83,5 +84,5 @@ def draw_loss_curve(metrics_file: Path, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.tight_layout()
-    figure.savefig(path)
+    write_atomically(path, lambda file: figure.savefig(file, format="png"))
     plt.close(figure)

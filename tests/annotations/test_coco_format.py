@@ -323,3 +323,10 @@ def test_categories_keep_their_fields(tmp_path):
     path = write_json(tmp_path / "a.json", base(categories=rows))
     found = Annotations(*read_coco_format(path)).categories()
     assert found == sorted(rows, key=lambda row: row["id"])
+
+
+def test_half_of_a_surrogate_pair_names_the_file(tmp_path):
+    content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "\ud800"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"a\.json: a category holds half of a surrogate pair"):
+        read_coco_format(tmp_path / "a.json")

@@ -168,6 +168,9 @@ class TestConfig:
             ("train.max_iter==", "cannot read the override train.max_iter=="),
             ("[1,2", "expected KEY=VALUE"),
             ("~train.nothing", "cannot delete train.nothing"),
+            ("model=null", "model must be a group of settings, got None"),
+            ("model=[1,2]", r"cannot override model by \[1, 2\]"),
+            ("train=5", "train must be a group of settings, got 5"),
         ],
     )
     def test_bad_overrides(self, override, message):
@@ -180,6 +183,20 @@ class TestConfig:
         (tmp_path / "empty.py").write_text("train = dict(seed=1)\n")
         with pytest.raises(ValueError, match="lacks .'model'"):
             load_config(tmp_path / "empty.py")
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("a.py", b"train = dict(\n", r"cannot be read: .*a\.py.*line 1\)$"),
+            ("a.py", b"import not_there_xyz\n", "cannot be read: No module named 'not_there_xyz'$"),
+            ("a.py", b"\xff\xfe\x00", "cannot be read: .*can't decode byte 0xff"),
+            ("a.yaml", b"train: [1\n", "cannot be read: .*line 2, column 1$"),
+        ],
+    )
+    def test_files_that_cannot_be_read(self, tmp_path, name, content, message):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            load_config(tmp_path / name)
 
     def test_plain_container(self):
         cfg = load_config(self.FILE, [])

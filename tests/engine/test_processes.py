@@ -137,6 +137,8 @@ def test_explanations_of_other_errors():
     assert "'b' not found" in explanation(of(lambda: cfg.a), preparing=True)
     assert explanation(KeyError("x"), preparing=True) is None
     assert explanation(TypeError("unhashable"), preparing=True) is None
+    assert explanation(ImportError("no os.nothing"), preparing=True) == "no os.nothing"
+    assert explanation(ImportError("no os.nothing"), preparing=False) is None
     assert explanation(NonFiniteError("at iteration 3"), preparing=False) == "at iteration 3"
     assert "accumulate" in explanation(MemoryError("the curves need 3 GB"), preparing=False)
     assert "accumulate" in explanation(RuntimeError("CUDA out of memory. Tried"), preparing=False)

@@ -58,6 +58,7 @@ def test_every_function_leaves_its_config_as_it_was(tmp_path):
         "train.checkpointer.period=0",
         "train.eval_period=-1",
         "train.seed=-1",
+        "train.seed=18446744073709551616",
         "dataloader.train.total_batch_size=0",
     ],
 )
@@ -67,7 +68,7 @@ def test_numbers_that_cannot_be_used_are_named(tmp_path, setting):
         prepare(tmp_path, setting)
 
 
-@pytest.mark.parametrize("rate", ["fast", float("inf"), float("nan"), -1.0, True])
+@pytest.mark.parametrize("rate", [None, "fast", float("inf"), float("nan"), -1.0, True])
 def test_a_rate_is_a_number(rate):
     cfg = load()
     cfg.optimizer.lr = rate

@@ -1,5 +1,6 @@
 """One reader of images, which reads a few formats and starts no program."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_too_many_pixels_are_one_line(tmp_path, monkeypatch):
     assert re.fullmatch(
         r"image 7: cannot read .*a\.png: .*126 pixels.* limit of 120 pixels.*", str(caught.value)
     )
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for read in (read_image_size, lambda path: read_image(path, "RGB")):
+        with pytest.raises(UnreadableImageError, match=r"a\.png: it is no regular file$"):
+            read(tmp_path / "a.png")
 
 
 def test_what_is_wrong_is_said_in_one_line(tmp_path):

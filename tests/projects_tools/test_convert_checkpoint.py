@@ -218,3 +218,12 @@ def test_default_predictor_gives_the_recorded_predictions(path, tmp_path, monkey
         compare.same(f"{image}.labels", instances.pred_classes, labels)
     assert not compare.failed
     assert sys.modules.get("mmengine") is None
+
+
+def test_names_of_weights_cannot_steer_a_terminal(released, capsys):
+    content = torch.load(released / "in.pth", weights_only=True)
+    content["state_dict"]["\x1b[2Jx"] = torch.zeros(1)
+    torch.save(content, released / "in.pth")
+    assert convert(released) == 1
+    told = capsys.readouterr()
+    assert "\ufffd[2Jx" in told.out and "\x1b" not in told.out + told.err

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import demo
 import numpy as np
@@ -166,6 +167,17 @@ def test_every_file_that_cannot_be_done_is_named_and_the_rest_is_done(
     assert f"demo: {len(broken)} of {3 + len(broken)} could not be done" in told.err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "1.png", "2.png"]
     assert [r["image_id"] for r in json.loads((tmp_path / "f.json").read_text())] == [1, 2, 3]
+
+
+def test_a_pipe_and_names_that_steer_a_terminal(weights, pictures, tmp_path, capsys):
+    os.mkfifo(pictures / "pipe.png")
+    (pictures / "\x1b[2J\nevil.png").write_text("no picture")
+    os.rename(pictures / "0.png", os.fsencode(pictures) + b"/\xff.png")
+    assert run(weights, "--input", pictures, "--output", tmp_path / "out") == 1
+    told = capsys.readouterr()
+    assert "pipe.png: it is no regular file" in told.err and "2 of 5 could not" in told.err
+    assert "\x1b" not in told.out + told.err and "\ufffd[2J evil.png" in told.err
+    assert len(list((tmp_path / "out").iterdir())) == 3
 
 
 def test_images_that_the_annotations_lack_are_drawn_and_named(weights, pictures, tmp_path, capsys):

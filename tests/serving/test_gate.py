@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 
 import pytest
 
@@ -210,6 +211,24 @@ def test_long_addresses_and_session_names_are_refused(serve):
     assert client.get("/gradio_api/file=" + "x" * 3000).status_code == 414
     assert join(client, "s" * 65).status_code == 400 and join(client, 7).status_code == 400
     assert echo.requests == 0
+
+
+def test_the_page_can_show_why_it_was_refused(serve):
+    client, _, _ = serve(runs_per_minute=1, uploads_per_minute=1)
+    join(client), upload(client, b"a")
+    reason = "Too many requests: try again in a minute."
+    assert join(client).json() == {"detail": reason}  # where Gradio's script looks for it
+    assert upload(client, b"a").text == "Too many uploads: try again in a minute."
+    assert client.get("/gradio_api/runs").json() == {"detail": "Not Found"}
+
+
+def test_an_upload_that_the_disk_has_no_room_for(serve, monkeypatch):
+    client, echo, gate = serve()
+    usage = shutil.disk_usage("/")._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    answer = upload(client, b"a")
+    assert (answer.status_code, answer.text) == (507, "The server's disk is full.")
+    assert echo.requests == 0 and gate.folder._reserved == 0
 
 
 def test_following_an_upload_counts_as_a_run(serve):

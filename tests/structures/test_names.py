@@ -1,6 +1,9 @@
+import io
+import logging
+
 import pytest
 
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import one_line, show_records
 
 
 @pytest.mark.parametrize(
@@ -20,3 +23,13 @@ def test_names_are_shown_in_one_line(text, shown):
     assert one_line(text) == shown
     assert one_line(shown) == shown
     one_line(text).encode()
+
+
+def test_what_is_logged_cannot_steer_a_terminal():
+    logger, stream = logging.Logger("of a command"), io.StringIO()
+    logger.addHandler(logging.StreamHandler(stream))
+    show_records(logger)
+    show_records(logger)
+    logger.warning("no file %s\n  in %d places: %r", "\x1b[2Jcat\ud800\u202e", 3, "\x07")
+    assert stream.getvalue() == "no file \ufffd[2Jcat\ufffd\ufffd\n  in 3 places: '\\x07'\n"
+    assert len(logger.handlers[0].filters) == 1

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ...files import FileWriteError
 from ...files.images import open_image
 from .artwork import ARTWORK_PACKAGES, Emoji, all_emoji, choose_emoji
 from .compose import CompositionSettings, PlacedObject, compose
@@ -265,6 +266,7 @@ def build_emojidet(
         FileExistsError: the folder holds something else, or other settings without `overwrite`.
         ModuleNotFoundError: the artwork packages are not installed.
         ValueError: more categories than emoji.
+        FileWriteError: the disk is full or the like; nothing is left of what was begun.
     """
     output = Path(output).absolute()
     if _is_already_built(output, settings, overwrite):
@@ -276,6 +278,8 @@ def build_emojidet(
     try:
         _write_set(partial, emoji, settings, workers, progress)
         _move_into_place(partial, output)
+    except OSError as error:
+        raise FileWriteError(f"could not write {output}: {error}", error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return True

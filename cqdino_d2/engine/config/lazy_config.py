@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from detectron2.config import LazyCall, LazyConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ...structures import Vocabulary, load_vocabulary
 from .overrides import apply_overrides
@@ -22,12 +23,22 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictC
 
     Raises:
         FileNotFoundError: no such config.
-        ValueError: a part of the config is missing, or an override cannot be used.
+        ValueError: the file cannot be read, a part of the config is missing, or an override cannot
+            be used. What else the file raises as it runs goes through.
     """
-    cfg = LazyConfig.load(str(find_config(config_file)))
+    path = find_config(config_file)
+    try:
+        cfg = LazyConfig.load(str(path))
+    except (SyntaxError, ImportError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(f"{error} {error.__cause__ or ''}".split())
+        raise ValueError(f"{config_file} cannot be read: {reason}") from error
     if missing := [name for name in _TOP_LEVEL if name not in cfg]:
         raise ValueError(f"{config_file} is not a training config: it lacks {missing}")
-    return apply_overrides(cfg, overrides)
+    cfg = apply_overrides(cfg, overrides)
+    for name in _TOP_LEVEL:
+        if isinstance(cfg.get(name), (type(None), str, int, float, ListConfig)):
+            raise ValueError(f"{name} must be a group of settings, got {cfg[name]!r}")
+    return cfg
 
 
 def with_saved_vocabulary(cfg: DictConfig, weights: str | Path) -> DictConfig:

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from .lengths import LENGTHS
 
@@ -56,7 +57,11 @@ def apply_overrides(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if not found["plus"]:
             _check_key(cfg, key)
             _check_kind(cfg, key, value)
-        OmegaConf.update(cfg, key, value, merge=True)
+        try:
+            OmegaConf.update(cfg, key, value, merge=True)
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"cannot override {key} by {value!r}: {reason}") from error
     return cfg
 
 

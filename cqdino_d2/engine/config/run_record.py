@@ -12,7 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ...files import write_atomically
+from ...files import write_text
 from ...structures import Vocabulary, load_vocabulary
 from .lazy_config import plain_container
 
@@ -35,10 +35,9 @@ def write_record(
     Raises:
         OSError: the disk is full or the like.
     """
-    _save(cfg, folder).replace(folder / CONFIG_FILE)
+    write_text(folder / CONFIG_FILE, _as_yaml(cfg))
     vocabulary.save(folder / VOCABULARY_FILE)
-    text = json.dumps(machine, indent=2) + "\n"
-    write_atomically(folder / MACHINE_FILE, lambda file: file.write(text.encode()))
+    write_text(folder / MACHINE_FILE, json.dumps(machine, indent=2) + "\n")
 
 
 def check_same_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
@@ -65,14 +64,12 @@ def report_changes(folder: str | Path, cfg: DictConfig) -> None:
     before = Path(folder, CONFIG_FILE)
     if not before.is_file():
         return
-    present = _save(cfg, Path(folder))
     try:
-        changes = changed_settings(_flat(before), _flat(present))
+        present = OmegaConf.create(_as_yaml(cfg))
+        changes = changed_settings(_flat(OmegaConf.load(before)), _flat(present))
     except (OmegaConfBaseException, ValueError, yaml.YAMLError) as error:
         _LOGGER.warning("Cannot compare %s with the present config: %s", before, error)
         return
-    finally:
-        present.unlink(missing_ok=True)
     for key, (old, new) in changes.items():
         change = f"{key}: {old!r} -> {new!r}"
         if key in _REFUSED:
@@ -91,17 +88,14 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str
     return {k: (old.get(k), new.get(k)) for k in keys if old.get(k) != new.get(k)}
 
 
-def _save(cfg: DictConfig, folder: Path) -> Path:
-    """A file of plain values: classes in the config become calls that find them again."""
-    temporary = folder / "config.tmp.yaml"
+def _as_yaml(cfg: DictConfig) -> str:
+    """Plain values: classes in the config become calls that find them again."""
     content = plain_container(OmegaConf.to_container(cfg, resolve=False))
-    OmegaConf.save(OmegaConf.create(content), temporary)
-    return temporary
+    return OmegaConf.to_yaml(OmegaConf.create(content))
 
 
-def _flat(path: Path) -> dict[str, Any]:
-    """Dotted key -> value of a file that `_save` wrote; nothing in it is run."""
-    content = OmegaConf.load(path)
+def _flat(content: DictConfig) -> dict[str, Any]:
+    """Dotted key -> value of what `_as_yaml` wrote; nothing in it is run."""
     return dict(_leaves(OmegaConf.to_container(content, resolve=False), ""))
 
 

@@ -26,6 +26,7 @@ _LEAST = {
     "train.max_iter": 1,
     "train.seed": 0,
 }
+_MOST = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def settle_training(cfg: DictConfig, *, start_iter: int | None) -> SettledTraini
         cfg = without_pretrained(cfg)
     cfg = with_scaled_rate(cfg)
     cfg = with_start_iter(cfg, start_iter or 0)
-    _check_numbers(cfg, ["dataloader.train.total_batch_size"])
+    _check_numbers(cfg, ["dataloader.train.total_batch_size", "train.seed"])
     loader = instantiate(cfg.dataloader.train)
     cfg = with_lengths(cfg, loader)
     _check_numbers(cfg, _LEAST)
@@ -95,7 +96,7 @@ def with_start_iter(cfg: DictConfig, start_iter: int) -> DictConfig:
 def _check_numbers(cfg: DictConfig, keys: Iterable[str]) -> None:
     for key in keys:
         value = OmegaConf.select(cfg, key)
-        if type(value) is not int or value < _LEAST[key]:
-            raise ValueError(
-                f"{key} must be a whole number of at least {_LEAST[key]}, got {value!r}"
-            )
+        if type(value) is not int or not _LEAST[key] <= value <= _MOST:
+            bound = "at most 2^63 - 1" if type(value) is int and value > 0 else ""
+            bound = bound or f"at least {_LEAST[key]}"
+            raise ValueError(f"{key} must be a whole number of {bound}, got {value!r}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dis
-import errno
 import logging
 import re
+import signal
 import sys
 import threading
 import time
@@ -17,9 +17,11 @@ import detectron2.data
 from detectron2.utils import comm
 from omegaconf.errors import OmegaConfBaseException
 
+from ...files.atomic_file import DISK_IS_FULL
 from ..trainer import NonFiniteError
 
 BAD_INPUT = 2
+INTERRUPTED = 128 + signal.SIGINT
 LESS_MEMORY = (
     "less memory is used with fewer images at a time (dataloader.train.total_batch_size, or more "
     "parts by train.accumulate), fewer dataloader.*.num_workers, train.activation_checkpointing "
@@ -34,7 +36,6 @@ _WORKER_ERROR = re.compile(
     r'File "(?P<file>[^"]*)", line \d+, in \S+\n\s+(?P<code>.*)\n(?:[\s^~]*\n)?'
     r"(?P<kind>[\w.]+)(?:: (?P<text>[\s\S]*))?$"
 )
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SECONDS_FOR_THE_FIRST = 2.0
 
 
@@ -42,6 +43,7 @@ _SECONDS_FOR_THE_FIRST = 2.0
 def one_line_errors(*, traceback: bool, preparing: bool) -> Iterator[None]:
     """Ends the program with one line and exit code 2 for what is wrong in the input.
 
+    An interrupt (Ctrl-C) is one line and exit code 130.
     Other errors, which are bugs, go through with their traceback.
 
     Args:
@@ -51,6 +53,10 @@ def one_line_errors(*, traceback: bool, preparing: bool) -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        if not comm.get_local_rank():
+            logging.getLogger("cqdino_d2").warning("interrupted: see --resume")
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         text = explanation(error, preparing=preparing)
         if text is None:
@@ -74,7 +80,7 @@ def explanation(error: Exception, *, preparing: bool) -> str | None:
         text = found["text"] or found["kind"]
     else:
         own = is_deliberate(error)
-    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+    if isinstance(error, OSError) and error.errno in DISK_IS_FULL and error.filename is None:
         text += ": a log, a checkpoint or a cache cannot be written (train.output_dir, ~/.cache)"
     if isinstance(error, OSError) or (isinstance(error, (ValueError, TypeError)) and own):
         return text
@@ -84,7 +90,7 @@ def explanation(error: Exception, *, preparing: bool) -> str | None:
 def _is_about_the_config(error: Exception, text: str) -> bool:
     if isinstance(error, TypeError):
         return _WRONG_ARGUMENTS.search(text) is not None
-    return isinstance(error, (ValueError, OmegaConfBaseException))
+    return isinstance(error, (ValueError, ImportError, OmegaConfBaseException))
 
 
 def is_deliberate(error: BaseException) -> bool:
