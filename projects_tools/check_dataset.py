@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cqdino_d2.data import register_all
 from cqdino_d2.data.checks import Findings, ImageChoice, check_mapper, check_sets
+from cqdino_d2.data.prompting.checks import check_prompted_sets, is_prompted
 from cqdino_d2.engine import load_config
 from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_frequencies
@@ -33,9 +34,11 @@ from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_fr
 def check(cfg: DictConfig, given: argparse.Namespace, findings: Findings) -> None:
     """All checks of a config, and the two pictures."""
     count = None if given.images == "all" else int(given.images)
-    frequencies = check_sets(cfg, ImageChoice(count, given.workers, cfg.train.seed), findings)
-    draw_frequencies(frequencies, given.output / "category_frequency.png")
-    findings.say(f"{given.output / 'category_frequency.png'}")
+    choice = ImageChoice(count, given.workers, cfg.train.seed)
+    frequencies = (check_prompted_sets if is_prompted(cfg) else check_sets)(cfg, choice, findings)
+    if len(frequencies):
+        draw_frequencies(frequencies, given.output / "category_frequency.png")
+        findings.say(f"{given.output / 'category_frequency.png'}")
     if findings.problems:
         return
     samples = check_mapper(cfg, given.samples, findings)

@@ -12,6 +12,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests import doc_commands as docs
+from tests.annotation_sets import write_json
+from tests.odvg_sets import write_lines
+from tests.text_sets import expressions, sentences
 
 ROOT = docs.ROOT
 OWN_DATA = ROOT / "docs/own_data.md"
@@ -24,6 +27,16 @@ SMALLER = {
     ],
     "projects_tools/check_dataset.py": ["dataloader.train.total_batch_size=2"],
 }
+SMALL_WORDS = [  # the smallest Swin and BERT
+    "model.backbone.model_args={embed_dim: 8, depths: [1, 1, 1, 1], num_heads: [1, 1, 1, 1]}",
+    *("model.neck.in_channels=[16, 32, 64]", "model.neck.dim=32"),
+    *("model.encoder.num_layers=1", "model.decoder.num_layers=1"),
+    *("model.query_selection.num_queries=20", "model.post_processor.num_detections=20"),
+    "model.categories.language_model={hidden_size: 24, num_hidden_layers: 1, "
+    "num_attention_heads: 2, intermediate_size: 32}",
+    "dataloader.train.mapper.augmentations.short_sides=[96]",
+    "dataloader.test.mapper.augmentations.0.short_edge_length=96",
+]
 ALL_BLOCKS = [block for page in docs.PAGES for block in docs.blocks(page, "bash")]
 
 
@@ -139,13 +152,13 @@ def checkout(tmp_path_factory):
     return folder
 
 
-def run(checkout, command):
+def run(checkout, command, smaller=()):
     """Runs a command of the documentation in the checkout, made small."""
     program, script, *rest = command
     assert program == "python", command
     path = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, script, *rest, *SMALLER.get(script, [])],
+        [sys.executable, script, *rest, *SMALLER.get(script, []), *smaller],
         cwd=checkout,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         capture_output=True,
@@ -205,3 +218,52 @@ def test_extending_from_start_to_end(checkout):
     names = {"categories.relation.share", "decoder.class_heads.0.scale"}
     assert names <= weights.keys() and "backbone.coarse.0.weight" in weights
     assert weights["categories.relation.share"].abs().sum() > 0  # it was trained
+
+
+WRITTEN = ("6 lines, 12", "3 lines, 2", "5 lines, 5", "1 lines, 1")
+
+
+def make_texts(folder):
+    """What docs/text_training.md converts and trains with, beside the shapes."""
+    mixed = sentences()
+    del mixed["annotations"][2:]  # these name their phrases in another way
+    write_json(folder / "texts/mixed.json", mixed)
+    write_json(folder / "texts/refcoco.json", expressions())
+    grit = {"caption": "an orange disc", "width": 140, "height": 110, "key": "0"}
+    write_json(folder / "grit/0.json", grit | {"noun_chunks": [[0, 14, 0.1, 0.1, 0.5, 0.5, 0.9]]})
+    said = [
+        {
+            "filename": f"{image}.jpg",
+            "height": 110,
+            "width": 140,
+            "grounding": {
+                "caption": "an orange thing",
+                "regions": [{"bbox": [5, 5, 60, 60], "phrase": "an orange thing"}],
+            },
+        }
+        for image in range(3)
+    ]
+    write_lines(folder / "shapes/said.jsonl", said)
+
+
+@pytest.mark.slow
+def test_text_training_from_start_to_end(checkout):
+    if not (checkout / "datasets/shapes/train").is_dir():
+        make_shapes(checkout / "datasets/shapes/train", seed=0)
+        make_shapes(checkout / "datasets/shapes/val", seed=1)
+    make_texts(checkout / "datasets")
+    page = ROOT / "docs/text_training.md"
+    (config,) = write_files(checkout, page)
+    assert len(config.text.splitlines()) <= 20
+    said = []
+    for block in docs.blocks(page, "bash"):
+        for command in docs.commands(block.text):
+            words = "convert_annotations" not in command[1]
+            said.append(run(checkout, command, SMALL_WORDS if words else ()))
+    *converted, checked, trained = said
+    for text, lines in zip(converted, WRITTEN, strict=True):
+        assert f"{lines} boxes" in text
+    assert "0 problems" in checked and "3 texts, 3 phrases, 3 boxes" in checked
+    assert "total_loss" in trained
+    results = json.loads((checkout / "output/shapes_by_words/results.json").read_text())
+    assert results["bbox"]["AP"] >= 0

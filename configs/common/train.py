@@ -13,6 +13,10 @@ train = dict(
     device="auto",  # cuda where there is a GPU, else cpu
     init_checkpoint="",  # start from these weights (or evaluate them)
     category_embeddings=None,  # file of text features to start the category embeddings from
+    # parts whose weights stay as they are, e.g. [backbone,categories.language_model]; "." is the
+    # whole model, from which `trained` takes parts out again: the longest name wins
+    frozen=[],
+    trained=[],
     max_iter=90000,  # length
     # optimizer.lr is meant for N images per iteration and is scaled linearly to
     # total_batch_size; null: it is taken unchanged

@@ -56,6 +56,11 @@ def clip_boxes(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, n
     return np.where(changed[:, None], clipped, boxes_xywh), np.select(reasons, range(4), -1)
 
 
+def event_names(events: np.ndarray) -> np.ndarray:
+    """(N,) texts: what `clip_boxes` says happened to each box, '' where nothing did."""
+    return np.asarray((*_EVENTS, ""))[events]
+
+
 def _clip_where_needed(boxes_xywh: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """As `clip_boxes`; looks twice only at boxes that do not plainly lie in their image."""
     x, y, w, h = boxes_xywh.T

@@ -15,10 +15,11 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -33,7 +34,41 @@ _SUFFIX = ".columns"
 _YOUNG = 2.0  # seconds; a file changed this recently may change again without a new time stamp
 
 
-_not_written: dict[Path, Annotations] = {}  # where no cache could be written
+class Columns(Protocol):
+    """A file as columns."""
+
+    facts: Mapping[str, Any]
+
+
+T = TypeVar("T", bound=Columns)
+
+
+@dataclass(frozen=True)
+class Form(Generic[T]):
+    """What a file is read as.
+
+    Attributes:
+        name: the 'format' that its caches bear.
+        read: file -> columns and facts.
+        of_columns: makes what callers get of columns and facts.
+        of_cache: maps a cache; raises ValueError if it is damaged.
+        key: what else the columns depend on, such as the content of a label map.
+    """
+
+    name: str
+    read: Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
+    of_columns: Callable[[dict[str, np.ndarray], dict[str, Any]], T]
+    of_cache: Callable[[Path], T]
+    key: str = ""
+
+
+def _read_coco(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    return read_coco_format(path)
+
+
+COCO = Form(FORMAT, _read_coco, Annotations, Annotations.of_cache)
+
+_not_written: dict[Path, Columns] = {}  # where no cache could be written
 
 
 def _stamp(path: Path) -> list[int]:
@@ -59,8 +94,10 @@ def cache_places(json_file: Path) -> list[Path]:
     return [path.with_name(path.name + _SUFFIX), Path.home() / ".cache/cqdino_d2" / named]
 
 
-def _why_stale(facts: Mapping[str, Any], json_file: Path) -> str:
+def _why_stale(facts: Mapping[str, Any], json_file: Path, form: Form) -> str:
     """Why these columns are not those of the file as it is now; empty if they are."""
+    if facts["format"] != form.name or facts.get("key", "") != form.key:
+        return "was read in another way"
     if facts["name"] != json_file.name:
         return f"is of a file named {facts['name']!r}"
     if facts["stamp"] != _stamp(json_file) and facts["sha256"] != _sha256(json_file):
@@ -68,16 +105,16 @@ def _why_stale(facts: Mapping[str, Any], json_file: Path) -> str:
     return ""
 
 
-def _find(json_file: Path) -> tuple[Annotations | None, list[str]]:
+def _find(json_file: Path, form: Form[T]) -> tuple[T | None, list[str]]:
     """The columns if they are there already, else what is wrong with the caches that are."""
     held = _not_written.get(json_file.absolute())
-    if held is not None and not _why_stale(held.facts, json_file):
+    if held is not None and not _why_stale(held.facts, json_file, form):
         return held, []
     reasons = []
     for place in cache_places(json_file):
         try:
-            annotations = Annotations.of_cache(place)
-            reason = _why_stale(annotations.facts, json_file)
+            annotations = form.of_cache(place)
+            reason = _why_stale(annotations.facts, json_file, form)
         except FileNotFoundError:
             continue
         except (ValueError, OSError) as error:
@@ -119,45 +156,53 @@ def _write(json_file: Path, columns: dict[str, np.ndarray], facts: dict[str, Any
     return None
 
 
-def _build(json_file: Path) -> Annotations:
+def _build(json_file: Path, form: Form[T]) -> T:
     stamp, sha256 = _stamp(json_file), _sha256(json_file)
-    columns, facts = read_coco_format(json_file)
+    columns, facts = form.read(json_file)
     if _stamp(json_file) != stamp:
         raise ValueError(f"{json_file} was changed while it was being read")
     young = time.time() - max(stamp[1], stamp[2]) / 1e9 < _YOUNG
-    facts |= {"format": FORMAT, "stamp": None if young else stamp, "sha256": sha256}
+    facts |= {"format": form.name, "key": form.key}
+    facts |= {"stamp": None if young else stamp, "sha256": sha256}
     facts["name"] = json_file.name
     place = _write(json_file, columns, facts)
     if place is None:
-        _not_written[json_file.absolute()] = Annotations(columns, facts)
-        return _not_written[json_file.absolute()]
-    return Annotations.of_cache(place)
+        held = form.of_columns(columns, facts)
+        _not_written[json_file.absolute()] = held
+        return held
+    return form.of_cache(place)
 
 
 def load_annotations(json_file: str | Path, layout: str = "", *, keep: bool = True) -> Annotations:
+    """The columns of an annotation file in the COCO format: see `load_columns`."""
+    return load_columns(json_file, COCO, layout, keep=keep)
+
+
+def load_columns(json_file: str | Path, form: Form[T], layout: str = "", *, keep: bool = True) -> T:
     """The columns of an annotation file, from its cache or parsed and then cached.
 
     Several processes may ask at once: one parses, the others wait for its cache.
 
     Args:
-        json_file: annotation file in the COCO format.
+        json_file: annotation file.
+        form: what it is read as.
         layout: what to say about the expected layout if it is missing.
         keep: whether a cache is written where there is none.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: see `coco_format.read_coco_format`.
+        ValueError: what the form's reader refuses, such as `coco_format.read_coco_format`.
     """
     path = require_file(json_file, layout)
-    found, _ = _find(path)
+    found, _ = _find(path, form)
     if found is not None:
         return found
     if not keep:
-        return Annotations(*read_coco_format(path))
+        return form.of_columns(*form.read(path))
     with _one_builder(path):
-        found, reasons = _find(path)
+        found, reasons = _find(path, form)
         if found is not None:
             return found
         for reason in reasons:
             logger.warning("%s: it is made anew", reason)
-        return _build(path)
+        return _build(path, form)

@@ -182,6 +182,24 @@ def read_coco_format(json_file: Path) -> tuple[dict[str, np.ndarray], dict[str, 
     return columns, facts
 
 
+def columns_of_rows(
+    images: list[ImageRow],
+    categories: list[dict[str, Any]],
+    annotations: list[AnnotationRow],
+    source: str,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The same for rows that another form's reader has made.
+
+    Args:
+        images, categories, annotations: the three tables.
+        source: what to call it in messages.
+
+    Raises:
+        ValueError: see `read_coco_format`.
+    """
+    return _columns_of(_Content(images, categories, annotations), source)
+
+
 def columns_of(content: Any, source: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The same for content that is parsed already; it is not changed.
 

@@ -68,7 +68,7 @@ class Annotations:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.cache_file is None:
             return Annotations, (dict(self.columns), dict(self.facts))
-        return _reopen, (self.cache_file, self.facts["sha256"])
+        return reopened, (Annotations, self.cache_file, self.facts["sha256"])
 
     @property
     def has_categories(self) -> bool:
@@ -108,11 +108,21 @@ class Annotations:
         return RaggedIndex(self.columns[f"{name}_offsets"], self.columns[f"{name}_values"])
 
 
-def _reopen(cache_file: Path, sha256: str) -> Annotations:
-    annotations = Annotations.of_cache(cache_file)
-    if annotations.facts.get("sha256") != sha256:
+def reopened(kind: type[Any], cache_file: Path, sha256: str) -> Any:
+    """Maps a cache in another process.
+
+    Args:
+        kind: class with an ``of_cache``.
+        cache_file: the cache.
+        sha256: of the annotation file that it was of.
+
+    Raises:
+        ValueError: it was replaced.
+    """
+    found = kind.of_cache(cache_file)
+    if found.facts.get("sha256") != sha256:
         raise ValueError(f"{cache_file} was replaced while a process was being started")
-    return annotations
+    return found
 
 
 def _require(holds: bool, what: str) -> None:

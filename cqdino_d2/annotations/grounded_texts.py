@@ -19,13 +19,20 @@ from .coco_format import checked_ids, distinct_rows
 from .ids import UNKNOWN, Id, rows_of
 from .image_rows import AnyId, ImageRow, file_name, pixels
 from .json_file import read_json_as, require_file, without_garbage_collection
-from .phrase_boxes import Spans, is_no_target, phrases_of_boxes, phrases_of_image
+from .phrase_boxes import (
+    Spans,
+    is_no_target,
+    phrases_of_boxes,
+    phrases_of_image,
+    phrases_that_boxes_name,
+)
 
 _LOGGER = logging.getLogger(__name__)
 _FORMAT = "in MDETR's form of the COCO format"
 
 EXPRESSIONS, GENERALIZED, PHRASES = "refexp", "grefcoco", "flickr30k"
 KINDS = (EXPRESSIONS, GENERALIZED, PHRASES)
+BOXED_PHRASES = "goldg"  # for training: no evaluation knows it
 EXPRESSION_SETS = ("refcoco", "refcoco+", "refcocog")
 
 
@@ -54,7 +61,7 @@ class GroundedTexts:
     """I texts, each about one image, with the G boxes of what they name.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or `odvg_sets.ODVG`.
         image_ids: of the I image objects, as the file writes them.
         file_names: relative to the image root.
         sizes: (I, 2) int32 height and width, 0 where they are not told.
@@ -67,12 +74,12 @@ class GroundedTexts:
     """
 
     kind: str
-    image_ids: tuple[Id, ...]
-    file_names: tuple[str, ...]
+    image_ids: Sequence[Id]
+    file_names: Sequence[str]
     sizes: np.ndarray
-    captions: tuple[str, ...]
-    dataset_names: tuple[str, ...]
-    phrases: tuple[tuple[Spans, ...], ...]
+    captions: Sequence[str]
+    dataset_names: Sequence[str]
+    phrases: Sequence[tuple[Spans, ...]]
     box_offsets: np.ndarray
     boxes_xywh: np.ndarray
     box_phrases: np.ndarray
@@ -92,7 +99,8 @@ def read_grounded_texts(path: str | Path, kind: str, layout: str = "") -> Ground
         path: plain or gzipped; a byte-order mark is accepted.
         kind: 'refexp' (one box for each expression), 'grefcoco' (any number of boxes; the one
             annotation of an expression without a target has the category -1) or 'flickr30k'
-            (phrases by 'tokens_positive_eval', sentences without a phrase are left out).
+            (phrases by 'tokens_positive_eval', sentences without a phrase are left out) or
+            'goldg' (phrases by the 'tokens_positive' of the boxes; sentences without a box stay).
         layout: what to say about the expected layout if the file is missing.
 
     Raises:
@@ -100,8 +108,10 @@ def read_grounded_texts(path: str | Path, kind: str, layout: str = "") -> Ground
         ValueError: another kind, a file in another form, or an image or annotation that lacks what
             its kind needs; the first one is named.
     """
-    if kind not in KINDS:
-        raise ValueError(f"texts are of the kinds {', '.join(KINDS)}, got {kind!r}")
+    if kind not in (*KINDS, BOXED_PHRASES):
+        raise ValueError(
+            f"texts are of the kinds {', '.join((*KINDS, BOXED_PHRASES))}, got {kind!r}"
+        )
     path = require_file(path, layout)
     with without_garbage_collection():
         content = read_json_as(path, _Content, _FORMAT)
@@ -115,14 +125,11 @@ def _texts_of(content: _Content, kind: str, source: str) -> GroundedTexts:
         raise ValueError(f"{source} lists no images")
     captions = tuple(_caption(image, source) for image in images)
     names = tuple(_dataset_name(image, kind, source) for image in images)
-    if kind == PHRASES:
-        phrases = tuple(
-            phrases_of_image(image.tokens_positive_eval, caption, f"{source}: image {image.id!r}")
-            for image, caption in zip(images, captions, strict=True)
-        )
-    else:
-        phrases = ((),) * len(images)
     boxes = _boxes_by_image(content.annotations, ids, source)
+    phrases = tuple(
+        _phrases(image, rows, kind, f"{source}: image {image.id!r}")
+        for image, rows in zip(images, boxes, strict=True)
+    )
     texts = GroundedTexts(
         kind=kind,
         image_ids=tuple(ids),
@@ -135,6 +142,16 @@ def _texts_of(content: _Content, kind: str, source: str) -> GroundedTexts:
     )
     _LOGGER.info("%s: %d texts, %d boxes", source, len(texts), len(texts.boxes_xywh))
     return _with_phrases(texts, source) if kind == PHRASES else texts
+
+
+def _phrases(
+    image: _ImageRow, boxes: Sequence[_BoxRow], kind: str, where: str
+) -> tuple[Spans, ...]:
+    if kind == PHRASES:
+        return phrases_of_image(image.tokens_positive_eval, image.caption, where)
+    if kind == BOXED_PHRASES:
+        return phrases_that_boxes_name(boxes, image.caption, where)
+    return ()
 
 
 def _caption(image: _ImageRow, source: str) -> str:
@@ -200,7 +217,7 @@ def _box_columns(
             box = _box(annotation, where)
             empty += min(box[2:]) <= 0
             wanted = [0]
-            if kind == PHRASES:
+            if kind in (PHRASES, BOXED_PHRASES):
                 wanted = phrases_of_boxes(annotation, rows, own_phrases, where)
             boxes += [box] * len(wanted)
             box_phrases += wanted
@@ -216,7 +233,7 @@ def _box_columns(
 
 def _targets(annotations: Sequence[_BoxRow], kind: str, where: str) -> Sequence[_BoxRow]:
     """The annotations with a box to be found."""
-    if kind == PHRASES:
+    if kind in (PHRASES, BOXED_PHRASES):
         return annotations
     if kind == EXPRESSIONS:
         if len(annotations) != 1:

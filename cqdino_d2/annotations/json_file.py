@@ -101,16 +101,46 @@ def _content(path: Path) -> Iterator[Text]:
                 yield text
 
 
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Number, from 1 on, and content of each line that is not blank; plain or gzipped.
+
+    Raises:
+        ValueError: a damaged gzip file.
+    """
+    with open(path, "rb") as file:
+        zipped = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        lines = _unzipped_lines(GzipReader(path, file)) if zipped else file
+        for number, line in enumerate(lines, 1):
+            text = line.removeprefix(_MARK).strip()
+            if text:
+                yield number, text
+
+
+def _unzipped_lines(zipped: GzipReader) -> Iterator[bytes]:
+    rest = b""
+    while block := zipped.read(_BLOCK):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    yield rest
+
+
 def parse_json(text: Text) -> Any:
     """Parses JSON; NaN and infinities are accepted.
 
     Raises:
         ValueError: no JSON; with the position.
     """
-    return _decoded(text, Any)
+    return decoded(text, Any)
 
 
-def _decoded(text: Text, kind: type[T] | Any) -> T:
+def decoded(text: Text, kind: type[T] | Any) -> T:
+    """Parses JSON into a type of msgspec's; NaN and infinities are accepted.
+
+    Raises:
+        msgspec.ValidationError: another content.
+        ValueError: no JSON; with the position.
+    """
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
@@ -164,7 +194,7 @@ def read_json_as(path: Path, kind: type[T], what: str) -> T:
         ValueError: no JSON, or another content; names the file and the place.
     """
     try:
-        return _read(path, lambda text: _decoded(text, kind))
+        return _read(path, lambda text: decoded(text, kind))
     except msgspec.ValidationError as error:
         raise ValueError(f"{path} is not {what}: {error}") from error
 

@@ -50,6 +50,29 @@ def phrases_of_image(given: Any, caption: str, where: str) -> tuple[Spans, ...]:
     return tuple(found)
 
 
+def phrases_that_boxes_name(
+    boxes: Sequence[PhraseBox], caption: str, where: str
+) -> tuple[Spans, ...]:
+    """The phrases of a sentence that says only in its boxes which they are, in the text's order.
+
+    Args:
+        boxes: all annotations of the text, with 'tokens_positive'.
+        caption: the sentence.
+        where: what to call it in messages.
+
+    Raises:
+        ValueError: a box without spans, or a span outside the caption.
+    """
+    found = set()
+    for box in boxes:
+        spans = box.tokens_positive
+        place = f"{where}: annotation {box.id!r}"
+        if not isinstance(spans, list) or not spans:
+            raise ValueError(f"{place} has the tokens_positive {spans!r}, expected spans")
+        found.add(tuple(sorted(_span(span, caption, place) for span in spans)))
+    return tuple(sorted(found))
+
+
 def _span(given: Any, caption: str, where: str) -> tuple[int, int]:
     fits = isinstance(given, list) and len(given) == 2 and all(type(one) is int for one in given)
     if not fits or not 0 <= given[0] < given[1] <= len(caption):

@@ -16,16 +16,18 @@ from .embedding_files import load_category_embeddings
 from .loader import (
     build_test_loader,
     build_train_loader,
-    get_prompted_records,
     get_test_records,
     get_training_records,
 )
 from .mapper import CategoryDatasetMapper
+from .prompting.records import get_prompted_records, get_prompted_training_records
+from .prompting.training import TrainingPrompts
 from .records import Records
 from .registration import (
     dataset_vocabulary,
     register_all,
     register_coco_like,
+    register_odvg,
     registered_annotations,
     registered_descriptions,
     registered_prompt,
@@ -41,10 +43,12 @@ __all__ = [
     "RecordsOfSets",
     "ResizeShortestEdgeTruncated",
     "TextRecords",
+    "TrainingPrompts",
     "build_test_loader",
     "build_train_loader",
     "dataset_vocabulary",
     "get_prompted_records",
+    "get_prompted_training_records",
     "get_test_records",
     "get_training_records",
     "hierarchy_from_file",
@@ -53,6 +57,7 @@ __all__ = [
     "load_category_embeddings",
     "register_all",
     "register_coco_like",
+    "register_odvg",
     "registered_annotations",
     "registered_descriptions",
     "registered_prompt",

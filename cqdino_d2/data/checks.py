@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,8 +89,7 @@ def check_annotations(name: str, findings: Findings) -> None:
         f"({crowd:,} crowd), {int((counts == 0).sum()):,} images without a box, at most "
         f"{int(counts.max(initial=0))} in one"
     )
-    for event, count in sorted(facts["events"].items()):
-        findings.warn(f"{count:,} boxes {event if event == 'clipped' else f'dropped: {event}'}")
+    tell_events(facts, findings)
     if facts["repeated_ids"]:
         findings.warn(
             f"{facts['repeated_ids']:,} annotations have the id of another one; they are numbered "
@@ -105,6 +104,16 @@ def check_annotations(name: str, findings: Findings) -> None:
         findings.warn(f"{len(repeated):,} image files are listed twice: {repeated[:SHOWN]}")
     if not len(annotations):
         findings.fail(f"{name} has no images")
+
+
+def tell_events(facts: Mapping[str, Any], findings: Findings) -> None:
+    """What happened to boxes, and where first if that is known."""
+    for event, count in sorted(facts["events"].items()):
+        line = facts.get("first_lines", {}).get(event)
+        findings.warn(
+            f"{count:,} boxes {event if event == 'clipped' else f'dropped: {event}'}"
+            + (f" (the first: line {line})" if line else "")
+        )
 
 
 def check_categories(name: str, findings: Findings) -> np.ndarray:
@@ -168,7 +177,9 @@ def _check_row(row: int) -> str | None:
     return _problem_with(_records[row])
 
 
-def check_images(records: Records, choice: ImageChoice, findings: Findings) -> None:
+def check_images(
+    records: Sequence[Mapping[str, Any]], choice: ImageChoice, findings: Findings
+) -> None:
     """Opens images in several processes.
 
     Args:
@@ -199,10 +210,13 @@ def check_mapper(cfg: DictConfig, count: int, findings: Findings) -> list[dict[s
             break
     samples = samples[:count]
     boxes = sum(len(sample["instances"]) for sample in samples)
-    dropped = sum(sample.get("dropped_boxes", 0) for sample in samples)
+    dropped, lost = (
+        sum(sample.get(count, 0) for sample in samples) for count in ("dropped_boxes", "lost_boxes")
+    )
     shapes = np.asarray([sample["image"].shape[1:] for sample in samples])
     findings.say(
         f"{len(samples)} training samples mapped: {boxes} boxes, {dropped} lost to augmentation, "
+        f"{f'{lost} without room in a caption, ' if lost else ''}"
         f"sizes {shapes.min(axis=0)[::-1].tolist()} to {shapes.max(axis=0)[::-1].tolist()}"
     )
     return samples
@@ -238,7 +252,12 @@ def check_embeddings(cfg: DictConfig, vocabulary: Vocabulary, findings: Findings
     )
 
 
-def _set_names(cfg: DictConfig, part: str) -> list[str]:
+def set_names(cfg: DictConfig, part: str) -> list[str]:
+    """The data sets that a part of the data config names: 'train' or 'test'.
+
+    Raises:
+        ValueError: it names none.
+    """
     node = cfg.dataloader[part].dataset
     if "names" not in node:
         raise ValueError(f"dataloader.{part}.dataset has no 'names' of registered data sets")
@@ -292,7 +311,7 @@ def check_sets(cfg: DictConfig, choice: ImageChoice, findings: Findings) -> np.n
         ValueError: something that cannot be read at all.
         FileNotFoundError: a file is missing.
     """
-    train, test = (_set_names(cfg, part) for part in ("train", "test"))
+    train, test = (set_names(cfg, part) for part in ("train", "test"))
     vocabulary = dataset_vocabulary(train)
     frequencies = np.zeros(len(vocabulary), dtype=np.int64)
     for name in dict.fromkeys([*train, *test]):

@@ -17,17 +17,18 @@ from ..structures import Vocabulary
 from .image_sizes import check_sizes
 from .mosaic import MOSAIC_IMAGES
 from .records import Records, categories_of, sizes_of
-from .registration import dataset_vocabulary, registered_prompt, registered_records
+from .registration import dataset_vocabulary, registered_records
 from .samplers import (
     ClassAwareOrder,
     EpochOrder,
     RepeatFactorOrder,
+    SharesOrder,
     StreamBatchSampler,
     UniformOrder,
     repeat_factors,
 )
 from .seeding import seeded_generators
-from .text_records import PromptedSet, RecordsOfSets, TextRecords
+from .text_records import RecordsOfSets, TextRecords
 
 logger = logging.getLogger(__name__)
 
@@ -167,46 +168,34 @@ def get_test_records(names: str) -> AnyRecords:
     return records
 
 
-def get_prompted_records(names: str | Sequence[str], *, wordings: bool = False) -> RecordsOfSets:
-    """The records of registered data sets with prompts, for detectors that read words.
-
-    An image has its own text as its prompt, or else all categories of its data set. Sets whose
-    files are missing are left out with a warning.
-
-    Args:
-        names: one or several data sets, whose categories have nothing to do with each other.
-        wordings: whether the sets' own wordings of their names are used (ODinW).
-
-    Returns:
-        Records with 'prompt' and 'set_name'.
-
-    Raises:
-        ValueError: no data set is named, or a file that cannot be understood.
-        FileNotFoundError: the files of every one are missing.
-    """
-    names = [names] if isinstance(names, str) else list(names)
-    if not names:
-        raise ValueError("no data set is named")
-    sets, missing = [], {}
-    for name in names:
-        try:
-            records = get_test_records(name)
-        except FileNotFoundError as error:
-            missing[name] = str(error)
-            continue
-        own = isinstance(records, TextRecords)
-        prompt = None if own else registered_prompt(name, wordings=wordings)
-        sets.append(PromptedSet(name, records, prompt))
-    if not sets:
-        raise FileNotFoundError(
-            f"none of the {len(names)} data sets is there; of {names[0]!r}: {missing[names[0]]}"
+def _order_by_shares(
+    dataset: AnyRecords, sampler: str, shares: Mapping[str, float], seed: int
+) -> SharesOrder:
+    if not isinstance(dataset, RecordsOfSets) or sampler != "uniform":
+        raise ValueError(
+            "shares are those of the sets of get_prompted_training_records, drawn uniformly; got "
+            f"{type(dataset).__name__} and the sampler {sampler!r}"
         )
-    for name, problem in missing.items():
-        logger.warning("the data set %r is left out: %s", name, problem)
-    return RecordsOfSets(sets)
+    sizes = dataset.set_sizes()
+    if shares.keys() != sizes.keys():
+        raise ValueError(
+            f"every data set needs a share: the sets are {', '.join(sizes)}, the shares are of "
+            f"{', '.join(shares)}"
+        )
+    return SharesOrder(
+        sizes=list(sizes.values()), shares=[shares[name] for name in sizes], seed=seed
+    )
 
 
-def _epoch_order(sampler: str, dataset: AnyRecords, threshold: float, seed: int) -> EpochOrder:
+def _epoch_order(
+    sampler: str,
+    dataset: AnyRecords,
+    threshold: float,
+    seed: int,
+    shares: Mapping[str, float] | None,
+) -> EpochOrder:
+    if shares is not None:
+        return _order_by_shares(dataset, sampler, shares, seed)
     if sampler == "uniform":
         return UniformOrder(size=len(dataset), seed=seed)
     if sampler == "repeat_factor":
@@ -217,6 +206,13 @@ def _epoch_order(sampler: str, dataset: AnyRecords, threshold: float, seed: int)
     raise ValueError(
         f"sampler must be 'uniform', 'repeat_factor' or 'class_aware', got {sampler!r}"
     )
+
+
+def _check_mosaic(mosaic: float, dataset: AnyRecords) -> None:
+    if not 0 <= mosaic <= 1:
+        raise ValueError(f"mosaic is the share of mosaics, 0..1, got {mosaic}")
+    if mosaic and isinstance(dataset, RecordsOfSets):
+        dataset.categories()  # refuses sets that cannot share an image
 
 
 def _orientations(dataset: AnyRecords) -> np.ndarray:
@@ -237,6 +233,7 @@ def build_train_loader(
     repeat_threshold: float = 0.001,
     aspect_ratio_grouping: bool = False,
     mosaic: float = 0.0,
+    shares: Mapping[str, float] | None = None,
 ) -> Iterable[list[dict[str, Any]]]:
     """An endless stream of this process's batches.
 
@@ -257,19 +254,19 @@ def build_train_loader(
             saves padding.
         mosaic: share of the samples that are made of four records, the sample's own and three
             drawn uniformly; the mapper gets these as a list.
+        shares: of each set of `get_prompted_training_records` in an epoch, relative to the others.
 
     Returns:
         An iterable over lists of the mapper's dicts.
 
     Raises:
-        ValueError: an empty data set, an unknown sampler, a share outside 0..1, or a batch size
-            that the processes cannot share evenly.
+        ValueError: an empty data set, an unknown sampler, a share outside 0..1 or of another set,
+            mosaics of sets without common categories, or a batch size that cannot be shared evenly.
     """
-    if not 0 <= mosaic <= 1:
-        raise ValueError(f"mosaic is the share of mosaics, 0..1, got {mosaic}")
+    _check_mosaic(mosaic, dataset)
     records = _shared(dataset)
     batches = StreamBatchSampler(
-        order=_epoch_order(sampler, dataset, repeat_threshold, seed),
+        order=_epoch_order(sampler, dataset, repeat_threshold, seed, shares),
         total_batch_size=total_batch_size,
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),

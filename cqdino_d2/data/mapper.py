@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from ..files.images import read_image
+from ..structures import TextPrompt
 from .mosaic import compose_mosaic
 from .seeding import seeded_generators
 
@@ -28,6 +29,15 @@ def _boxes_xyxy(annotations: Sequence[Mapping[str, Any]]) -> np.ndarray:
     return boxes
 
 
+class PromptSource(Protocol):
+    """Says what a training image is asked for: `TrainingPrompts`."""
+
+    def __call__(
+        self, records: Sequence[Mapping[str, Any]], instances: Instances
+    ) -> tuple[TextPrompt, Instances]:
+        """The prompt of an image of these records, and the boxes that it names."""
+
+
 class CategoryDatasetMapper:
     """Reads and augments the image of a record and makes its targets.
 
@@ -41,6 +51,8 @@ class CategoryDatasetMapper:
             warning, instead of ending the run.
         mosaic_size: side in pixels of the square that four images share, where the loader asks
             for a mosaic; the augmentations follow.
+        prompts: makes the prompt of a training image, from the boxes that the augmentation left;
+            None for detectors that read no words.
     """
 
     def __init__(
@@ -52,6 +64,7 @@ class CategoryDatasetMapper:
         min_box_size: float = 1e-3,
         allow_truncated: bool = True,
         mosaic_size: int = 1024,
+        prompts: PromptSource | None = None,
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be 'RGB' or 'BGR', got {image_format!r}")
@@ -61,6 +74,7 @@ class CategoryDatasetMapper:
         self.min_box_size = min_box_size
         self.allow_truncated = allow_truncated
         self.mosaic_size = mosaic_size
+        self.prompts = prompts
 
     def __call__(
         self,
@@ -79,7 +93,8 @@ class CategoryDatasetMapper:
             and 'mosaic_image_ids' of all four); in training 'instances' with gt_boxes (XYXY_ABS,
             in the augmented image) and gt_classes (int64 ``vocab_id``; a box with several
             categories is there once for each), and 'dropped_boxes': how many the augmentation
-            left nothing of. An image without boxes has empty instances.
+            left nothing of; with prompts 'prompt', and 'lost_boxes': how many more the caption
+            had no room for. An image without boxes has empty instances.
 
         Raises:
             FileNotFoundError: the image is missing.
@@ -105,8 +120,13 @@ class CategoryDatasetMapper:
         result["image"] = torch.from_numpy(pixels)
         if self.is_train:
             instances = self._targets(augmented.boxes, vocab_ids, pixels.shape[1:])
-            result["instances"] = instances
             result["dropped_boxes"] = len(vocab_ids) - len(instances)
+            if self.prompts is not None:
+                records = [record] if isinstance(record, Mapping) else record
+                left = len(instances)
+                result["prompt"], instances = self.prompts(records, instances)
+                result["lost_boxes"] = left - len(instances)
+            result["instances"] = instances
         return result
 
     def _read(self, record: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

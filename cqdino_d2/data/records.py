@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 import numpy as np
 from detectron2.structures import BoxMode
@@ -237,9 +237,25 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
         return np.concatenate([np.empty((0, 2), np.int32), *parts])
 
 
+@runtime_checkable
+class HasCategories(Protocol):
+    """Records that know the categories of all their boxes without being made."""
+
+    def categories(self) -> RaggedIndex:
+        """The vocab_ids of the boxes of each record."""
+
+
+@runtime_checkable
+class HasSizes(Protocol):
+    """Records that know the sizes of all images without being made."""
+
+    def sizes(self) -> np.ndarray:
+        """(len, 2) int32 height and width of each record's image; 0 where they are not told."""
+
+
 def categories_of(records: Sequence[Mapping[str, Any]]) -> RaggedIndex:
-    """The vocab_ids of the boxes of each record, of `Records` or of any sequence of dicts."""
-    if isinstance(records, Records):
+    """The vocab_ids of the boxes of each record, of `HasCategories` or of any sequence of dicts."""
+    if isinstance(records, HasCategories):
         return records.categories()
     rows = (records[index] for index in range(len(records)))
     return RaggedIndex.from_rows(
@@ -248,8 +264,8 @@ def categories_of(records: Sequence[Mapping[str, Any]]) -> RaggedIndex:
 
 
 def sizes_of(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """(len, 2) height and width, of `Records` or of any sequence of dicts."""
-    if isinstance(records, Records):
+    """(len, 2) height and width, of `HasSizes` or of any sequence of dicts."""
+    if isinstance(records, HasSizes):
         return records.sizes()
     rows = (records[index] for index in range(len(records)))
     return np.asarray([(row["height"], row["width"]) for row in rows]).reshape(-1, 2)

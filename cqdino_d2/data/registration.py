@@ -8,26 +8,21 @@ its vocabulary are first asked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from ..annotations.cache import Annotations, load_annotations
-from ..annotations.grounded_texts import read_grounded_texts
-from ..annotations.law import refuse_for_training
-from ..annotations.vocabularies import vocabulary_of_categories
+from ..annotations.cache import Annotations
+from ..annotations.grounded_texts import GroundedTexts
+from ..annotations.odvg_sets import ODVG
 from ..structures import TextPrompt, Vocabulary, flat_vocabulary
 from .records import Records
+from .source_files import image_root_of, naming, read_annotations, read_texts, read_vocabulary
 from .sources import BUILTIN, Source
-from .text_prompts import names_in_order, prompt_of_names
+from .text_prompts import prompt_of_names
 from .text_records import TextRecords
-
-_DESCRIPTION_FIELDS = ("cat_info", "def", "cat_info_gpt4v", "cat_info_gpt4", "cat_info_gpt")
-
 
 _ONE_TEXT = flat_vocabulary(["text"])
 
@@ -125,6 +120,39 @@ def register_coco_like(
     )
 
 
+def register_odvg(
+    name: str,
+    file: str | Path,
+    image_root: str | Path,
+    label_map: str | Path | None = None,
+    *,
+    outside_root: bool = False,
+) -> None:
+    """Registers a set in ODVG, for training with prompts.
+
+    Args:
+        name: its name in Detectron2's catalogs.
+        file: JSON lines: labelled boxes if there is a label map, else sentences with regions.
+        image_root: folder its file names are relative to.
+        label_map: {"0": name, ...}.
+        outside_root: see `register_coco_like`; sets of sentences may not.
+
+    Raises:
+        ValueError: the name is taken by a data set that was not registered here.
+    """
+    labels = None if label_map is None else str(Path(label_map).absolute())
+    _register(
+        name,
+        Source(
+            json_file=str(Path(file).absolute()),
+            image_root=str(Path(image_root).absolute()),
+            evaluator_type=ODVG,  # which no evaluation knows
+            outside_root=outside_root,
+            label_map=labels,
+        ),
+    )
+
+
 def registered_annotations(name: str) -> Annotations:
     """The columns of a data set registered here.
 
@@ -135,9 +163,30 @@ def registered_annotations(name: str) -> Annotations:
     source = _source(name)
     if source.has_texts:
         raise ValueError(f"{name!r} is a set of texts: its images have no categories")
-    annotations = load_annotations(source.json_file, source.layout)
-    refuse_for_training(annotations, source.json_file)
-    return annotations
+    return read_annotations(source)
+
+
+def registered_texts(name: str) -> GroundedTexts:
+    """The texts of a data set registered here.
+
+    Raises:
+        ValueError: no such data set was registered here, its images have categories, or its file
+            cannot be understood.
+        FileNotFoundError: its annotation file is missing.
+    """
+    source = _source(name)
+    if not source.has_texts:
+        raise ValueError(f"{name!r} is no set of texts: its images have categories")
+    return read_texts(source)
+
+
+def is_set_of_texts(name: str) -> bool:
+    """Whether each image of a data set registered here has its own text, and no categories.
+
+    Raises:
+        ValueError: no such data set was registered here.
+    """
+    return _source(name).has_texts
 
 
 def registered_records(name: str) -> Records | TextRecords:
@@ -149,38 +198,17 @@ def registered_records(name: str) -> Records | TextRecords:
     """
     source = _source(name)
     if source.has_texts:
-        texts = read_grounded_texts(source.json_file, source.evaluator_type, source.layout)
+        texts = registered_texts(name)
         dataset_vocabulary(name)
-        with _naming(source.json_file):
-            return TextRecords(texts, _image_root(source, texts.file_names[0]))
+        with naming(source.json_file):
+            return TextRecords(texts, image_root_of(source, texts.file_names[0]))
     annotations = registered_annotations(name)
     first = annotations.text("file_name", 0) if len(annotations) else ""
-    image_root = _image_root(source, first)
+    image_root = image_root_of(source, first)
     if annotations.has_categories:
         dataset_vocabulary(name)
-    with _naming(source.json_file):
+    with naming(source.json_file):
         return Records.of_file(annotations, image_root, outside_root=source.outside_root)
-
-
-@contextmanager
-def _naming(json_file: str) -> Iterator[None]:
-    """Says in a ValueError which file it is about."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{json_file}: {error}") from error
-
-
-def _image_root(source: Source, first_image: str) -> str:
-    """The folder that has the first image; the usual one if none has."""
-    roots = (source.image_root, *source.other_roots) if source.other_roots else ()
-    for root in roots:
-        if os.path.isfile(os.path.join(root, first_image)):
-            return root
-    if not os.path.isdir(source.image_root):
-        hint = f"; expected layout: {source.layout}" if source.layout else ""
-        raise FileNotFoundError(f"no such image folder: {source.image_root}{hint}")
-    return source.image_root
 
 
 def registered_prompt(name: str, *, wordings: bool = False) -> TextPrompt:
@@ -198,7 +226,7 @@ def registered_prompt(name: str, *, wordings: bool = False) -> TextPrompt:
     known = dict(source.wordings) if wordings else {}
     unnamed = {place for place, said in enumerate(source.class_names) if not said.strip()}
     names = ["" if i in unnamed else said for i, said in enumerate(vocabulary.names)]
-    with _naming(source.json_file):
+    with naming(source.json_file):
         return prompt_of_names(names, known)
 
 
@@ -230,36 +258,6 @@ def _stamp(path: str | None) -> tuple[int, ...]:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
-def _description(category: Mapping[str, Any]) -> str:
-    found = (category.get(field) for field in _DESCRIPTION_FIELDS)
-    return next((text for text in found if isinstance(text, str) and text), "")
-
-
-def _read_vocabulary(source: Source, annotations: Annotations) -> tuple[Vocabulary, dict[str, Any]]:
-    categories = annotations.categories()
-    if not categories:
-        raise ValueError(f"{source.json_file} lists no categories")
-    try:
-        vocabulary = vocabulary_of_categories(
-            categories, source.tree_file, node_field=source.tree_node_field, layout=source.layout
-        )
-    except ValueError as error:
-        raise ValueError(f"{source.json_file}: {error}") from error
-    if source.class_names:
-        names = names_in_order(source.class_names, vocabulary.names, source.json_file)
-        vocabulary = replace(vocabulary, names=names)
-    metadata: dict[str, Any] = {
-        "thing_classes": list(vocabulary.names),
-        "thing_dataset_id_to_contiguous_id": dict(vocabulary.vocab_id_of),
-        "descriptions": [_description(row) for row in categories],
-        "hierarchy": vocabulary.hierarchy,
-    }
-    for field in ("frequency", "novel"):
-        if all(field in row for row in categories):
-            metadata[field] = [row[field] for row in categories]
-    return vocabulary, metadata
-
-
 def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
     """The vocabulary of registered data sets; also fills their metadata.
 
@@ -283,7 +281,7 @@ def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
     annotations = registered_annotations(name)
     key = (source, annotations.facts["sha256"], _stamp(source.tree_file))
     if key not in _vocabularies:
-        _vocabularies[key] = _read_vocabulary(source, annotations)
+        _vocabularies[key] = read_vocabulary(source, annotations)
     vocabulary, metadata = _vocabularies[key]
     _set_metadata(name, metadata)
     return vocabulary

@@ -8,7 +8,7 @@ it where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -85,6 +85,60 @@ class RepeatFactorOrder:
         """The samples of an epoch, shuffled."""
         samples = np.repeat(np.arange(len(self.repeat_factors)), self._repeats(epoch))
         return np.random.default_rng([self.seed, epoch]).permutation(samples)
+
+
+class SharesOrder:
+    """As many samples as records; each set has its share of them, however large it is.
+
+    A set's samples go through its records again and again, each time in another order, across the
+    epochs: the records of a set are met equally often.
+
+    Args:
+        sizes: (S,) number of records of each set; the sets lie one after the other.
+        shares: (S,) of an epoch, relative to each other.
+        seed: decides all orders.
+
+    Raises:
+        ValueError: a share that is not positive, or so small that an epoch has no sample of it.
+    """
+
+    def __init__(self, *, sizes: Sequence[int], shares: Sequence[float], seed: int) -> None:
+        self.sizes, self.seed = list(sizes), seed
+        wanted = np.asarray(shares, np.float64)
+        if not (np.isfinite(wanted) & (wanted > 0)).all():
+            raise ValueError(f"shares must be positive, got {list(shares)}")
+        exact = wanted / wanted.sum() * sum(self.sizes)
+        self.counts = np.floor(exact).astype(np.int64)  # samples of an epoch
+        left = sum(self.sizes) - int(self.counts.sum())
+        self.counts[np.argsort(self.counts - exact, kind="stable")[:left]] += 1
+        if (self.counts == 0).any():
+            raise ValueError(
+                f"of {sum(self.sizes)} samples of an epoch the shares {list(shares)} leave "
+                f"{self.counts.tolist()} for the sets: too small a share"
+            )
+
+    def length(self, epoch: int) -> int:
+        """Number of records of all sets, for every epoch."""
+        return sum(self.sizes)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The samples of an epoch, shuffled."""
+        starts = np.cumsum([0, *self.sizes])
+        parts = [
+            starts[one] + self._of_set(one, epoch * count, (epoch + 1) * count)
+            for one, count in enumerate(self.counts.tolist())
+        ]
+        return np.random.default_rng([self.seed, epoch]).permutation(np.concatenate(parts))
+
+    def _of_set(self, one: int, first: int, last: int) -> np.ndarray:
+        """The samples first..last-1 of all that a set ever gives."""
+        size = self.sizes[one]
+        passes = range(first // size, -(-last // size))
+        orders = [
+            np.random.default_rng([self.seed, one, number, 2]).permutation(size)
+            for number in passes
+        ]
+        return np.concatenate(orders)[first - passes[0] * size :][: last - first]
 
 
 class ClassAwareOrder:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..annotations.grounded_texts import EXPRESSIONS, GENERALIZED, KINDS, PHRASES
 from ..annotations.odinw import ODINW13, ODINW35, OdinwSet, Wording
+from ..annotations.odvg_sets import ODVG
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,13 @@ class Source:
         other_roots: further folders: the first one that has the first image is taken.
         tree_file: category tree.
         tree_node_field: see `register_coco_like`.
-        evaluator_type: chooses the evaluator, and for `grounded_texts.KINDS` the reader.
+        evaluator_type: chooses the evaluator, and for `grounded_texts.KINDS` the reader;
+            `odvg_sets.ODVG` is for training alone.
         layout: what to say about the expected layout.
         outside_root: see `register_coco_like`.
         class_names: what the categories are called, by ascending id; () leaves the file's names.
         wordings: how some of these names stand in a prompt.
+        label_map: of a file of labelled boxes in ODVG; None for all others.
     """
 
     json_file: str
@@ -36,11 +39,14 @@ class Source:
     outside_root: bool = False
     class_names: tuple[str, ...] = ()
     wordings: tuple[tuple[str, Wording], ...] = ()
+    label_map: str | None = None
 
     @property
     def has_texts(self) -> bool:
         """Whether each image has its own text, in place of categories."""
-        return self.evaluator_type in KINDS
+        return self.evaluator_type in KINDS or (
+            self.evaluator_type == ODVG and self.label_map is None
+        )
 
     def below(self, folder: Path) -> Source:
         """The same with its files below a root folder."""

@@ -10,7 +10,7 @@ from ..annotations.phrase_boxes import Spans
 from ..structures import TextPrompt, one_line
 
 logger = logging.getLogger(__name__)
-_SEPARATORS = (".", "?")  # where a text-prompted detector cuts a caption
+SEPARATORS = (".", "?")  # where a text-prompted detector cuts a caption
 _NOTHING = Wording()
 
 
@@ -29,7 +29,7 @@ def prompt_of_names(names: Sequence[str], wordings: Mapping[str, Wording]) -> Te
     caption, spans, vocab_ids = "", [], []
     for vocab_id, name in enumerate(names):
         wording = wordings.get(name, _NOTHING)
-        words = _words(wording.name or name)
+        words = words_of(wording.name or name)
         if not words:
             continue
         begin = len(caption) + len(wording.prefix)
@@ -41,8 +41,9 @@ def prompt_of_names(names: Sequence[str], wordings: Mapping[str, Wording]) -> Te
     return TextPrompt(caption.rstrip(), tuple(spans), tuple(vocab_ids))
 
 
-def _words(name: str) -> str:
-    for mark in ("_", *_SEPARATORS):
+def words_of(name: str) -> str:
+    """A name as it stands in a caption: underscores and separators are blanks; may be empty."""
+    for mark in ("_", *SEPARATORS):
         name = name.replace(mark, " ")
     return one_line(name)
 
@@ -56,7 +57,7 @@ def prompt_of_text(caption: str, phrases: Sequence[Spans]) -> TextPrompt:
     """
     if not phrases:
         caption = caption.strip()
-    if not caption.rstrip().endswith(_SEPARATORS):
+    if not caption.rstrip().endswith(SEPARATORS):
         caption += "."
     return TextPrompt(caption, tuple(phrases))
 

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 
 from ..annotations.grounded_texts import GroundedTexts
 from ..files import inside
-from ..structures import TextPrompt
+from ..structures import RaggedIndex, TextPrompt
+from .records import categories_of, sizes_of
 from .text_prompts import prompt_of_text
 
 
@@ -58,6 +59,10 @@ class TextRecords(Sequence[Mapping[str, Any]], Dataset):
         height, width = texts.sizes[row].tolist()
         return record | ({"height": height, "width": width} if height else {})
 
+    def sizes(self) -> np.ndarray:
+        """(len, 2) int32 height and width of each record's image, 0 where they are not told."""
+        return self._texts.sizes
+
 
 @dataclass(frozen=True)
 class PromptedSet:
@@ -94,3 +99,25 @@ class RecordsOfSets(Sequence[Mapping[str, Any]], Dataset):
         one = self._sets[place]
         record = {**one.records[position - int(self._starts[place])], "set_name": one.name}
         return record if one.prompt is None else record | {"prompt": one.prompt}
+
+    def set_sizes(self) -> dict[str, int]:
+        """How many records each set has, in their order."""
+        return {one.name: len(one.records) for one in self._sets}
+
+    def sizes(self) -> np.ndarray:
+        """(len, 2) int32 height and width of each record's image, 0 where they are not told."""
+        return np.concatenate([sizes_of(one.records) for one in self._sets])
+
+    def categories(self) -> RaggedIndex:
+        """The vocab_ids of the boxes of each record, where there is one set and it has categories.
+
+        Raises:
+            ValueError: several sets, whose ids have nothing to do with each other, or texts.
+        """
+        (first, *others) = self._sets
+        if others or isinstance(first.records, TextRecords):
+            raise ValueError(
+                "only records of one set of categories can be put together or sampled by category, "
+                f"these are of {', '.join(one.name for one in self._sets)}; give sets shares"
+            )
+        return categories_of(first.records)

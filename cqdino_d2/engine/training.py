@@ -30,6 +30,7 @@ from .config import (
 )
 from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
+from .freezing import freeze_parts
 from .hooks import build_hooks
 from .optimizers import build_optimizer
 from .placement import choose_device, describe_machine, wrap_for_processes
@@ -171,6 +172,7 @@ class _States:
         model = instantiate(cfg.model)
         if load_embeddings is not None:
             _load_first_weights(model, settled, load_embeddings)
+        freeze_parts(model, settings.get("frozen", []), settings.get("trained", []))
         model = model.to(device)
         return cls(
             model=model,

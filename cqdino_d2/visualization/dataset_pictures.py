@@ -19,6 +19,7 @@ from .drawing import LabelledBox, draw_boxes, short
 
 _COLUMNS = 4
 _LABEL_LENGTH = 24
+_CAPTION_LENGTH = 54
 _SHOWN_SIDE = 480
 
 
@@ -29,6 +30,7 @@ def _draw_sample(
     image = sample["image"].permute(1, 2, 0).numpy()
     labels: dict[tuple[float, ...], list[int]] = {}
     instances = sample["instances"]
+    names = _names_of(sample, vocabulary)
     for box, category in zip(
         instances.gt_boxes.tensor.tolist(), instances.gt_classes.tolist(), strict=True
     ):
@@ -36,15 +38,25 @@ def _draw_sample(
     objects = [
         LabelledBox(
             box,
-            short(" + ".join(vocabulary.names[c] for c in categories), _LABEL_LENGTH),
-            tree.colour(categories[0]),
+            short(" + ".join(names[c] for c in categories), _LABEL_LENGTH),
+            tree.colour(categories[0] % len(vocabulary)),
         )
         for box, categories in labels.items()
     ]
     axes.imshow(draw_boxes(image, objects, min_side=_SHOWN_SIDE))
     height, width = image.shape[:2]
     title = f"{sample.get('image_id')}   {width} x {height}   {len(instances)} boxes"
+    if "prompt" in sample:
+        title += f"\n{short(sample['prompt'].caption, _CAPTION_LENGTH)}"
     axes.set_title(title, fontsize=6)
+
+
+def _names_of(sample: Mapping[str, Any], vocabulary: Vocabulary) -> Mapping[int, str]:
+    """What the sample's prompt calls each thing, else the names of the vocabulary."""
+    prompt = sample.get("prompt")
+    if prompt is None:
+        return dict(enumerate(vocabulary.names))
+    return {thing: prompt.words(place) for place, thing in enumerate(prompt.phrase_ids)}
 
 
 def draw_contact_sheet(

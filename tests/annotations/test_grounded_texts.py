@@ -44,6 +44,27 @@ def test_a_box_belongs_to_the_phrase_of_its_spans_or_of_its_id(tmp_path):
     assert texts.num_things().tolist() == [2, 2]
 
 
+def test_phrases_that_boxes_alone_name(tmp_path):
+    content = sentences()
+    for row in content["images"]:
+        del row["tokens_positive_eval"]
+    for row, spans in enumerate(([[13, 19]], [[4, 8], [0, 3]], [[4, 8]]), start=2):
+        content["annotations"][row]["tokens_positive"] = spans
+    texts = read(tmp_path, content, "goldg")
+    assert texts.image_ids == (0, 1, 2)
+    first, none, last = texts.phrases
+    assert first == (((0, 5),), ((11, 20),)) and none == ()
+    assert last == (((0, 3), (4, 8)), ((4, 8),), ((13, 19),))
+    assert texts.box_phrases.tolist() == [0, 1, 2, 0, 1]
+    for spans, message in (
+        (None, "annotation 3 has the tokens_positive None"),
+        ([[0, 99]], "span"),
+    ):
+        content["annotations"][2]["tokens_positive"] = spans
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path, content, "goldg")
+
+
 def test_spelling_does_not_matter(tmp_path):
     content = sentences()
     for row in content["images"]:
@@ -166,7 +187,7 @@ def without(content, table, row, field=None):
             },
             "annotation 1 belongs to no phrase",
         ),
-        ("phrases", {}, "texts are of the kinds refexp, grefcoco, flickr30k, got 'phrases'"),
+        ("phrases", {}, "texts are of the kinds refexp, grefcoco, flickr30k, goldg, got 'phrases'"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(tmp_path, kind, content, message):

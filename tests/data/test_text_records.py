@@ -13,15 +13,19 @@ from cqdino_d2.data import (
     get_prompted_records,
     get_test_records,
     register_all,
+    register_odvg,
     registered_annotations,
     registered_prompt,
     registered_records,
     text_vocabulary,
 )
+from cqdino_d2.data.registration import registered_texts
 from cqdino_d2.data.text_prompts import names_in_order, prompt_of_names, prompt_of_text
+from cqdino_d2.evaluation import build_evaluator
 from cqdino_d2.structures import TextPrompt
 
 from ..annotation_sets import write_json, write_picture
+from ..odvg_sets import NAMES, write_odvg
 from ..text_sets import SIZE, odinw_set, write_odinw_set, write_text_sets
 
 
@@ -229,3 +233,28 @@ def test_minival_with_and_without_the_folder_in_its_names(tmp_path, inner):
     write_json(tmp_path / "lvis/lvis_v1_minival_inserted_image_name.json", content)
     (record,) = registered_records("cq_lvis_v1_minival_inserted_image_name")
     assert record["file_name"] == str(tmp_path / "coco/val2017/1.png")
+
+
+def test_sets_in_odvg(tmp_path):
+    folder = write_odvg(tmp_path)
+    register_odvg("boxes", folder / "detection.jsonl", folder / "images", folder / "label_map.json")
+    register_odvg("sentences", folder / "grounding.jsonl", folder / "images")
+    assert dataset_vocabulary("boxes").names == tuple(NAMES)
+    records = registered_records("boxes")
+    assert [a["category_id"] for a in records[3]["annotations"]] == [3, 4, 3]
+    assert records[4]["neg_category_ids"] == [1, 3] and records[0]["neg_category_ids"] == []
+    record = registered_records("sentences")[3]
+    assert record["file_name"] == str(folder / "images/d.png") and record["image_id"] == 4
+    assert record["prompt"].caption == "two big, old dogs."
+    assert [record["prompt"].words(i) for i in range(2)] == ["two dogs", "big"]
+    assert [a["category_id"] for a in record["annotations"]] == [0, 1]
+    with pytest.raises(ValueError, match="'sentences' is a set of texts"):
+        registered_annotations("sentences")
+    with pytest.raises(ValueError, match="'boxes' is no set of texts"):
+        registered_texts("boxes")
+    with pytest.raises(ValueError, match="'boxes' has evaluator_type 'odvg': not"):
+        build_evaluator(dataset_name="boxes", vocabulary=None)
+    other = tmp_path / "other.json"
+    register_odvg("boxes", folder / "detection.jsonl", folder / "images", other)
+    with pytest.raises(FileNotFoundError, match=r"other\.json"):
+        registered_records("boxes")

@@ -1,0 +1,12 @@
+"""EmojiDet, trained and asked by the names of its emoji."""
+
+from .prompted_training import dataloader, vocabulary
+
+dataloader.train.dataset.names = "emojidet_train"
+dataloader.train.mapper.augmentations = []  # a flip would turn arrows and flags into others
+dataloader.train.num_workers = 1
+dataloader.test.dataset.names = "emojidet_val"
+dataloader.test.mapper.augmentations[0].short_edge_length = 128
+dataloader.test.mapper.augmentations[0].max_size = 256
+dataloader.test.num_workers = 1
+dataloader.test.batch_size = 25

@@ -1,0 +1,1 @@
+"""Training with prompts: what images are asked for, and their records."""
