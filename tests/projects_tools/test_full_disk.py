@@ -9,10 +9,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from benchmarks import make_synthetic_results
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from parity.fixture import ParityFixture
 from PIL import Image
 
 from cqdino_d2.annotations.cache import load_annotations
+from cqdino_d2.data import registration
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 from cqdino_d2.files import FileWriteError
 from cqdino_d2.visualization.media import VideoFile, VideoReader
@@ -73,7 +75,12 @@ def given(tmp_path_factory):
     write_released(folder, ParityFixture.load(GOLDEN / "tree_no_backbone.json"))
     settings = EmojiDetSettings(categories=12, train_images=16, val_images=6)
     build_emojidet(folder / "emojidet", settings, workers=1, progress=False)
-    return folder
+    registered = set(registration._sources)
+    yield folder
+    for name in set(registration._sources) - registered:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+        del registration._sources[name]
 
 
 def run(what, given, out):
