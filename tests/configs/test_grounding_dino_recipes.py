@@ -10,7 +10,9 @@ from cqdino_d2.engine.config import plain_container
 from tests.tiny import ROOT
 
 FOLDER = ROOT / "configs/grounding_dino"
-RECIPES = ("swint_ogc", "swinb_cogcoor", "mm_swint", "mm_swinb", "mm_swinl", "tiny")
+RELEASED = ("swint_ogc", "swinb_cogcoor", "mm_swint", "mm_swinb", "mm_swinl")
+TRAINED = ("pretrain_swint", "finetune_coco", "finetune_lvis")
+RECIPES = (*RELEASED, *TRAINED, "tiny")
 WINDOW_12 = dict(window_size=12, image_size=384)
 SWINS = {
     "swint": dict(embed_dim=96, depths=[2, 2, 6, 2], num_heads=[3, 6, 12, 24], window_size=7),
@@ -39,12 +41,12 @@ def test_makes_a_model_and_its_optimizer(name):
     groups = instantiate(cfg.optimizer).param_groups
     optimized = {id(p) for group in groups for p in group["params"]}
     assert optimized == {id(p) for p in model.parameters()}
-    slow = {id(p) for g in groups if g["lr"] == pytest.approx(4e-5) for p in g["params"]}
+    slow = {id(p) for g in groups if g["lr"] < 5e-5 for p in g["params"]}
     parts = () if name == "tiny" else (model.backbone, model.categories.language_model)
     assert slow == {id(p) for part in parts for p in part.parameters()}
 
 
-@pytest.mark.parametrize("name", RECIPES[:-1])
+@pytest.mark.parametrize("name", RELEASED)
 def test_has_the_weights_of_hugging_faces_model_of_that_size(name):
     transformers = pytest.importorskip("transformers")
     large = name == "mm_swinl"
