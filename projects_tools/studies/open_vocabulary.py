@@ -3,11 +3,14 @@
 Example:
     python projects_tools/run_open_vocabulary.py --output output/open_vocabulary
 
-A quarter of the emoji is novel: in no training image, neither drawn nor named. `text` learns the
-names of the others with configs/emojidet/text_prompted.py, `shuffled` learns the same images with
-the names dealt out anew, so that words say nothing about looks, and `closed` is the quickstart's
-CQ-DINO with fixed categories for as many images. All are asked for all names at once. A run that is
-there is not done again.
+A quarter of the emoji is novel: in no training image, neither drawn nor named. All detectors see as
+many images and are asked for all names at once. A run that is there is not done again.
+
+text      learns the names of base emoji with configs/emojidet/text_prompted.py
+shuffled  the same with the names dealt out anew, so that words say nothing about looks
+closed    the quickstart's CQ-DINO, with fixed categories
+extended  the same with the base categories alone, whose embeddings are MiniLM's features of their
+          names and stay so; the novel ones are added to its vocabulary afterwards
 """
 
 from __future__ import annotations
@@ -17,16 +20,25 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from quickstart import ROOT
+from torch import Tensor
 
+from cqdino_d2.data import register_all
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 from cqdino_d2.data.emojidet.compose import CompositionSettings
-from cqdino_d2.files import write_atomically
+from cqdino_d2.engine import Evaluation, load_config
+from cqdino_d2.engine.config import with_vocabulary
+from cqdino_d2.files import write_atomically, write_text
+from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
+from cqdino_d2.text.encoders import SentenceEncoder
+from cqdino_d2.text.prompt_tokenizer import packaged_model
+from cqdino_d2.text.prompts import encode_names
 
 from .claim.verdict import mean_interval
 
@@ -35,12 +47,16 @@ CONFIG_OF = {
     "text": TEXT_CONFIG,
     "shuffled": TEXT_CONFIG,
     "closed": "configs/emojidet/quickstart.py",
+    "extended": "configs/emojidet/quickstart.py",
 }
+DATA_OF = {"text": "named", "shuffled": "shuffled", "closed": "named", "extended": "base"}
 FIGURES = ("AP_base", "AP50_base", "AP_novel", "AP50_novel")
 
 
 def build_sets(folder: Path, categories: int, train_images: int, val_images: int) -> None:
-    """EmojiDet without novel emoji in training, and the same with the names dealt out anew."""
+    """EmojiDet without novel emoji in training; the same with names dealt out anew, or without
+    the novel categories.
+    """
     composition = CompositionSettings(
         image_size=128, object_size=(16, 48), overlap=0.3, hue_shift=True, grey_share=0.1
     )
@@ -51,28 +67,40 @@ def build_sets(folder: Path, categories: int, train_images: int, val_images: int
         composition=composition,
         hold_out_novel=True,
     )
-    built = folder / "named" / "emojidet"
-    build_emojidet(built, settings, workers=min(2, os.cpu_count() or 1))
-    shuffled = folder / "shuffled" / "emojidet"
-    (shuffled / "annotations").mkdir(parents=True, exist_ok=True)
-    if not (shuffled / "images").exists():
-        (shuffled / "images").symlink_to((built / "images").resolve())
-    for source in (built / "annotations").glob("*.json"):
-        content = json.loads(source.read_text(encoding="utf-8"))
+    named = folder / "named" / "emojidet"
+    build_emojidet(named, settings, workers=min(2, os.cpu_count() or 1))
+    for name, change in (("shuffled", deal_names_anew), ("base", keep_base)):
+        derive(named, folder / name / "emojidet", change)
+
+
+def derive(source: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """The same images with other annotations."""
+    (target / "annotations").mkdir(parents=True, exist_ok=True)
+    if not (target / "images").exists():
+        (target / "images").symlink_to((source / "images").resolve())
+    for path in (source / "annotations").glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
         if "categories" in content:
-            deal_names_anew(content["categories"])
-        text = json.dumps(content, ensure_ascii=False).encode()
-        write_atomically(
-            shuffled / "annotations" / source.name, lambda file, text=text: file.write(text)
-        )
+            change(content)
+        write_text(target / "annotations" / path.name, json.dumps(content, ensure_ascii=False))
 
 
-def deal_names_anew(categories: list[dict[str, Any]]) -> None:
+def deal_names_anew(content: dict[str, Any]) -> None:
     """Gives every category the name of another one, drawn among all."""
+    categories = content["categories"]
     names = [row["name"] for row in categories]
     order = np.random.default_rng(7).permutation(len(names))
     for row, place in zip(categories, order.tolist(), strict=True):
         row["name"] = names[place]
+
+
+def keep_base(content: dict[str, Any]) -> None:
+    """Leaves the novel categories and their boxes out."""
+    content["categories"] = [row for row in content["categories"] if not row["novel"]]
+    kept = {row["id"] for row in content["categories"]}
+    content["annotations"] = [r for r in content["annotations"] if r["category_id"] in kept]
+    for image in content["images"]:
+        image["neg_category_ids"] = [i for i in image["neg_category_ids"] if i in kept]
 
 
 def train(output: Path, variant: str, seed: int, overrides: Sequence[str]) -> dict[str, float]:
@@ -82,20 +110,67 @@ def train(output: Path, variant: str, seed: int, overrides: Sequence[str]) -> di
         ValueError: the training failed.
     """
     folder = output / "runs" / f"{variant}-{seed}"
-    results = folder / "results.json"
+    results = folder / ("extended" if variant == "extended" else "") / "results.json"
     if not results.is_file():
-        data = output / "datasets" / ("shuffled" if variant == "shuffled" else "named")
+        settings = [
+            f"train.datasets_root={(output / 'datasets' / DATA_OF[variant]).resolve()}",
+            f"train.seed={seed}",
+            "dataloader.evaluator.protocols=[v3det]",
+            *overrides,
+        ]
+        if variant == "extended":
+            settings += with_fixed_features(output)
         command = [sys.executable, "train_net.py", "--config-file", CONFIG_OF[variant]]
-        command += [f"train.datasets_root={data.resolve()}", f"train.seed={seed}"]
-        command += [f"train.output_dir={folder.resolve()}", *overrides]
-        command += ["dataloader.evaluator.protocols=[v3det]"]
+        command += [f"train.output_dir={folder.resolve()}", *settings]
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / "run.log", "wb") as log:
             done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
         if done.returncode:
             raise ValueError(f"the run {variant}-{seed} failed: see {folder / 'run.log'}")
+        if variant == "extended":
+            evaluate_extended(output, folder)
     figures = json.loads(results.read_text(encoding="utf-8"))["bbox"]
     return {name: figures[name] for name in FIGURES}
+
+
+def categories_of(output: Path, data: str) -> list[dict[str, Any]]:
+    """The categories of one of the sets."""
+    path = output / "datasets" / data / "emojidet/annotations/emojidet_val.json"
+    return json.loads(path.read_text(encoding="utf-8"))["categories"]
+
+
+def features_of(names: Sequence[str]) -> Tensor:
+    """(V, 384) of MiniLM."""
+    return encode_names(SentenceEncoder(packaged_model()), names)
+
+
+def with_fixed_features(output: Path) -> list[str]:
+    """Overrides for categories that are features of their names and stay so."""
+    rows = categories_of(output, "base")
+    names, ids = [row["name"] for row in rows], [row["id"] for row in rows]
+    content = {"embeddings": features_of(names), "ids": ids, "categories": names}
+    path = output / "datasets/base_features.pth"
+    write_atomically(path, lambda file: torch.save(content, file))
+    return [
+        f"train.category_embeddings={path.resolve()}",
+        "model.categories.relation._target_=torch.nn.Identity",
+        "model.categories.embedding_dim=384",
+        "train.frozen=[categories.embeddings]",
+    ]
+
+
+def evaluate_extended(output: Path, folder: Path) -> None:
+    """Scores a trained CQ-DINO with the novel categories added to its vocabulary."""
+    config, weights = folder / "config.yaml", folder / "model_inference.pth"
+    predictor = CategoryPredictor(get_predictor_cfg(config, weights=weights))
+    novel = [row for row in categories_of(output, "named") if row["novel"]]
+    names, ids = [row["name"] for row in novel], [row["id"] for row in novel]
+    extended = predictor.extend_vocabulary(names, features_of(names), dataset_ids=ids)
+    register_all(output / "datasets/named")
+    cfg = load_config(config, [f"train.output_dir={(folder / 'extended').resolve()}"])
+    cfg = with_vocabulary(cfg, extended.vocabulary)
+    (folder / "extended").mkdir(exist_ok=True)
+    Evaluation.of_model(cfg, extended.model).run()
 
 
 def table(runs: dict[str, list[dict[str, float]]]) -> str:
@@ -140,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"run_open_vocabulary: {error}", file=sys.stderr)
         return 2
     text = table(runs)
-    write_atomically(given.output / "table.md", lambda file: file.write(text.encode()))
+    write_text(given.output / "table.md", text)
     print(text)
     return 0
 

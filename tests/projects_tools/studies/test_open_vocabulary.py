@@ -14,7 +14,10 @@ def categories_of(folder):
 def test_names_are_dealt_out_anew_and_nothing_else_changes(tmp_path):
     open_vocabulary.build_sets(tmp_path, 12, 3, 2)
     open_vocabulary.build_sets(tmp_path, 12, 3, 2)  # it is there already
-    named, shuffled = (categories_of(tmp_path / name) for name in ("named", "shuffled"))
+    named, shuffled, base = (
+        categories_of(tmp_path / name) for name in ("named", "shuffled", "base")
+    )
+    assert base == [row for row in named if not row["novel"]] and len(base) == 9
     assert sorted(r["name"] for r in named) == sorted(r["name"] for r in shuffled)
     same = [a["name"] == b["name"] for a, b in zip(named, shuffled, strict=True)]
     assert sum(same) < 6
@@ -29,6 +32,7 @@ def test_runs_that_are_there_are_not_done_again_and_others_fail_with_their_log(t
     for variant in open_vocabulary.CONFIG_OF:
         for seed in (0, 1):
             folder = tmp_path / "runs" / f"{variant}-{seed}"
+            folder = folder / "extended" if variant == "extended" else folder
             folder.mkdir(parents=True)
             row = figures | {"AP50_novel": seed + 2.0}
             (folder / "results.json").write_text(json.dumps({"bbox": row}))
