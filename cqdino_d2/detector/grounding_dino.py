@@ -44,7 +44,6 @@ class GroundingDINO(CQDINO):
         if passes_at_once < 1:
             raise ValueError(f"passes_at_once must be at least 1, got {passes_at_once}")
         self.prompt, self.passes_at_once = prompt, passes_at_once
-        self._long_prompt: TextPrompt | None = None
         self._kept_passes: ParameterMemo[tuple[ClassQueries, ...]] = ParameterMemo()
 
     def train(self, mode: bool = True) -> GroundingDINO:
@@ -84,12 +83,9 @@ class GroundingDINO(CQDINO):
         return self._find_in_passes(batched_inputs, request.passes)
 
     def _passes_of(self, prompt: TextPrompt) -> tuple[ClassQueries, ...]:
-        if prompt != self._long_prompt:
-            self._kept_passes.clear()
-            self._long_prompt = prompt
         parameters = list(self.categories.parameters())
         return self._kept_passes.get(
-            parameters, lambda: self.read_prompts(self.categories.split(prompt))
+            parameters, lambda: self.read_prompts(self.categories.split(prompt)), of=prompt
         )
 
     def read_prompts(self, prompts: Sequence[TextPrompt]) -> tuple[ClassQueries, ...]:

@@ -60,7 +60,7 @@ class BertLanguageModel(nn.Module):
         if frozen:
             self.requires_grad_(False)
             self.train(False)
-            self.register_load_state_dict_post_hook(lambda module, _: module.kept.clear())
+            self.register_load_state_dict_post_hook(_forget)
 
     def _load(self, folder: Path) -> None:
         path = folder / "model.safetensors"
@@ -100,6 +100,10 @@ class BertLanguageModel(nn.Module):
             input_ids=input_ids, attention_mask=visible[:, None], position_ids=position_ids
         )
         return states.last_hidden_state
+
+
+def _forget(model: BertLanguageModel, _: object) -> None:
+    model.kept.clear()
 
 
 # the settings of all-MiniLM-L6-v2, as BertConfig calls them

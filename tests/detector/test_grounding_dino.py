@@ -4,6 +4,8 @@ Backbone and neck are replaced by parts that look at one place at a time, as in 
 what convolutions and windows make of the padding is not what is tried here.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from detectron2.config import instantiate
@@ -108,6 +110,33 @@ def test_a_long_prompt_is_looked_for_in_passes(reads_little, monkeypatch, at_onc
         best = together.scores.argsort(descending=True)[:11]  # as many as one pass gives
         assert_same(result["instances"], together[best])
         assert_same(read[image]["instances"], together[best])
+
+
+def test_a_long_prompt_may_be_asked_while_another_one_is_read(reads_little, monkeypatch):
+    model, inputs, read = reads_little, images(), reads_little.read_prompts
+    other = TextPrompt("a dog. two red cat. two red bus.", (((2, 5),), ((7, 18),), ((28, 31),)))
+
+    def ask(prompt):
+        with torch.no_grad():
+            return [row["instances"] for row in model([x | {"prompt": prompt} for x in inputs])]
+
+    expected = {prompt: ask(prompt) for prompt in (LONG, other)}
+    model._kept_passes.clear()
+
+    def read_meanwhile(prompts):
+        monkeypatch.setattr(model, "read_prompts", read)
+        with ThreadPoolExecutor(1) as pool:
+            found[other] = pool.submit(ask, other).result()
+        return read(prompts)
+
+    found = {}
+    monkeypatch.setattr(model, "read_prompts", read_meanwhile)
+    found[LONG] = ask(LONG)
+    again = {prompt: ask(prompt) for prompt in (other, LONG)}
+    for results in (found, again):
+        for prompt, rows in results.items():
+            for one, own in zip(rows, expected[prompt], strict=True):
+                assert_same(one, own)
 
 
 def test_images_of_a_batch_may_have_long_and_short_prompts(reads_little):

@@ -103,3 +103,15 @@ def test_not_a_number_is_computed_anew(counted):
     counted()
     counted()
     assert counted.count == 2
+
+
+def test_whom_a_result_belongs_to_is_a_condition_also_while_another_is_computed(counted):
+    memo, parameters = counted.memo, list(counted.layer.parameters())
+
+    def compute_first():  # another thread asks for something else meanwhile
+        assert memo.get(parameters, lambda: "second", of="second") == "second"
+        return "first"
+
+    assert memo.get(parameters, compute_first, of="first") == "first"
+    assert memo.get(parameters, lambda: "second anew", of="second") == "second anew"
+    assert memo.get(parameters, lambda: "never", of="second") == "second anew"

@@ -1,7 +1,12 @@
 """BERT with weights of its own, frozen or not."""
 
 import copy
+import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -93,6 +98,34 @@ def test_what_is_kept_has_an_end(models, tokens):
     frozen.kept = BlockFeatures(most_tokens=3)
     for _ in range(2):
         torch.testing.assert_close(frozen(tokens), learning(tokens).detach())
+
+
+def test_threads_may_read_prompts_at_once(models, tokenizer):
+    learning, frozen = models
+    words = ["a", "red", "cat", "two", "drier"]
+    prompts = [tokenizer([names_prompt([f"{a} {b}"])]) for a, b in product(words, words)]
+    expected = [learning(prompt).detach() for prompt in prompts]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(4):
+            frozen.kept.clear()
+            with ThreadPoolExecutor(4) as pool:
+                orders = [np.random.default_rng(seed).permutation(25).tolist() for seed in range(4)]
+                rows = list(pool.map(lambda own: [frozen(prompts[i]) for i in own], orders))
+            for order, features in zip(orders, rows, strict=True):
+                for i, found in zip(order, features, strict=True):
+                    torch.testing.assert_close(found, expected[i])
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_frozen_model_can_be_pickled(models, tokens):
+    _, frozen = models
+    again = pickle.loads(pickle.dumps(frozen))
+    torch.testing.assert_close(again(tokens), frozen(tokens))
+    again.load_state_dict({name: 2 * x for name, x in frozen.state_dict().items()})
+    assert not torch.equal(again(tokens), frozen(tokens))
 
 
 def test_weights_that_do_not_fit_are_refused(models, tmp_path):
