@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
@@ -80,7 +81,7 @@ class GroundingDINO(CQDINO):
                 request = ClassRequest(passes=self._passes_of(long[0]))
         if request.passes is None:
             return super().forward(batched_inputs, request)
-        return self._find_in_passes(batched_inputs, request.passes)
+        return self._find_in_passes(batched_inputs, request.passes, request.negatives)
 
     def _passes_of(self, prompt: TextPrompt) -> tuple[ClassQueries, ...]:
         parameters = list(self.categories.parameters())
@@ -95,7 +96,10 @@ class GroundingDINO(CQDINO):
         return tuple(self.categories(ClassRequest(prompts=group)) for group in groups)
 
     def _find_in_passes(
-        self, batched_inputs: Sequence[Mapping[str, Any]], passes: Sequence[ClassQueries]
+        self,
+        batched_inputs: Sequence[Mapping[str, Any]],
+        passes: Sequence[ClassQueries],
+        negatives: Sequence[int],
     ) -> list[dict[str, Any]]:
         images = self.preprocess(batched_inputs)
         sizes = list(
@@ -112,7 +116,8 @@ class GroundingDINO(CQDINO):
             results = self.post_processor(found.output, found.slots, *own_sizes)
             for image, result in zip(places, results, strict=True):
                 parts[image].append(result["instances"])
-        return [{"instances": best_of(part, self.post_processor.num_detections)} for part in parts]
+        most = self.post_processor.num_detections
+        return [{"instances": best_of(part, most, negatives)} for part in parts]
 
 
 def prompts_of(
@@ -137,7 +142,10 @@ def prompts_of(
     return ClassRequest(prompts=prompts)
 
 
-def best_of(parts: Sequence[Instances], most: int) -> Instances:
-    """The detections of several passes over one image: at most ``most``, best first."""
+def best_of(parts: Sequence[Instances], most: int, negatives: Sequence[int] = ()) -> Instances:
+    """The detections of several passes over one image: ``most`` beside negatives, best first."""
     instances = Instances.cat(list(parts))
-    return instances[instances.scores.argsort(descending=True, stable=True)[:most]]
+    instances = instances[instances.scores.argsort(descending=True, stable=True)]
+    classes = instances.pred_classes
+    counted = ~torch.isin(classes, torch.tensor(negatives, dtype=torch.int64).to(classes.device))
+    return instances[counted.cumsum(0) <= most]

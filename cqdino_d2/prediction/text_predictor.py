@@ -112,10 +112,11 @@ class TextPredictor(ImagePredictor):
 
     def _asking(self, wanted: Wanted) -> TextPredictor:
         other = copy.copy(self)
-        with torch.no_grad():
-            other.request = ClassRequest(passes=self.model.read_prompts(wanted.prompts))
-        other.vocabulary = flat_vocabulary(wanted.names)
-        other.metadata = Metadata(name="asked", thing_classes=list(wanted.names))
         num = len(wanted.names)
         other.dropped = tuple(range(num - wanted.num_negatives, num))
+        with torch.no_grad():
+            passes = self.model.read_prompts(wanted.prompts)
+        other.request = ClassRequest(passes=passes, negatives=other.dropped)
+        other.vocabulary = flat_vocabulary(wanted.names)
+        other.metadata = Metadata(name="asked", thing_classes=list(wanted.names))
         return other

@@ -68,6 +68,8 @@ class ClassRequest:
         queries: ready class queries, a row for each image; likewise.
         passes: what every image is searched for, one after the other; likewise. Rows of one pass
             go through the model at once.
+        negatives: vocab_ids in the passes that do not count towards the number of detections that
+            an image keeps: each pass may find them again.
 
     Raises:
         ValueError: no category, a category twice, K below 1, or more than one of categories,
@@ -79,6 +81,7 @@ class ClassRequest:
     prompts: tuple[TextPrompt, ...] | None = None
     queries: ClassQueries | None = None
     passes: tuple[ClassQueries, ...] | None = None
+    negatives: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         ids = self.vocab_ids

@@ -1,6 +1,7 @@
 """Prediction by words: captions, names, prompts of one's own, in batches and in passes."""
 
 import pickle
+from itertools import product
 
 import numpy as np
 import pytest
@@ -103,6 +104,17 @@ def test_negatives_may_win_a_box_and_are_left_out(predictor):
     many = predictor.ask(["a red", "cat", "a bus"], negatives=["dog"])
     assert len(many.request.passes) == 2  # the negative stands in both
     assert not set(many(image())["instances"].pred_classes.tolist()) & {3}
+
+
+def test_negatives_of_many_passes_take_no_room_from_what_is_looked_for(predictor):
+    names = [" ".join(words) for words in product(("a", "two"), ("red", "bus"), ("cat", "red"))]
+    asked = predictor.ask(names, negatives=["dog"])
+    assert len(asked.request.passes) == len(names)
+    parts = [predictor.ask([name], negatives=["dog"]) for name in names]
+    scores = torch.cat([part(image())["instances"].scores for part in parts])
+    assert 8 < len(scores) < 8 * 9 - 11, "a test of nothing: too few negatives, or no others"
+    expected = scores.sort(descending=True)[0][:11]
+    torch.testing.assert_close(asked(image())["instances"].scores, expected)
 
 
 def test_several_names_a_box_and_nms_are_options(files):
