@@ -79,7 +79,7 @@ class TextPredictor(ImagePredictor):
             if self.request is None and self.model.prompt is None:
                 raise ValueError('say what to look for: predictor(image, "a cat. a red ball.")')
             return super().batch(images)
-        if isinstance(prompts, str) or len(prompts) != len(images):
+        if isinstance(prompts, (str, TextPrompt)) or len(prompts) != len(images):
             raise ValueError(f"{len(images)} images need a prompt each, got {prompts!r}")
         wanted = [wanted_prompts(prompt, self.tokenizer) for prompt in prompts]
         if any(len(one.prompts) > 1 for one in wanted):

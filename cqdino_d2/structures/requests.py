@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import index
 
 import torch
 from torch import Tensor
 
-from .class_slots import ClassQueries
+from .class_slots import NO_CATEGORY, ClassQueries
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,14 @@ class TextPrompt:
         caption: the text.
         spans: for every phrase the (first, last + 1) characters of the caption that belong to it;
             a phrase may have several. Without any the whole caption is one thing, whose score is
-            that of its best token.
+            that of its best token. Lists do as well as tuples.
         vocab_ids: which thing each phrase names; phrases that name the same are alternatives.
             None: phrase i names thing i.
 
     Raises:
-        ValueError: a span outside the caption, empty, a phrase without any, or another number of
-            ``vocab_ids``.
+        TypeError: a caption that is no text.
+        ValueError: a span outside the caption, empty, a phrase without any, no spans at all, or
+            another number of ``vocab_ids``.
     """
 
     caption: str
@@ -32,6 +35,9 @@ class TextPrompt:
     vocab_ids: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.caption, str):
+            raise TypeError(f"expected a caption, got {type(self.caption).__name__}")
+        object.__setattr__(self, "spans", _checked_spans(self.spans))
         for place, own in enumerate(self.spans):
             bad = [span for span in own if not 0 <= span[0] < span[1] <= len(self.caption)]
             if bad or not own:
@@ -39,13 +45,20 @@ class TextPrompt:
                     f"phrase {place} of the prompt needs spans within its caption of "
                     f"{len(self.caption)} characters, got {list(own)}"
                 )
-        if self.vocab_ids is not None and (
-            len(self.vocab_ids) != len(self.spans) or min(self.vocab_ids, default=0) < 0
-        ):
+        if self.vocab_ids is not None:
+            object.__setattr__(self, "vocab_ids", self._checked_ids())
+
+    def _checked_ids(self) -> tuple[int, ...]:
+        try:
+            ids = tuple(map(index, self.vocab_ids))
+        except TypeError:
+            ids = (NO_CATEGORY,)
+        if len(ids) != len(self.spans) or min(ids, default=0) < 0:
             raise ValueError(
                 f"vocab_ids must be one number from 0 on for each of the {len(self.spans)} "
-                f"phrases, got {list(self.vocab_ids)}"
+                f"phrases, got {self.vocab_ids!r}"
             )
+        return ids
 
     @property
     def phrase_ids(self) -> tuple[int, ...]:
@@ -55,6 +68,18 @@ class TextPrompt:
     def words(self, phrase: int) -> str:
         """What a phrase says, its spans joined by a blank."""
         return " ".join(self.caption[begin:end] for begin, end in self.spans[phrase])
+
+
+def _checked_spans(
+    spans: Iterable[Iterable[tuple[int, int]]],
+) -> tuple[tuple[tuple[int, int], ...], ...]:
+    try:
+        return tuple(tuple((index(a), index(b)) for a, b in own) for own in spans)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "spans are for each phrase one or several of (first, last + 1) characters, such as "
+            f"(((0, 5),), ((7, 12),)); got {spans!r}"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..structures import TextPrompt, Vocabulary
 from .prompt_parts import SEPARATORS, joined
@@ -56,13 +56,11 @@ def names_prompt(names: Sequence[str | Sequence[str]], first_id: int = 0) -> Tex
     Raises:
         ValueError: no names, or an empty one.
     """
-    if isinstance(names, str) or not names:
+    if isinstance(names, (str, bytes)) or not names:
         raise ValueError(f"expected a list of names, got {names!r}")
     caption, spans, vocab_ids = "", [], []
     for vocab_id, name in enumerate(names, first_id):
-        if not name:
-            raise ValueError(f"a name needs words, got {name!r}")
-        for words in map(_words, [name] if isinstance(name, str) else name):
+        for words in map(_words, _synonyms(name)):
             spans.append(((len(caption), len(caption) + len(words)),))
             vocab_ids.append(vocab_id)
             caption += f"{words}. "
@@ -89,7 +87,8 @@ def names_prompts(
         names: of `names_prompt`; synonyms stay in one prompt.
         tokenizer: its ``max_tokens`` holds for every prompt.
         negatives: further names, which stand in every prompt; their vocab_ids follow.
-        allow_alike: whether several names may be the same tokens; they then have equal scores.
+        allow_alike: whether several names, but no negatives, may be the same tokens; they then have
+            equal scores.
 
     Raises:
         ValueError: no names, an empty one, one that no prompt can hold, or two that are the same
@@ -98,8 +97,41 @@ def names_prompts(
     prompt = names_prompt(names)
     if negatives:
         prompt = joined(prompt, names_prompt(negatives, first_id=len(names)))
-    _check_names(prompt, tokenizer, allow_alike)
+    check_phrases(prompt, tokenizer, may_be_alike=range(len(names) if allow_alike else 0))
     return tokenizer.split(prompt, everywhere=range(len(names), len(names) + len(negatives)))
+
+
+def check_phrases(
+    prompt: TextPrompt, tokenizer: PromptTokenizer, *, may_be_alike: Collection[int]
+) -> None:
+    """Warns of phrases that hold no word of the model's vocabulary.
+
+    Args:
+        prompt: of any length.
+        tokenizer: of the model.
+        may_be_alike: things that may be the same tokens as others of these.
+
+    Raises:
+        ValueError: two phrases of other things that are the same tokens, or one without tokens.
+    """
+    encoding = tokenizer.encode(prompt.caption)
+    spans_of = prompt.spans or (((0, len(prompt.caption)),),)
+    ids_of = prompt.phrase_ids or (0,)
+    seen: dict[tuple[int, ...], tuple[str, int]] = {}
+    for vocab_id, spans in zip(ids_of, spans_of, strict=True):
+        words = " ".join(prompt.caption[begin:end] for begin, end in spans)
+        tokens = [token for span in spans for token in encoding.tokens_of(*span)]
+        if not tokens:
+            raise ValueError(f"{words!r} has no word to look for")
+        ids = tuple(encoding.ids[token] for token in tokens)
+        other, other_id = seen.get(ids, (words, vocab_id))
+        if ids in seen and not {vocab_id, other_id} <= set(may_be_alike):
+            raise ValueError(f"{words!r} and {other!r} are the same to the model: name one of them")
+        seen[ids] = words, vocab_id
+        if {encoding.texts[token] for token in tokens} <= {"[UNK]", *SEPARATORS}:
+            logger.warning(
+                "the model's vocabulary has no word of %r: it cannot be told apart", words
+            )
 
 
 def _words(name: str) -> str:
@@ -112,18 +144,11 @@ def _words(name: str) -> str:
     return words
 
 
-def _check_names(prompt: TextPrompt, tokenizer: PromptTokenizer, allow_alike: bool) -> None:
-    encoding = tokenizer.encode(prompt.caption)
-    seen: dict[tuple[int, ...], str] = {}
-    for phrase, spans in enumerate(prompt.spans):
-        words, tokens = prompt.words(phrase), encoding.tokens_of(*spans[0])
-        ids = tuple(encoding.ids[token] for token in tokens)
-        if ids in seen and not allow_alike:
-            raise ValueError(
-                f"{words!r} and {seen[ids]!r} are the same to the model: name one of them"
-            )
-        seen[ids] = words
-        if {encoding.texts[token] for token in tokens} <= {"[UNK]"}:
-            logger.warning(
-                "the model's vocabulary has no word of %r: it cannot be told apart", words
-            )
+def _synonyms(name: str | Sequence[str]) -> Sequence[str]:
+    """A name as a list of one."""
+    listed = [name] if isinstance(name, str) else name
+    if not isinstance(listed, Sequence) or not all(isinstance(one, str) for one in listed):
+        raise ValueError(f"a name is a text or a list of synonyms, got {name!r}")
+    if not listed:
+        raise ValueError(f"a name needs words, got {name!r}")
+    return listed

@@ -57,7 +57,7 @@ def split_prompt(
         if num_tokens > budget:
             beside = " beside what stands in every prompt" if always else ""
             raise ValueError(
-                f"{piece.caption!r} has {num_tokens} tokens, a prompt holds "
+                f"{shortened(piece.caption)!r} has {num_tokens} tokens, a prompt holds "
                 f"{max(budget, 0)}{beside}"
             )
         if used + num_tokens > budget:
@@ -66,6 +66,11 @@ def split_prompt(
         parts[-1].append(piece)
         used += num_tokens
     return tuple(reduce(joined, [*part, *always]) for part in parts)
+
+
+def shortened(text: str, length: int = 60) -> str:
+    """A text of at most so many characters, for messages."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _pieces(prompt: TextPrompt) -> Iterator[tuple[TextPrompt, _Interval]]:

