@@ -21,7 +21,7 @@ from ..files import read_image
 from ..layers import cxcywh_to_xyxy
 from ..prediction import TextPredictor, get_predictor_cfg
 from ..structures import ClassRequest, TextPrompt, flat_vocabulary
-from ..text import wanted_prompts
+from ..text import check_phrases, wanted_prompts
 from ..text.token_phrases import between_separators, token_phrase
 from ..visualization.category_tree import CategoryTree
 from ..visualization.drawing import LabelledBox, draw_boxes, short
@@ -105,6 +105,7 @@ def predict(
         ValueError: a caption without words.
     """
     prompt = TextPrompt(preprocess_caption(caption))
+    check_phrases(prompt, model.tokenizer, may_be_alike=())
     probabilities, boxes = _tokens_of(model, image, prompt)
     kept = probabilities.max(dim=1).values > box_threshold
     encoding = model.tokenizer.encode(prompt.caption)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from ..engine.config import (
 )
 from ..engine.placement import choose_device
 from ..engine.weights_file import read_weights
-from ..structures import flat_vocabulary
-from ..text import caption_phrases, vocabulary_prompt
+from ..structures import Vocabulary, flat_vocabulary
+from ..text import vocabulary_prompt, wanted_prompts
 from .metadata import register_metadata, with_metadata
 
 
@@ -112,11 +113,27 @@ def _with_categories(lazy: DictConfig, weights: str | Path) -> DictConfig:
 def _with_prompt(lazy: DictConfig, prompt: str | Sequence[str] | None) -> DictConfig:
     """The config whose vocabulary is what a prompt says, "text" where there is none."""
     lazy = copy.deepcopy(lazy)
-    names = caption_phrases(prompt) if isinstance(prompt, str) else list(prompt or [])
-    lazy.vocabulary = LazyCall(flat_vocabulary)(names=names or ["text"])
-    said = LazyCall(vocabulary_prompt)(vocabulary="${vocabulary}")
-    lazy.model.prompt = said if names else None
+    if prompt is None:
+        lazy.vocabulary = LazyCall(flat_vocabulary)(names=["text"])
+        lazy.model.prompt = None
+        return lazy
+    listed = isinstance(prompt, Sequence) and all(isinstance(name, str) for name in prompt)
+    if not listed:
+        raise ValueError(
+            "the prompt of a config is a caption or names (`TextPredictor.ask` takes synonyms and "
+            f"spans, too), got {prompt!r}"
+        )
+    wanted = wanted_prompts(prompt, instantiate(lazy.model.categories.tokenizer))
+    # as YAML some names would be numbers or references; "$" is escaped as JSON does it
+    said = json.dumps(wanted.names).replace("$", "\\u0024")
+    lazy.vocabulary = LazyCall(vocabulary_of_json)(names=said)
+    lazy.model.prompt = LazyCall(vocabulary_prompt)(vocabulary="${vocabulary}")
     return lazy
+
+
+def vocabulary_of_json(names: str) -> Vocabulary:
+    """A `flat_vocabulary` of a JSON list of names."""
+    return flat_vocabulary(json.loads(names))
 
 
 def _check_weights(model: DictConfig, weights: str | Path) -> None:

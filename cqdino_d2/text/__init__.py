@@ -3,6 +3,7 @@
 from .prompt_building import (
     caption_phrases,
     caption_prompt,
+    check_phrases,
     names_prompt,
     names_prompts,
     vocabulary_prompt,
@@ -15,6 +16,7 @@ __all__ = [
     "Wanted",
     "caption_phrases",
     "caption_prompt",
+    "check_phrases",
     "names_prompt",
     "names_prompts",
     "vocabulary_prompt",

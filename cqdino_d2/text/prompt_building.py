@@ -112,7 +112,7 @@ def check_phrases(
         may_be_alike: things that may be the same tokens as others of these.
 
     Raises:
-        ValueError: two phrases of other things that are the same tokens, or one without tokens.
+        ValueError: two phrases of other things that are the same tokens, or one without words.
     """
     encoding = tokenizer.encode(prompt.caption)
     spans_of = prompt.spans or (((0, len(prompt.caption)),),)
@@ -121,14 +121,15 @@ def check_phrases(
     for vocab_id, spans in zip(ids_of, spans_of, strict=True):
         words = " ".join(prompt.caption[begin:end] for begin, end in spans)
         tokens = [token for span in spans for token in encoding.tokens_of(*span)]
-        if not tokens:
+        texts = {encoding.texts[token] for token in tokens} - set(SEPARATORS)
+        if not texts:
             raise ValueError(f"{words!r} has no word to look for")
         ids = tuple(encoding.ids[token] for token in tokens)
         other, other_id = seen.get(ids, (words, vocab_id))
         if ids in seen and not {vocab_id, other_id} <= set(may_be_alike):
             raise ValueError(f"{words!r} and {other!r} are the same to the model: name one of them")
         seen[ids] = words, vocab_id
-        if {encoding.texts[token] for token in tokens} <= {"[UNK]", *SEPARATORS}:
+        if texts == {"[UNK]"}:
             logger.warning(
                 "the model's vocabulary has no word of %r: it cannot be told apart", words
             )

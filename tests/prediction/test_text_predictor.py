@@ -165,6 +165,31 @@ def test_detectron2s_own_predictor_takes_the_prompt_of_the_cfg(files):
     assert DefaultPredictor(caption).metadata.thing_classes == ["a red cat", "two dog"]
 
 
+def test_names_of_a_cfg_are_texts_whatever_they_look_like(files):
+    config, weights = files
+    for name in ("1e3", "null", "${x}", "a: b", "\\${y}", "it's 😀", "st. bernard", "{cat"):
+        cfg = get_predictor_cfg(config, weights=weights, device="cpu", prompt=[name])
+        assert DefaultPredictor(cfg).metadata.thing_classes == [name]
+        assert set(TextPredictor(cfg)(image())["instances"].phrases) == {name}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "a prompt needs words between its separators"),
+        ([], "expected a list of names"),
+        (["cat", "Cat"], "'Cat' and 'cat' are the same to the model"),
+        (["cat", ["dog", "bus"]], r"caption or names .* got \['cat', \['dog', 'bus'\]\]"),
+        (TextPrompt("a cat."), r"caption or names .* got TextPrompt"),
+        (5, "caption or names .* got 5"),
+    ],
+)
+def test_a_cfg_takes_no_other_prompts(files, prompt, message):
+    config, weights = files
+    with pytest.raises(ValueError, match=message):
+        get_predictor_cfg(config, weights=weights, device="cpu", prompt=prompt)
+
+
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [

@@ -97,6 +97,14 @@ def test_a_caption_without_a_known_word_is_named_as_well(tokenizer, caplog, want
     assert "no word of '猫'" in record.getMessage()
 
 
+@pytest.mark.parametrize(
+    "prompt", [TextPrompt(" . ?"), TextPrompt("cat ?", (((0, 3),), ((4, 5),)))]
+)
+def test_a_phrase_of_separators_alone_is_refused(tokenizer, prompt):
+    with pytest.raises(ValueError, match="[?]' has no word to look for"):
+        wanted_prompts(prompt, tokenizer)
+
+
 def test_phrases_of_a_caption_may_be_alike_but_not_negatives(tokenizer):
     assert wanted_prompts("cat. Cat", tokenizer).names == ("cat", "Cat")
     wanted_prompts("cat. Cat", tokenizer, negatives=["two"])
