@@ -120,8 +120,11 @@ class CategoryPredictor(ImagePredictor):
             templates: of the training.
 
         Raises:
-            ValueError: no names, an empty one, or a name that only an encoder could read.
+            ValueError: no names, an empty one, one that is a negative, too, or a name that only an
+                encoder could read.
         """
+        if isinstance(negatives, str):
+            raise ValueError(f"negatives are a list of names, got {negatives!r}")
         names = caption_phrases(wanted) if isinstance(wanted, str) else wanted
         rows = [[name] if isinstance(name, str) else list(name) for name in names]
         listed = [word for row in [*rows, negatives] for word in row]
@@ -139,8 +142,11 @@ class CategoryPredictor(ImagePredictor):
             else self
         )
         asked = extended.restrict(listed)
-        dropped = {i for name in negatives for i in extended.vocabulary.find(name)}
-        asked.dropped = tuple(sorted(dropped))
+        find = extended.vocabulary.find
+        kept = {i for row in rows for name in row for i in find(name)}
+        if both := [name for name in negatives if kept.intersection(find(name))]:
+            raise ValueError(f"{both[0]!r} is wanted and a negative at once")
+        asked.dropped = tuple(sorted({i for name in negatives for i in find(name)}))
         return asked
 
     def _knows(self, name: str) -> bool:

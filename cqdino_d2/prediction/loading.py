@@ -88,10 +88,15 @@ def read_names(path: str | Path) -> list[str | list[str]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no name in it, or no text.
+        ValueError: no name in it, an empty one beside a '|', or no text.
     """
-    rows = [[name.strip() for name in line.split("|")] for line in read_lines(Path(path))]
-    names = [row if len(row) > 1 else row[0] for row in rows if any(row)]
+    names: list[str | list[str]] = []
+    for number, line in enumerate(read_lines(Path(path)), start=1):
+        row = [name.strip() for name in line.split("|")]
+        if line and not all(row):
+            raise ValueError(f"{path}, line {number}: {line!r} has an empty name beside a '|'")
+        if line:
+            names.append(row if len(row) > 1 else row[0])
     if not names:
         raise ValueError(f"{path} holds no names: expected one per line")
     return names

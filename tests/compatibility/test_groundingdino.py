@@ -35,6 +35,12 @@ def test_an_image_is_resized_and_normalised(image_file):
     )
 
 
+@pytest.mark.parametrize("caption", ["", " . "])
+def test_a_caption_without_words_is_refused(model, caption):
+    with pytest.raises(ValueError, match="has no word to look for"):
+        groundingdino.predict(model.model, torch.zeros(3, 64, 64), caption, 0.3, 0.3)
+
+
 def test_it_predicts_what_the_predictor_does_in_the_official_form(model, image_file):
     _, pixels = groundingdino.load_image(image_file)
     pixels = torch.nn.functional.interpolate(pixels[None], (64, 96))[0]

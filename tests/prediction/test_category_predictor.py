@@ -363,3 +363,10 @@ def test_negatives_are_looked_for_and_left_out(predictor):
 def test_asking_for_nothing_is_refused(predictor, wanted):
     with pytest.raises(ValueError, match="expected names to look for"):
         predictor.ask(wanted)
+
+
+def test_negatives_that_leave_nothing_are_refused(predictor):
+    with pytest.raises(ValueError, match="a list of names, got 'category 31'"):
+        predictor.ask(["category 30"], negatives="category 31")
+    with pytest.raises(ValueError, match="'Category_30' is wanted and a negative at once"):
+        predictor.ask(["category 30"], negatives=["category 31", "Category_30"])

@@ -11,6 +11,7 @@ from detectron2.structures import Boxes, Instances
 
 from cqdino_d2.prediction import TextPredictor, get_predictor_cfg
 from cqdino_d2.prediction.labels import PhraseList, labelled
+from cqdino_d2.prediction.loading import read_names
 from cqdino_d2.structures import TextPrompt
 from tests.prompted import save_prompted
 
@@ -204,6 +205,19 @@ def test_a_cfg_takes_no_other_prompts(files, prompt, message):
 def test_prompts_that_ask_for_nothing_clear_are_refused(predictor, prompt, message):
     with pytest.raises(ValueError, match=message):
         predictor(image(), prompt)
+
+
+def test_a_file_of_names_has_one_per_line_with_synonyms(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufeffcat\r\n\r\nsofa | couch\r\nred ball\r\n".encode())
+    assert read_names(path) == ["cat", ["sofa", "couch"], "red ball"]
+    for line in ("sofa|", "|", "sofa||couch"):
+        path.write_text(f"cat\n{line}\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=r"names.txt, line 2: .* has an empty name beside"):
+            read_names(path)
+    path.write_text("\n \n", encoding="utf-8")
+    with pytest.raises(ValueError, match="holds no names"):
+        read_names(path)
 
 
 def test_what_else_is_wrong_is_said(files, predictor, caplog):
