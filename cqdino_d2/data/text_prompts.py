@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from ..annotations.odinw import Wording
 from ..annotations.phrase_boxes import Spans
-from ..structures import TextPrompt, one_line
+from ..structures import SEPARATORS, TextPrompt, one_line, words_of
 
 logger = logging.getLogger(__name__)
-SEPARATORS = (".", "?")  # where a text-prompted detector cuts a caption
 _NOTHING = Wording()
 _BRACKETS = re.compile(r"\([^()]*\)")
 
@@ -51,13 +50,6 @@ def without_brackets(name: str) -> str:
     """A name without what stands in brackets, unless it says nothing else."""
     shorter = _BRACKETS.sub(" ", name)
     return shorter if words_of(shorter) else name
-
-
-def words_of(name: str) -> str:
-    """A name as it stands in a caption: underscores and separators are blanks; may be empty."""
-    for mark in ("_", *SEPARATORS):
-        name = name.replace(mark, " ")
-    return one_line(name)
 
 
 def prompt_of_text(caption: str, phrases: Sequence[Spans]) -> TextPrompt:

@@ -16,6 +16,7 @@ from .names import log_to_terminal, one_line, show_records, shown_lines
 from .vocabulary import Vocabulary, flat_vocabulary, load_vocabulary, random_vocabulary
 
 if TYPE_CHECKING:
+    from .captions import SEPARATORS, caption_of, words_of
     from .class_slots import NO_CATEGORY, CategoryScores, ClassQueries, ClassSlots, Phrases
     from .detected import Detected
     from .gathering import gather_rows
@@ -39,8 +40,11 @@ _FILE_OF = {
     "Phrases": "class_slots",
     "PromptTokens": "prompt_tokens",
     "Proposals": "queries",
+    "SEPARATORS": "captions",
     "TextPrompt": "requests",
+    "caption_of": "captions",
     "gather_rows": "gathering",
+    "words_of": "captions",
 }
 
 __all__ = [
@@ -60,8 +64,10 @@ __all__ = [
     "PromptTokens",
     "Proposals",
     "RaggedIndex",
+    "SEPARATORS",
     "TextPrompt",
     "Vocabulary",
+    "caption_of",
     "flat_vocabulary",
     "gather_rows",
     "load_vocabulary",
@@ -70,6 +76,7 @@ __all__ = [
     "show_records",
     "shown_lines",
     "random_vocabulary",
+    "words_of",
 ]
 
 

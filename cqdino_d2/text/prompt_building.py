@@ -6,8 +6,8 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 
-from ..structures import TextPrompt, Vocabulary
-from .prompt_parts import SEPARATORS, joined
+from ..structures import SEPARATORS, TextPrompt, Vocabulary, caption_of, words_of
+from .prompt_parts import joined
 from .prompt_tokenizer import PromptTokenizer
 from .prompts import spoken_name
 
@@ -58,13 +58,11 @@ def names_prompt(names: Sequence[str | Sequence[str]], first_id: int = 0) -> Tex
     """
     if isinstance(names, (str, bytes)) or not names:
         raise ValueError(f"expected a list of names, got {names!r}")
-    caption, spans, vocab_ids = "", [], []
-    for vocab_id, name in enumerate(names, first_id):
-        for words in map(_words, _synonyms(name)):
-            spans.append(((len(caption), len(caption) + len(words)),))
-            vocab_ids.append(vocab_id)
-            caption += f"{words}. "
-    return TextPrompt(caption.rstrip(), tuple(spans), tuple(vocab_ids))
+    return caption_of(
+        (_words(one), (vocab_id,))
+        for vocab_id, name in enumerate(names, first_id)
+        for one in _synonyms(name)
+    )
 
 
 def vocabulary_prompt(vocabulary: Vocabulary) -> TextPrompt:
@@ -136,10 +134,7 @@ def check_phrases(
 
 
 def _words(name: str) -> str:
-    words = name
-    for separator in SEPARATORS:
-        words = words.replace(separator, " ")
-    words = spoken_name(words)
+    words = words_of(name)
     if not words:
         raise ValueError(f"a name needs words, got {name!r}")
     return words

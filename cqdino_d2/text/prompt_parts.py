@@ -7,9 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import reduce
 from itertools import pairwise
 
-from ..structures import TextPrompt
+from ..structures import SEPARATORS, TextPrompt
 
-SEPARATORS = (".", "?")
 _Interval = tuple[int, int]
 
 

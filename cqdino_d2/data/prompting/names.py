@@ -13,8 +13,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ...structures import TextPrompt, Vocabulary
-from ..text_prompts import without_brackets, words_of
+from ...structures import TextPrompt, Vocabulary, caption_of, words_of
+from ..text_prompts import without_brackets
 
 logger = logging.getLogger(__name__)
 SPECIALS = 2  # [CLS] and [SEP]
@@ -144,21 +144,6 @@ def _wordings(name: str, split_alternatives: bool, drop_brackets: bool) -> list[
         name = without_brackets(name)
     parts = name.split("/") if split_alternatives else [name]
     return list(dict.fromkeys(words for words in map(words_of, parts) if words))
-
-
-def caption_of(pieces: Iterable[tuple[str, Sequence[int]]]) -> TextPrompt:
-    """A caption of words, each piece followed by a separator.
-
-    Args:
-        pieces: words and the things that they name.
-    """
-    caption, spans, vocab_ids = "", [], []
-    for words, named in pieces:
-        span = ((len(caption), len(caption) + len(words)),)
-        spans += [span] * len(named)
-        vocab_ids += named
-        caption += f"{words}. "
-    return TextPrompt(caption.rstrip(), tuple(spans), tuple(vocab_ids))
 
 
 class NameCaptions:

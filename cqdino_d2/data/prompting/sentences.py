@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...annotations.grounded_texts import GroundedTexts
-from ...structures import TextPrompt
-from ..text_prompts import SEPARATORS, words_of
+from ...structures import SEPARATORS, TextPrompt, words_of
 from .names import SPECIALS, Drawn, Tokenizer
 
 _WORD = re.compile(r"\w+")
