@@ -49,7 +49,7 @@ class BlockFeatures:
             self.clear()
         if self._table is not None and len(self._table) > self.most_tokens:
             self.clear()
-        blocks = _blocks_of(tokens)
+        blocks = tokens.blocks()
         unknown = dict.fromkeys(
             block for row in blocks for _, block in row if block not in self._rows
         )
@@ -90,15 +90,3 @@ class BlockFeatures:
             start += len(block)
         new = features[kept.to(device)]
         self._table = new if self._table is None else torch.cat([self._table, new])
-
-
-def _blocks_of(tokens: PromptTokens) -> list[list[tuple[int, Block]]]:
-    """(first token, its ids) of the blocks of each prompt."""
-    rows = []
-    starts = tokens.visible.int().argmax(dim=-1).tolist()
-    for ids, own in zip(tokens.input_ids.tolist(), starts, strict=True):
-        blocks: dict[int, list[int]] = {}
-        for token, start in zip(ids, own, strict=True):
-            blocks.setdefault(start, []).append(token)
-        rows.append([(start, tuple(block)) for start, block in blocks.items()])
-    return rows
