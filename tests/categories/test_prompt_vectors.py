@@ -9,6 +9,7 @@ from cqdino_d2.categories import PromptVectors
 from cqdino_d2.engine.freezing import freeze_parts
 from cqdino_d2.structures import ClassRequest, TextPrompt
 from tests.prompted import prompted_config, randomised
+from tests.tiny import make_input
 
 NAMES = ["red_cat", "dog"]
 PLACES = [  # caption -> the rows of the vectors that its tokens have
@@ -132,3 +133,18 @@ def test_names_without_words_are_refused(cfg, names, message):
     cfg.model.categories.prompt_vectors.names = names
     with pytest.raises(ValueError, match=message):
         categories_of(cfg)
+
+
+def test_a_prompt_without_the_names_finds_what_it_found_before(cfg):
+    model = randomised(instantiate(cfg.model))
+    item = {k: v for k, v in make_input((48, 80), seed=0).items() if k != "instances"}
+
+    def scores(caption):
+        (found,) = model([item], ClassRequest(prompts=(TextPrompt(caption),)))
+        return found["instances"].scores
+
+    with torch.no_grad():
+        before = scores("bus. two cat."), scores("bus. dog.")
+        model.categories.prompt_vectors.vectors.add_(1.0)
+        after = scores("bus. two cat."), scores("bus. dog.")
+    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
