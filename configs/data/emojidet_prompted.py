@@ -1,12 +1,12 @@
 """EmojiDet, trained and asked by the names of its emoji."""
 
+from .emojidet import dataloader as emojidet
 from .prompted_training import dataloader, vocabulary
 
-dataloader.train.dataset.names = "emojidet_train"
-dataloader.train.mapper.augmentations = []  # a flip would turn arrows and flags into others
-dataloader.train.num_workers = 1
-dataloader.test.dataset.names = "emojidet_val"
-dataloader.test.mapper.augmentations[0].short_edge_length = 128
-dataloader.test.mapper.augmentations[0].max_size = 256
-dataloader.test.num_workers = 1
-dataloader.test.batch_size = 25
+dataloader.train.dataset.names = emojidet.train.dataset.names
+dataloader.train.mapper.augmentations = emojidet.train.mapper.augmentations
+dataloader.train.num_workers = emojidet.train.num_workers
+dataloader.test.dataset.names = emojidet.test.dataset.names
+dataloader.test.mapper = emojidet.test.mapper
+dataloader.test.num_workers = emojidet.test.num_workers
+dataloader.test.batch_size = emojidet.test.batch_size
