@@ -13,7 +13,7 @@ vocabulary = L(text_vocabulary)()
 dataloader = OmegaConf.create(
     dict(
         test=L(build_test_loader)(
-            dataset=L(get_prompted_records)(names=MISSING, wordings=False),
+            dataset=L(get_prompted_records)(names=MISSING, wordings=False, drop_brackets=False),
             mapper=detection.test.mapper,
             num_workers=4,
         ),

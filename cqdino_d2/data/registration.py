@@ -211,12 +211,15 @@ def registered_records(name: str) -> Records | TextRecords:
         return Records.of_file(annotations, image_root, outside_root=source.outside_root)
 
 
-def registered_prompt(name: str, *, wordings: bool = False) -> TextPrompt:
+def registered_prompt(
+    name: str, *, wordings: bool = False, drop_brackets: bool = False
+) -> TextPrompt:
     """All categories of a data set registered here in one caption, a category being a phrase.
 
     Args:
         name: the data set.
         wordings: whether the set's own wordings of its names are used, where it has some.
+        drop_brackets: whether 'bow (weapon)' is asked for as 'bow'.
 
     Raises:
         ValueError: as `dataset_vocabulary`, or no category has a name.
@@ -227,7 +230,7 @@ def registered_prompt(name: str, *, wordings: bool = False) -> TextPrompt:
     unnamed = {place for place, said in enumerate(source.class_names) if not said.strip()}
     names = ["" if i in unnamed else said for i, said in enumerate(vocabulary.names)]
     with naming(source.json_file):
-        return prompt_of_names(names, known)
+        return prompt_of_names(names, known, drop_brackets=drop_brackets)
 
 
 def registered_descriptions(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 
 from ..annotations.odinw import Wording
@@ -12,9 +13,12 @@ from ..structures import TextPrompt, one_line
 logger = logging.getLogger(__name__)
 SEPARATORS = (".", "?")  # where a text-prompted detector cuts a caption
 _NOTHING = Wording()
+_BRACKETS = re.compile(r"\([^()]*\)")
 
 
-def prompt_of_names(names: Sequence[str], wordings: Mapping[str, Wording]) -> TextPrompt:
+def prompt_of_names(
+    names: Sequence[str], wordings: Mapping[str, Wording], *, drop_brackets: bool = False
+) -> TextPrompt:
     """All names in one caption; the place of a name is its vocab_id.
 
     Underscores and separators within a name become blanks. A name without words is left out.
@@ -22,6 +26,7 @@ def prompt_of_names(names: Sequence[str], wordings: Mapping[str, Wording]) -> Te
     Args:
         names: of the categories.
         wordings: how some of the names stand in the caption.
+        drop_brackets: whether 'bow (weapon)' is asked for as 'bow'.
 
     Raises:
         ValueError: no name has words.
@@ -29,7 +34,8 @@ def prompt_of_names(names: Sequence[str], wordings: Mapping[str, Wording]) -> Te
     caption, spans, vocab_ids = "", [], []
     for vocab_id, name in enumerate(names):
         wording = wordings.get(name, _NOTHING)
-        words = words_of(wording.name or name)
+        said = wording.name or name
+        words = words_of(without_brackets(said) if drop_brackets else said)
         if not words:
             continue
         begin = len(caption) + len(wording.prefix)
@@ -39,6 +45,12 @@ def prompt_of_names(names: Sequence[str], wordings: Mapping[str, Wording]) -> Te
     if not spans:
         raise ValueError(f"none of the {len(names)} categories has a name to look for")
     return TextPrompt(caption.rstrip(), tuple(spans), tuple(vocab_ids))
+
+
+def without_brackets(name: str) -> str:
+    """A name without what stands in brackets, unless it says nothing else."""
+    shorter = _BRACKETS.sub(" ", name)
+    return shorter if words_of(shorter) else name
 
 
 def words_of(name: str) -> str:

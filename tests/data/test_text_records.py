@@ -196,6 +196,13 @@ def test_names_in_one_caption():
         prompt_of_names(["", " . "], {})
 
 
+def test_what_stands_in_brackets_can_be_dropped():
+    names = ["bow_(weapon)", "(all)", "cat"]
+    prompt = prompt_of_names(names, {}, drop_brackets=True)
+    assert prompt.caption == "bow. (all). cat."
+    assert prompt_of_names(names, {}).caption == "bow (weapon). (all). cat."
+
+
 def test_a_text_ends_with_a_separator_and_its_spans_stay():
     assert prompt_of_text(" a cat ", ()).caption == "a cat."
     spans = (((1, 4),),)

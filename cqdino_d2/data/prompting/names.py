@@ -7,7 +7,6 @@ tokens of a caption, [CLS] and [SEP] among them, never exceed what the model rea
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -15,11 +14,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ...structures import TextPrompt, Vocabulary
-from ..text_prompts import words_of
+from ..text_prompts import without_brackets, words_of
 
 logger = logging.getLogger(__name__)
 SPECIALS = 2  # [CLS] and [SEP]
-_BRACKETS = re.compile(r"\([^()]*\)")
 _SHOWN = 5
 
 
@@ -143,7 +141,7 @@ class PromptNames:
 def _wordings(name: str, split_alternatives: bool, drop_brackets: bool) -> list[str]:
     """The different wordings of a name, without empty ones."""
     if drop_brackets:
-        name = _BRACKETS.sub(" ", name) if words_of(_BRACKETS.sub(" ", name)) else name
+        name = without_brackets(name)
     parts = name.split("/") if split_alternatives else [name]
     return list(dict.fromkeys(words for words in map(words_of, parts) if words))
 

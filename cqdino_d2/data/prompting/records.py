@@ -16,7 +16,9 @@ from ..text_records import PromptedSet, RecordsOfSets, TextRecords
 logger = logging.getLogger(__name__)
 
 
-def get_prompted_records(names: str | Sequence[str], *, wordings: bool = False) -> RecordsOfSets:
+def get_prompted_records(
+    names: str | Sequence[str], *, wordings: bool = False, drop_brackets: bool = False
+) -> RecordsOfSets:
     """The records of registered data sets with prompts, for detectors that read words.
 
     An image has its own text as its prompt, or else all categories of its data set. Sets whose
@@ -25,6 +27,7 @@ def get_prompted_records(names: str | Sequence[str], *, wordings: bool = False) 
     Args:
         names: one or several data sets, whose categories have nothing to do with each other.
         wordings: whether the sets' own wordings of their names are used (ODinW).
+        drop_brackets: whether 'bow (weapon)' is asked for as 'bow', as MM-Grounding-DINO does.
 
     Returns:
         Records with 'prompt' and 'set_name'.
@@ -44,7 +47,9 @@ def get_prompted_records(names: str | Sequence[str], *, wordings: bool = False) 
             missing[name] = str(error)
             continue
         own = isinstance(records, TextRecords)
-        prompt = None if own else registered_prompt(name, wordings=wordings)
+        prompt = (
+            None if own else registered_prompt(name, wordings=wordings, drop_brackets=drop_brackets)
+        )
         sets.append(PromptedSet(name, records, prompt))
     if not sets:
         raise FileNotFoundError(
