@@ -174,7 +174,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--shots", type=int, default=5, help="boxes of each novel emoji, at least (5)")
     add("--steps", type=int, default=300)
     add("--lr", type=float, default=4e-4, help="of full and backbone (4e-4)")
-    add("--vectors-lr", type=float, default=1e-2, help="of vectors (1e-2)")
+    add("--vectors-lr", type=float, default=0.1, help="of vectors (0.1)")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")

@@ -102,7 +102,7 @@ def test_each_variant_is_a_config_in_which_its_parts_learn(tmp_path, commands):
     assert len(trainings) == 3 and all(command[0] == sys.executable for command in trainings)
     cfgs = [load_config(command[3], command[4:]) for command in trainings]
     assert [list(cfg.train.frozen) for cfg in cfgs] == [[], ["backbone"], ["."]]
-    assert [cfg.optimizer.lr for cfg in cfgs] == [4e-4, 4e-4, 1e-2]
+    assert [cfg.optimizer.lr for cfg in cfgs] == [4e-4, 4e-4, 0.1]
     vectors = OmegaConf.to_container(cfgs[2].model.categories.prompt_vectors, resolve=True)
     novel = annotations(tmp_path / "datasets/few", "train")["categories"]
     assert vectors["names"] == [row["name"] for row in novel] and vectors["dim"] == 96
