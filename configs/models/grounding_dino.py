@@ -19,6 +19,7 @@ model.categories = L(TextQueries)(
     tokenizer=L(PromptTokenizer)(vocabulary_file=None, max_tokens=256, cut_long=False),
     language_model=L(BertLanguageModel)(),
     dim="${model.neck.dim}",
+    prompt_vectors=None,  # or learnt ones of some names: docs/text_training.md
 )
 model.selection = L(AllQueries)()
 model.encoder.exchange.update(dropout=0.0, drop_path=0.1)

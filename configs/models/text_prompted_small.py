@@ -18,6 +18,7 @@ model.categories = L(TextQueries)(
     tokenizer=L(PromptTokenizer)(vocabulary_file=None, max_tokens=512, cut_long=False),
     language_model=L(BertLanguageModel)(pretrained=True, frozen=True, sentences=True, **MINILM),
     dim="${model.neck.dim}",
+    prompt_vectors=None,  # or learnt ones of some names: docs/text_training.md
 )
 model.selection = L(AllQueries)()
 model.query_selection.skip_padding = True

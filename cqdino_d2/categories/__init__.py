@@ -2,6 +2,7 @@
 
 from .all_categories import AllCategories
 from .all_queries import AllQueries
+from .prompt_vectors import PromptVectors
 from .queries import CategoryEmbeddings, CategoryQueries
 from .selection import ImageGuidedSelection
 from .self_attention import CategorySelfAttention, LengthOneSelfAttention
@@ -16,6 +17,7 @@ __all__ = [
     "CategorySelfAttention",
     "ImageGuidedSelection",
     "LengthOneSelfAttention",
+    "PromptVectors",
     "TextQueries",
     "TreeAggregation",
 ]

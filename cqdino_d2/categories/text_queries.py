@@ -18,6 +18,7 @@ class TextQueries(nn.Module):
             makes prompts that can be read of one that is too long.
         language_model: tokens -> (B, T, E); needs ``dim`` (E) and ``vocabulary_size``.
         dim: C, width of the queries.
+        prompt_vectors: tokens -> (B, T, C), added to the queries' features: see `PromptVectors`.
 
     Raises:
         ValueError: on first use, a vocabulary of another size than the language model's.
@@ -29,12 +30,14 @@ class TextQueries(nn.Module):
         tokenizer: Callable[[Sequence[TextPrompt]], PromptTokens],
         language_model: nn.Module,
         dim: int,
+        prompt_vectors: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer, self.language_model, self.dim = tokenizer, language_model, dim
         self.projection = nn.Linear(language_model.dim, dim)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
+        self.prompt_vectors = prompt_vectors
 
     def forward(self, request: ClassRequest | None = None) -> ClassQueries:
         """One query per token of each image's prompt.
@@ -72,4 +75,7 @@ class TextQueries(nn.Module):
 
     def encode(self, tokens: PromptTokens) -> Tensor:
         """(B, T, C) features of the tokens."""
-        return self.projection(self.language_model(tokens))
+        features = self.projection(self.language_model(tokens))
+        if self.prompt_vectors is None:
+            return features
+        return features + self.prompt_vectors(tokens).to(features.dtype)

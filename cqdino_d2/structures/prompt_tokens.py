@@ -34,3 +34,17 @@ class PromptTokens:
         """The same on a device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if name != "texts"}
         return replace(self, **moved)
+
+    def blocks(self) -> list[list[tuple[int, tuple[int, ...]]]]:
+        """(first token, its ids) of the blocks of each prompt, the separator at its end included.
+
+        Tokens that see themselves alone are blocks of one.
+        """
+        rows = []
+        starts = self.visible.int().argmax(dim=-1).tolist()
+        for ids, own in zip(self.input_ids.tolist(), starts, strict=True):
+            blocks: dict[int, list[int]] = {}
+            for token, start in zip(ids, own, strict=True):
+                blocks.setdefault(start, []).append(token)
+            rows.append([(start, tuple(block)) for start, block in blocks.items()])
+        return rows

@@ -49,7 +49,7 @@ class BlockFeatures:
         rows, table = self._kept  # looked up once: another thread may replace both
         if table is not None and (table.device != device or len(table) > self.most_tokens):
             rows, table = {}, None
-        blocks = _blocks_of(tokens)
+        blocks = tokens.blocks()
         unknown = list(
             dict.fromkeys(block for row in blocks for _, block in row if block not in rows)
         )
@@ -89,15 +89,3 @@ def _encoded(
     position_ids = torch.arange(longest).expand(len(read), -1)
     features = encode(*(x.to(device) for x in (input_ids, visible, position_ids)))
     return features[kept.to(device)]
-
-
-def _blocks_of(tokens: PromptTokens) -> list[list[tuple[int, Block]]]:
-    """(first token, its ids) of the blocks of each prompt."""
-    rows = []
-    starts = tokens.visible.int().argmax(dim=-1).tolist()
-    for ids, own in zip(tokens.input_ids.tolist(), starts, strict=True):
-        blocks: dict[int, list[int]] = {}
-        for token, start in zip(ids, own, strict=True):
-            blocks.setdefault(start, []).append(token)
-        rows.append([(start, tuple(block)) for start, block in blocks.items()])
-    return rows

@@ -50,6 +50,9 @@ CONFIG_OF = {
     "extended": "configs/emojidet/quickstart.py",
 }
 DATA_OF = {"text": "named", "shuffled": "shuffled", "closed": "named", "extended": "base"}
+COMPOSITION = CompositionSettings(
+    image_size=128, object_size=(16, 48), overlap=0.3, hue_shift=True, grey_share=0.1
+)
 FIGURES = ("AP_base", "AP50_base", "AP_novel", "AP50_novel")
 
 
@@ -57,30 +60,32 @@ def build_sets(folder: Path, categories: int, train_images: int, val_images: int
     """EmojiDet without novel emoji in training; the same with names dealt out anew, or without
     the novel categories.
     """
-    composition = CompositionSettings(
-        image_size=128, object_size=(16, 48), overlap=0.3, hue_shift=True, grey_share=0.1
-    )
     settings = EmojiDetSettings(
         categories=categories,
         train_images=train_images,
         val_images=val_images,
-        composition=composition,
+        composition=COMPOSITION,
         hold_out_novel=True,
     )
     named = folder / "named" / "emojidet"
     build_emojidet(named, settings, workers=min(2, os.cpu_count() or 1))
-    for name, change in (("shuffled", deal_names_anew), ("base", keep_base)):
+    for name, change in (("shuffled", deal_names_anew), ("base", keep_categories)):
         derive(named, folder / name / "emojidet", change)
 
 
-def derive(source: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """The same images with other annotations."""
+def derive(
+    source: Path,
+    target: Path,
+    change: Callable[[dict[str, Any]], None],
+    splits: Sequence[str] = ("train", "val"),
+) -> None:
+    """The same images with other annotations in some of the splits."""
     (target / "annotations").mkdir(parents=True, exist_ok=True)
     if not (target / "images").exists():
         (target / "images").symlink_to((source / "images").resolve())
     for path in (source / "annotations").glob("*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
-        if "categories" in content:
+        if path.stem in {f"emojidet_{split}" for split in splits}:
             change(content)
         write_text(target / "annotations" / path.name, json.dumps(content, ensure_ascii=False))
 
@@ -94,9 +99,9 @@ def deal_names_anew(content: dict[str, Any]) -> None:
         row["name"] = names[place]
 
 
-def keep_base(content: dict[str, Any]) -> None:
-    """Leaves the novel categories and their boxes out."""
-    content["categories"] = [row for row in content["categories"] if not row["novel"]]
+def keep_categories(content: dict[str, Any], novel: bool = False) -> None:
+    """Leaves novel categories and their boxes out, or all but these."""
+    content["categories"] = [row for row in content["categories"] if row["novel"] == novel]
     kept = {row["id"] for row in content["categories"]}
     content["annotations"] = [r for r in content["annotations"] if r["category_id"] in kept]
     for image in content["images"]:
@@ -122,15 +127,24 @@ def train(output: Path, variant: str, seed: int, overrides: Sequence[str]) -> di
             settings += with_fixed_features(output)
         command = [sys.executable, "train_net.py", "--config-file", CONFIG_OF[variant]]
         command += [f"train.output_dir={folder.resolve()}", *settings]
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "run.log", "wb") as log:
-            done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-        if done.returncode:
-            raise ValueError(f"the run {variant}-{seed} failed: see {folder / 'run.log'}")
+        run_logged(command, folder)
         if variant == "extended":
             evaluate_extended(output, folder)
     figures = json.loads(results.read_text(encoding="utf-8"))["bbox"]
     return {name: figures[name] for name in FIGURES}
+
+
+def run_logged(command: Sequence[str], folder: Path) -> None:
+    """Runs a command of the repository, with its output in ``run.log`` of a folder.
+
+    Raises:
+        ValueError: it failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "run.log", "wb") as log:
+        done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise ValueError(f"the run {folder.name} failed: see {folder / 'run.log'}")
 
 
 def categories_of(output: Path, data: str) -> list[dict[str, Any]]:
