@@ -8,10 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..structures import PromptTokens
-
-_SEPARATORS = ". ?"
-_BLANKS = str.maketrans("_.?", "   ")  # as in prompts that are made of names
+from ..structures import SEPARATORS, PromptTokens, words_of
 
 
 class _Encoding(Protocol):
@@ -53,11 +50,11 @@ class PromptVectors(nn.Module):
             raise ValueError("prompt vectors need at least one name")
         readings: dict[tuple[int, ...], None] = {}
         for name in names:
-            ids = tokenizer.encode(name.translate(_BLANKS)).ids[1:-1]
+            ids = tokenizer.encode(words_of(name)).ids[1:-1]
             if not ids:
                 raise ValueError(f"a name with a prompt vector needs words, got {name!r}")
             readings[ids] = None
-        ends = tokenizer.encode(_SEPARATORS).ids[1:-1]
+        ends = tokenizer.encode(" ".join(SEPARATORS)).ids[1:-1]
         self._row_of = {(*ids, end): row for row, ids in enumerate(readings) for end in ends}
         padded = nn.utils.rnn.pad_sequence(
             [torch.tensor(ids) for ids in readings], batch_first=True, padding_value=-1

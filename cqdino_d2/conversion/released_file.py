@@ -15,10 +15,11 @@ from ..categories import CategorySelfAttention, LengthOneSelfAttention, TreeAggr
 from ..checkpoint import Family, family_of, read_released, weights_of
 from ..data import load_category_embeddings, register_all
 from ..engine import load_config
+from ..engine.config import reads_words
 from ..structures import Vocabulary, load_vocabulary
 from .model_file import build_on_meta, convert_by_family, save, write_model
 from .request import ConversionOutcome, ConversionRequest
-from .text_detector import convert_text_detector, reads_words
+from .text_detector import convert_text_detector
 
 
 def convert_released_file(request: ConversionRequest) -> ConversionOutcome:

@@ -11,15 +11,11 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..checkpoint import Family
+from ..files.text_lines import read_rows
 from .model_file import build_on_meta, convert_by_family, write_model
 from .request import ConversionOutcome, ConversionRequest
 
 _WORD_EMBEDDINGS = "categories.language_model.body.embeddings.word_embeddings.weight"
-
-
-def reads_words(cfg: DictConfig) -> bool:
-    """Whether a config's model looks for what prompts say."""
-    return "tokenizer" in cfg.model.categories
 
 
 def convert_text_detector(
@@ -59,7 +55,7 @@ def _check_vocabulary(model: nn.Module, num_words: int, source: Path) -> None:
     own_file = source / "vocab.txt"
     if not own_file.is_file():
         return
-    own = own_file.read_text(encoding="utf-8").splitlines()
+    own = read_rows(own_file)
     pairs = enumerate(zip(words, own, strict=False), start=1)
     differing = next(((line, *pair) for line, pair in pairs if pair[0] != pair[1]), None)
     if differing or len(own) != len(words):

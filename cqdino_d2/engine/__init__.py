@@ -23,6 +23,7 @@ from .trainer import NonFiniteError, Precision, Trainer
 from .training import Training
 
 __all__ = [
+    "INTERRUPTED",
     "AtomicCheckpointer",
     "Evaluation",
     "ExponentialMovingAverage",
@@ -44,7 +45,6 @@ __all__ = [
     "load_config",
     "measure_pace",
     "multi_step_schedule",
-    "INTERRUPTED",
     "one_line_errors",
     "report_a_full_disk_once",
     "seed_generators",

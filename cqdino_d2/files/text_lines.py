@@ -38,6 +38,16 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
+def read_rows(path: Path) -> list[str]:
+    """The lines as they stand, also empty ones, for files in which a line's number counts.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no text in UTF-8.
+    """
+    return read_text(path).removesuffix("\n").split("\n")
+
+
 def is_json(text: str) -> bool:
     """Whether a text is a JSON object or list."""
     if not text.lstrip().startswith(("{", "[")):

@@ -79,7 +79,8 @@ class ImagePredictor(DefaultPredictor):
         """
         names = self.vocabulary.names
         options = {"dropped": self.dropped, "nms_threshold": self.nms_threshold}
-        return [labelled(result, names, **options) for result in self.run(self.inputs(images))]
+        results = self.run(self.inputs(images), self.request)
+        return [labelled(result, names, **options) for result in results]
 
     def inputs(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         """Images of `batch` as the model takes them."""
@@ -93,8 +94,10 @@ class ImagePredictor(DefaultPredictor):
                 raise type(error)(f"image {place} of {len(images)}: {error}") from error
         return inputs
 
-    def run(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What the model finds, by the predictor's request.
+    def run(
+        self, inputs: Sequence[dict[str, Any]], request: ClassRequest | None = None
+    ) -> list[dict[str, Any]]:
+        """What the model finds in images as it takes them.
 
         Images that have the same size for the model go through it together; padding could change
         what is found, so others do not.
@@ -103,7 +106,7 @@ class ImagePredictor(DefaultPredictor):
         for place, item in enumerate(inputs):
             groups.setdefault(tuple(item["image"].shape), []).append(place)
         results: list[dict[str, Any]] = [{}] * len(inputs)
-        arguments = () if self.request is None else (self.request,)
+        arguments = () if request is None else (request,)
         with torch.no_grad():
             for places in groups.values():
                 found = self.model([inputs[place] for place in places], *arguments)

@@ -11,16 +11,15 @@ import torch
 import yaml
 from detectron2.config import CfgNode, LazyCall, get_cfg, instantiate
 from detectron2.data import transforms as T
-from detectron2.utils.registry import locate
 from omegaconf import DictConfig
 
 from ..data import ResizeShortestEdgeTruncated
-from ..detector import GroundingDINO
 from ..engine.checkpointer import check_weights
 from ..engine.config import (
     dotted_name,
     load_config,
     plain_container,
+    reads_words,
     with_saved_vocabulary,
     with_vocabulary,
     without_pretrained,
@@ -91,13 +90,6 @@ def get_predictor_cfg(
     cfg.INPUT.MAX_SIZE_TEST = longest
     cfg.DATASETS.TEST = (register_metadata(vocabulary),)
     return cfg
-
-
-def reads_words(lazy: DictConfig) -> bool:
-    """Whether the model of a lazy config is told in words what to look for."""
-    target = lazy.model["_target_"]
-    kind = locate(target) if isinstance(target, str) else target
-    return isinstance(kind, type) and issubclass(kind, GroundingDINO)
 
 
 def _with_categories(lazy: DictConfig, weights: str | Path) -> DictConfig:

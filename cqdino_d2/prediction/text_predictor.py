@@ -88,11 +88,9 @@ class TextPredictor(ImagePredictor):
         inputs = self.inputs(images)
         for item, one in zip(inputs, wanted, strict=True):
             item["prompt"] = one.prompts[0]
-        free = copy.copy(self)
-        free.request = None
         return [
             labelled(result, one.names, nms_threshold=self.nms_threshold)
-            for result, one in zip(free.run(inputs), wanted, strict=True)
+            for result, one in zip(self.run(inputs), wanted, strict=True)
         ]
 
     def ask(self, wanted: Prompt, *, negatives: Sequence[str] = ()) -> TextPredictor:

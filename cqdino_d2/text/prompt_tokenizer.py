@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..files import package_folder
-from ..files.text_lines import read_text
+from ..files.text_lines import read_rows
 from ..structures import NO_CATEGORY, SEPARATORS, PromptTokens, TextPrompt
 from .prompt_parts import shortened, split_prompt
 
@@ -81,7 +81,7 @@ class PromptTokenizer:
         path = packaged_model() / "vocab.txt" if file is None else Path(file)
         if not path.is_file():
             raise FileNotFoundError(f"no {path}: expected a vocabulary, one token a line")
-        lines = read_text(path).removesuffix("\n").split("\n")
+        lines = read_rows(path)
         vocabulary = {token: number for number, token in enumerate(lines)}
         missing = [token for token in _SPECIALS if token not in vocabulary]
         if missing:

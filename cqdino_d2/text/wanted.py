@@ -45,6 +45,7 @@ def wanted_prompts(
         TypeError: something else.
         ValueError: see `caption_prompt` and `names_prompts`.
     """
+    names: Sequence[str | Sequence[str]]
     if isinstance(wanted, TextPrompt):
         if negatives:
             raise ValueError("a prompt with its own spans takes no negatives: put them into it")
@@ -52,10 +53,10 @@ def wanted_prompts(
         return Wanted(_names(wanted), (wanted,))
     if isinstance(wanted, str):
         prompt = caption_prompt(wanted)
-        names: Sequence[str | Sequence[str]] = _names(prompt)
+        names = _names(prompt)
         if not negatives and len(tokenizer.encode(prompt.caption).ids) <= tokenizer.max_tokens:
             check_phrases(prompt, tokenizer, may_be_alike=prompt.phrase_ids)
-            return Wanted(_names(prompt), (prompt,))
+            return Wanted(names, (prompt,))
     elif isinstance(wanted, Sequence):
         names = wanted
     else:

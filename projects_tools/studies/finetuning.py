@@ -29,7 +29,6 @@ from typing import Any
 from quickstart import ROOT
 
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
-from cqdino_d2.files import write_text
 
 from .open_vocabulary import (
     COMPOSITION,
@@ -38,8 +37,8 @@ from .open_vocabulary import (
     categories_of,
     derive,
     keep_categories,
+    report,
     run_logged,
-    table,
 )
 
 VARIANTS = ("full", "backbone", "vectors")
@@ -194,9 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"run_finetuning: {error}", file=sys.stderr)
         return 2
-    text = table(runs)
-    write_text(given.output / "table.md", text)
-    print(text)
+    report(runs, given.output)
     return 0
 
 

@@ -201,6 +201,13 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
+def report(runs: dict[str, list[dict[str, float]]], output: Path) -> None:
+    """Prints the table and keeps it as table.md."""
+    text = table(runs)
+    write_text(output / "table.md", text)
+    print(text)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(
@@ -228,9 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"run_open_vocabulary: {error}", file=sys.stderr)
         return 2
-    text = table(runs)
-    write_text(given.output / "table.md", text)
-    print(text)
+    report(runs, given.output)
     return 0
 
 

@@ -181,6 +181,17 @@ def test_the_vocabulary_of_another_model_is_refused(mm, tmp_path, capsys):
     assert f"from line {len(WORDS) - 1} on ('tree', there '?')" in err
 
 
+def test_a_vocabulary_file_beside_the_weights_is_read_as_the_tokenizers(mm, tmp_path, capsys):
+    odd = ["a\u2028b" if word == "tree" else word for word in WORDS]  # some call it a line's end
+    text = "\ufeff" + "\n".join(odd) + "\n"
+    prepare(tmp_path, mm)
+    mm.save_pretrained(tmp_path / "theirs")
+    (tmp_path / "theirs/vocab.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "own.txt").write_text(text, encoding="utf-8")
+    own = f"model.categories.tokenizer.vocabulary_file={tmp_path / 'own.txt'}"
+    assert convert(tmp_path, tmp_path / "theirs", own) == 0, capsys.readouterr().err
+
+
 class Command:
     """Runs a command when it is unpickled."""
 

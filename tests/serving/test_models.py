@@ -3,27 +3,13 @@
 import dataclasses
 import re
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from cqdino_d2.prediction.loading import load_predictor
 from cqdino_d2.serving.models import GONE, Looks, Models, model_names
-from cqdino_d2.visualization.media import write_image
-from tests.prediction.test_category_predictor import load, save_tiny
+from tests.prediction.test_category_predictor import load
 from tests.prompted import save_prompted
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    return save_tiny(tmp_path_factory.mktemp("trained"))
-
-
-@pytest.fixture
-def picture(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
-    write_image(tmp_path / "picture.png", image)
-    return tmp_path / "picture.png"
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,11 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictC
     return cfg
 
 
+def reads_words(cfg: DictConfig) -> bool:
+    """Whether the model of a config is told in words what to look for."""
+    return "tokenizer" in (cfg.model.get("categories") or {})
+
+
 def with_saved_vocabulary(cfg: DictConfig, weights: str | Path) -> DictConfig:
     """The config with the ``vocabulary.json`` beside the weights, if there is one."""
     cfg, saved = copy.deepcopy(cfg), saved_vocabulary(weights)
