@@ -114,10 +114,9 @@ def check_files(given: argparse.Namespace) -> None:
     Raises:
         OSError: a file or folder cannot be had.
     """
-    for _, config, weights in given.model:
-        for file in (config, weights):
-            if not Path(file).is_file():
-                raise FileNotFoundError(f"there is no file {file}")
+    for _, _, weights in given.model:
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f"there is no checkpoint {weights}")
     if given.folder is not None and not given.folder.is_dir():
         raise NotADirectoryError(f"--folder {given.folder} is no folder")
     if given.certificate is not None:
@@ -140,7 +139,7 @@ def run(given: argparse.Namespace) -> None:
     from cqdino_d2.serving.runner import Batching, Runner
 
     batching = Batching(given.max_batch, given.max_wait / 1000, given.max_queue)
-    metrics, secure = Metrics(), given.certificate is not None
+    metrics, scheme = Metrics(), "http" if given.certificate is None else "https"
     with listening(given.host, given.port) as listener:
         predictors = {
             name: load_predictor(config, weights, device=given.device)
@@ -148,13 +147,13 @@ def run(given: argparse.Namespace) -> None:
         }
         log_as_json()
         if token is None and given.host not in LOCAL_HOSTS:
-            print("serve: whoever reaches this address may use it: see --token-file", file=sys.stderr)
+            print("serve: whoever reaches this may use it: see --token-file", file=sys.stderr)
         with contextlib.closing(Runner(predictors, batching, metrics.count_batch)) as runner:
             models = Models(predictors, max_pixels=limits.pixels, runner=runner)
             detector = Detector(models, limits, given.folder)
             guards = {"limits": limits, "metrics": metrics, "token": token}
             api = make_api(detector, host=given.host, **guards)
-            print(f"{address(listener, 'https' if secure else 'http')}  (Ctrl-C ends it)", flush=True)
+            print(f"{address(listener, scheme)}  (Ctrl-C ends it)", flush=True)
             serve(
                 api,
                 listener,
@@ -175,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"serve: {MISSING.format(error.name)}", file=sys.stderr)
         return BAD_INPUT
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         print(f"serve: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

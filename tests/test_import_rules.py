@@ -67,7 +67,10 @@ ALLOWED_OUTSIDE = {
     "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
     "export": _MODEL | {"onnx", "onnxruntime", "onnxscript"},
-    "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
+    "serving": {
+        *("numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"),
+        *("prometheus_client", "pydantic", "pydantic_core"),
+    },
     "compatibility": _MODEL,
 }
 MOST_FILES = 20  # of a folder

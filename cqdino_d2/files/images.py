@@ -120,7 +120,7 @@ def _truncated_images_allowed() -> Iterator[None]:
 
 @contextmanager
 def _opened(file: str | Path | IO[bytes]) -> Iterator[IO[bytes]]:
-    """A file from its start; a pipe is refused: reading one would wait for a writer, without end."""
+    """A file from its start. A pipe is refused: its reader waits for a writer, without end."""
     if not isinstance(file, (str, Path)):
         file.seek(0)
         yield file

@@ -58,9 +58,7 @@ class QuestionBatches:
         else:
             question.put_to(self.predictor)
 
-    def __call__(
-        self, images: Sequence[np.ndarray], questions: Sequence[Question]
-    ) -> list[Answer]:
+    def __call__(self, images: Sequence[np.ndarray], questions: Sequence[Question]) -> list[Answer]:
         """An answer for each image.
 
         Args:

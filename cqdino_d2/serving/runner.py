@@ -109,7 +109,7 @@ class Runner:
         self._models[name].check(question)
 
     def submit(self, name: str, image: np.ndarray, question: Question) -> Future[Found]:
-        """Puts a checked request into the queue; cancelling it takes it out again.
+        """Puts a checked request into the queue; it is not run if it is cancelled before.
 
         Args:
             name: of the model.
@@ -175,7 +175,7 @@ class Runner:
         model = self._models[batch[0].name]
         try:
             answers = model([job.image for job in batch], [job.question for job in batch])
-        except Exception as error:  # noqa: BLE001  whatever a model raises, the thread lives on
+        except Exception as error:  # whatever a model raises, the thread lives on
             if len(batch) > 1:
                 _LOGGER.warning("a batch of %d failed, one by one: %r", len(batch), error)
                 for job in batch:

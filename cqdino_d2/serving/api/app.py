@@ -25,8 +25,7 @@ from .schema import DetectAnswer, DetectRequest, Problem, ServedModel, ServedMod
 
 _TITLE = "CQ-DINO for Detectron2"
 _PROBLEMS = {
-    status: {"model": Problem}
-    for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503)
+    status: {"model": Problem} for status in (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503)
 }
 
 
@@ -42,7 +41,8 @@ def make_api(
         metrics: count what is done.
         token: that clients must bring; None for none.
     """
-    api = FastAPI(title=_TITLE, version=__version__, docs_url=None, redoc_url=None)
+    own = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
+    api = FastAPI(title=_TITLE, version=__version__, **own)
     api.include_router(_detect_routes(detector))
     api.include_router(hosted_routes(HostedTasks(detector, limits)))
     api.include_router(_status_routes(detector, metrics))

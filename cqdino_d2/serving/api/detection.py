@@ -189,9 +189,7 @@ class Detector:
         future.add_done_callback(lambda _: self._pixels.give(pixels))
         return Pending(name, image, future)
 
-    async def finish(
-        self, pending: Pending, gone: Coroutine[Any, Any, None] | None = None
-    ) -> Seen:
+    async def finish(self, pending: Pending, gone: Coroutine[Any, Any, None] | None = None) -> Seen:
         """Waits for the answer.
 
         Args:
