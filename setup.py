@@ -216,6 +216,7 @@ setup(
         "report": ["jinja2", "matplotlib"],  # pages and pictures of results
         "onnx": ["onnx", "onnxruntime", "onnxscript"],  # export
         "demo": ["gradio>=6.31,<7"],  # the web page
+        "serve": ["fastapi", "prometheus-client", "python-multipart", "uvicorn"],  # the HTTP API
     },
     **extension_arguments(),
 )
