@@ -39,4 +39,5 @@ def log_as_json(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     REQUESTS.setLevel(level)
-    logging.getLogger("cqdino_d2.text").setLevel(logging.ERROR)  # warns of words of each request
+    for chatty in ("cqdino_d2.text", "python_multipart"):  # warn of what is in each request
+        logging.getLogger(chatty).setLevel(logging.ERROR)

@@ -1,5 +1,6 @@
 """The server in a process of its own, as docs/serving.md starts and asks it, and its clients."""
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -18,6 +19,7 @@ from unittest import mock
 import httpx
 import pytest
 import serve
+from benchmarks import serving as benchmark
 from PIL import Image
 
 from tests import doc_commands as docs
@@ -181,6 +183,17 @@ def test_the_earlier_client_of_the_hosted_api(checkout, servers):
     }
     command = [sys.executable, "-W", "ignore", "-c", GUARD + OLD_CLIENT]
     assert re.match(r"\[\('(cat|dog)', 0\.\d+", run(checkout, command, **variables))
+
+
+def test_the_load_of_the_benchmark(servers, capsys):
+    (_, address), _ = servers
+    image = benchmark.photo(40, 50)
+    figures = asyncio.run(benchmark.measure(address, 3, 0.5, image, own_prompts=True))
+    latencies, sizes, seconds = figures
+    assert len(latencies) == len(sizes) >= 3 and 1 <= max(sizes) <= 3
+    assert all(0 < latency <= seconds for latency in latencies)
+    benchmark.print_row(3, 4, figures)
+    assert re.match(r"\| 3 \| 4 (\| \d+\.\d+ ){4}\| \d+ \|$", capsys.readouterr().out)
 
 
 def test_what_is_not_http(servers):
