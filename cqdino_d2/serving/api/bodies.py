@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from ..refusals import Refusal
@@ -17,6 +17,12 @@ from .schema import DetectRequest, fields_of_form, sentence, sentence_of
 
 _MOST_FIELDS = 4000
 Body = TypeVar("Body", bound=BaseModel)
+
+
+class _InMemory(MultiPartParser):
+    """Leaves files where their body is already, in place of writing them to the disk."""
+
+    spool_max_size = 2**40
 
 
 async def read_request(request: Request) -> tuple[DetectRequest, bytes | None]:
@@ -51,20 +57,21 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
 async def _read_form(request: Request) -> tuple[DetectRequest, bytes | None]:
     image, texts = None, []
     try:
-        async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-            for key, value in form.multi_items():
-                if not isinstance(value, UploadFile):
-                    texts.append((key, value))
-                elif key == "image":
-                    image = await value.read()
-                else:
-                    raise ValueError("The image's field is called 'image'.")
+        most = {"max_files": 1, "max_fields": _MOST_FIELDS}
+        form = await _InMemory(request.headers, request.stream(), **most).parse()
+        for key, value in form.multi_items():
+            if not isinstance(value, UploadFile):
+                texts.append((key, value))
+            elif key == "image":
+                image = await value.read()
+            else:
+                raise ValueError("The image's field is called 'image'.")
         return DetectRequest.model_validate(fields_of_form(texts)), image
     except ValidationError as error:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, sentence_of(error)) from error
     except ValueError as error:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, sentence(str(error))) from error
-    except HTTPException as error:  # the form's parser
+    except MultiPartException as error:
         reason = "This is no form of the kind that its head says, or one of too many parts."
         raise Refusal(HTTPStatus.BAD_REQUEST, reason) from error
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import tempfile
 
 import numpy as np
 import pytest
@@ -166,6 +167,19 @@ def test_wrong_bodies(client, body, kind, status):
     answer = client.post("/v1/detect", content=body, headers={"Content-Type": kind})
     assert answer.status_code == status, answer.text
     assert answer.json()["detail"].endswith(".")
+
+
+def test_a_form_is_not_written_to_the_disk(serve, monkeypatch):
+    def roll(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", roll)
+    large = encoded(800, 800)
+    assert len(large) > 2**20
+    with serve() as client:
+        files = {"image": ("a.png", large)}
+        answer = client.post("/v1/detect", data={"prompt": "cat."}, files=files)
+    assert answer.status_code == 200 and answer.json()["width"] == 800
 
 
 def test_wrong_forms(client):
