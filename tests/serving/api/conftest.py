@@ -5,15 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("fastapi", reason="the server needs fastapi, which is not installed")
-pytest.importorskip("prometheus_client", reason="the server needs prometheus-client")
-
-from starlette.testclient import TestClient
-
 from cqdino_d2.prediction.loading import load_predictor
-from cqdino_d2.serving.api.app import make_api
-from cqdino_d2.serving.api.detection import Detector
-from cqdino_d2.serving.api.metrics import Metrics
 from cqdino_d2.serving.limits import ApiLimits
 from cqdino_d2.serving.models import Models
 from cqdino_d2.serving.runner import Batching, Runner
@@ -21,6 +13,12 @@ from tests.prediction.test_category_predictor import load, save_tiny
 from tests.prompted import save_prompted
 
 HERE = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def needed():
+    for package in ("fastapi", "prometheus_client"):
+        pytest.importorskip(package, reason=f"the server needs {package}, which is not installed")
 
 
 def encoded(height=48, width=64, kind="PNG", seed=0):
@@ -51,8 +49,13 @@ def predictors(word_files, category_weights):
 
 
 @pytest.fixture(scope="session")
-def serve(predictors):
-    """Makes a client of a server; its `detector` and `metrics` are attributes."""
+def serve(needed, predictors):
+    """Makes a client of a server; its `detector` is an attribute."""
+    from starlette.testclient import TestClient
+
+    from cqdino_d2.serving.api.app import make_api
+    from cqdino_d2.serving.api.detection import Detector
+    from cqdino_d2.serving.api.metrics import Metrics
 
     @contextlib.contextmanager
     def make(token=None, folder=None, batching=None, **limits):
@@ -63,7 +66,7 @@ def serve(predictors):
         guards = {"limits": limits, "metrics": metrics, "token": token}
         api = make_api(detector, host="127.0.0.1", **guards)
         with contextlib.closing(runner), TestClient(api, HERE) as client:
-            client.detector, client.metrics = detector, metrics
+            client.detector = detector
             yield client
 
     return make
