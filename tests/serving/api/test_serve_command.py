@@ -29,7 +29,7 @@ from tests.serving.api.conftest import encoded
 ROOT = docs.ROOT
 PAGE = ROOT / "docs/serving.md"
 TOKEN = "choose-a-long-one"
-SLOW = 60  # seconds that a test waits before it fails
+SLOW = 180  # seconds that a test waits before it fails
 START, ASK, SECURE, _ = docs.blocks(PAGE, "bash")
 HTTPX, HOSTED = docs.blocks(PAGE, "python")
 # what a client's process may reach, and that its crash reporter is off
