@@ -45,7 +45,7 @@ CONFIG_OF = {
     "text": TEXT_CONFIG,
     "shuffled": TEXT_CONFIG,
     "closed": "configs/emojidet/quickstart.py",
-    "extended": "configs/emojidet/quickstart.py",
+    "extended": "configs/emojidet/text_features.py",
 }
 DATA_OF = {"text": "named", "shuffled": "shuffled", "closed": "named", "extended": "base"}
 COMPOSITION = CompositionSettings(
@@ -150,13 +150,7 @@ def with_fixed_features(output: Path) -> list[str]:
     content = {"embeddings": features_of(names, names), "ids": ids, "categories": names}
     path = output / "datasets/base_features.pth"
     write_atomically(path, lambda file: torch.save(content, file))
-    return [
-        f"train.category_embeddings={path.resolve()}",
-        "model.categories.relation={_target_: torch.nn.LayerNorm, "
-        "normalized_shape: '${model.categories.dim}'}",
-        "model.categories.embedding_dim=384",
-        "train.frozen=[categories.embeddings]",
-    ]
+    return [f"train.category_embeddings={path.resolve()}"]
 
 
 def extended_figures(output: Path, folder: Path, settings: Sequence[str]) -> dict[str, float]:

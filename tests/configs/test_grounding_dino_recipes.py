@@ -11,7 +11,7 @@ from tests.tiny import ROOT
 
 FOLDER = ROOT / "configs/grounding_dino"
 RELEASED = ("swint_ogc", "swinb_cogcoor", "mm_swint", "mm_swinb", "mm_swinl")
-TRAINED = ("pretrain_swint", "finetune_coco", "finetune_lvis")
+TRAINED = ("pretrain_swint", "finetune_coco", "finetune_lvis", "finetune_few_shot")
 RECIPES = (*RELEASED, *TRAINED, "tiny")
 WINDOW_12 = dict(window_size=12, image_size=384)
 SWINS = {
