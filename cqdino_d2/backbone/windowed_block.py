@@ -10,6 +10,9 @@ from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
 from ..layers import form_of, in_chunks
+from .padding import missing, quotient_up
+
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class WindowedBlock(SwinTransformerBlock):
@@ -34,16 +37,18 @@ class WindowedBlock(SwinTransformerBlock):
     def _attn(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         batch, height, width, _ = x.shape
-        if torch.compiler.is_compiling():  # a compiler fuses timm's steps itself
-            pad_h, pad_w = -height % self.window_size[0], -width % self.window_size[1]
+        exporting = _is_exporting()
+        if torch.compiler.is_compiling() and not exporting:  # a compiler fuses timm's steps itself
+            pad_h, pad_w = missing((height, width), self.window_size)
             padded = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
             return super()._attn(padded)[:, :height, :width]
         attention = self.attn
-        groups, places = _windows((height, width), self.window_size, self.shift_size, x.device)
+        windows = _traced_windows if exporting else _windows
+        groups, places = windows((height, width), self.window_size, self.shift_size, x.device)
         qkv = attention.qkv(torch.cat([x.flatten(1, 2), x.new_zeros(batch, 1, x.shape[-1])], dim=1))
         bias = attention._get_rel_pos_bias().to(qkv.dtype)
-        attended = [_attend(attention, qkv[:, tokens], bias, mask) for tokens, mask in groups]
-        attended = torch.cat(attended, dim=1)[:, places]
+        attended = [_attend(attention, _take(qkv, tokens), bias, mask) for tokens, mask in groups]
+        attended = _take(torch.cat(attended, dim=1), places)
         return attention.proj_drop(attention.proj(attended)).unflatten(1, (height, width))
 
 
@@ -121,3 +126,34 @@ def _partition(x: Tensor, window: tuple[int, int]) -> Tensor:
     """(H, W) -> (n, S)."""
     rows = x.unflatten(0, (-1, window[0])).unflatten(2, (-1, window[1]))
     return rows.transpose(1, 2).reshape(-1, window[0] * window[1])
+
+
+def _traced_windows(
+    size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
+) -> tuple[list[tuple[Tensor, Tensor | None]], Tensor]:
+    """`_windows` by arithmetic alone and in one group: sizes may be symbols of a tracer."""
+    sources, targets, regions = [], [], []
+    for length, side, step in zip(size, window, shift, strict=True):
+        padded = quotient_up(length, side) * side
+        index = torch.arange(padded, device=device)
+        regions.append(((index >= padded - side).long() + (index >= padded - step).long()))
+        ahead, back = index + step, torch.arange(length, device=device) - step
+        sources.append(torch.where(ahead < padded, ahead, ahead - padded))
+        targets.append(torch.where(back < 0, back + padded, back))
+    (y, x), (to_y, to_x) = sources, targets
+    (height, width), (rows, columns) = size, window
+    beyond = torch.ones((), dtype=torch.int64, device=device) * (height * width)
+    inside = (y < height)[:, None] & (x < width)
+    tokens = _partition(torch.where(inside, y[:, None] * width + x, beyond), window)
+    mask = None
+    if any(shift):
+        region = _partition(3 * regions[0][:, None] + regions[1], window)
+        mask = (region[:, :, None] == region[:, None, :])[:, None]
+    windows = (to_y // rows)[:, None] * quotient_up(width, columns) + to_x // columns
+    places = windows * (rows * columns) + (to_y % rows)[:, None] * columns + to_x % columns
+    return [(tokens.flatten(), mask)], places.flatten()
+
+
+def _take(x: Tensor, places: Tensor) -> Tensor:
+    """(B, N, C), (n,) -> (B, n, C); ONNX has one operator for the former alone."""
+    return x.index_select(1, places) if _is_exporting() else x[:, places]

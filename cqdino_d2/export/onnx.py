@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from .check import OUTPUTS, ExportError
+from .runtimes import OUTPUTS, ExportError, needed
 
-_OPSET = 20
+_OPSET = 18  # the newest that torch writes without conversion; read by all runtimes of docs/export.md
 
 
-def to_onnx(program: torch.export.ExportedProgram) -> bytes:
+def to_onnx(program: torch.export.ExportedProgram, input_names: Sequence[str]) -> bytes:
     """The ONNX file of a traced detector.
 
     Raises:
         ExportError: packages are missing, or an operator has no counterpart in ONNX.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        message = f"ONNX needs pip install onnx onnxruntime onnxscript ({error})"
-        raise ExportError(message) from error
+    needed("onnx", "onnxruntime", "onnxscript")
     try:
         # Its optimiser loses the bounds of some Clips (onnxscript 0.7.2); runtimes have their own.
         made = torch.onnx.export(
             program,
             dynamo=True,
             opset_version=_OPSET,
-            input_names=["image"],
+            input_names=list(input_names),
             output_names=list(OUTPUTS),
             optimize=False,
             verbose=False,
