@@ -278,3 +278,37 @@ def test_text_training_from_start_to_end(checkout):
     assert after.pop("categories.prompt_vectors.vectors").abs().min() > 0
     assert after.keys() - before.keys() == {"categories.prompt_vectors.readings"}
     assert all(after[name].equal(tensor) for name, tensor in before.items())
+
+
+def save_random(path, config, overrides=()):
+    """A checkpoint of a config with random weights, and a vocabulary where it has categories."""
+    cfg = load_config(ROOT / config, list(overrides))
+    path.parent.mkdir(parents=True)
+    if "grounding_dino" not in config:
+        cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=7)
+        instantiate(cfg.vocabulary).save(path.parent / "vocabulary.json")
+    torch.manual_seed(0)
+    torch.save({"model": instantiate(cfg.model).state_dict()}, path)
+
+
+@pytest.mark.slow
+def test_export_from_start_to_end(checkout, monkeypatch, capsys):
+    for package in ("onnx", "onnxruntime", "onnxscript", "openvino"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    page = ROOT / "docs/export.md"
+    words, quickstart = "configs/grounding_dino/swint_ogc.py", "configs/emojidet/quickstart.py"
+    save_random(checkout / "models/gdino_swint/model.pth", words, SMALL_WORDS)
+    save_random(checkout / "output/quickstart/training/model_inference.pth", quickstart)
+    Image.new("RGB", (140, 110), "navy").save(checkout / "photo.jpg")
+    script, in_python = docs.blocks(page, "python")
+    (checkout / script.file()).write_text(script.text)
+    said = {}
+    for block in docs.blocks(page, "bash"):
+        for command in docs.commands(block.text):
+            if command[0] == "python":
+                output = run(checkout, command, SMALL_WORDS if words in command else ())
+                said[command[-1] if command[1] == "detect.py" else command[-3]] = output
+    print(said.keys())
+    monkeypatch.chdir(checkout)
+    small = "\", overrides=[" + ", ".join(map(repr, SMALL_WORDS)) + "]\n)"
+    exec(compile(in_python.text.replace("model.pth\")", "model.pth" + small), "page", "exec"), {})

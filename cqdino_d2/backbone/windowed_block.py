@@ -131,27 +131,42 @@ def _partition(x: Tensor, window: tuple[int, int]) -> Tensor:
 def _traced_windows(
     size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
 ) -> tuple[list[tuple[Tensor, Tensor | None]], Tensor]:
-    """`_windows` by arithmetic alone and in one group: sizes may be symbols of a tracer."""
-    sources, targets, regions = [], [], []
-    for length, side, step in zip(size, window, shift, strict=True):
-        padded = quotient_up(length, side) * side
-        index = torch.arange(padded, device=device)
-        regions.append(((index >= padded - side).long() + (index >= padded - step).long()))
-        ahead, back = index + step, torch.arange(length, device=device) - step
-        sources.append(torch.where(ahead < padded, ahead, ahead - padded))
-        targets.append(torch.where(back < 0, back + padded, back))
-    (y, x), (to_y, to_x) = sources, targets
+    """`_windows` by arithmetic on flat indices and in one group: sizes may be symbols of a tracer.
+
+    A tracer would bind the graph to whether a map is one window high, wide or both. The first two
+    are no shapes here; a further window of nothing but padding makes their number at least two.
+    """
     (height, width), (rows, columns) = size, window
-    beyond = torch.ones((), dtype=torch.int64, device=device) * (height * width)
-    inside = (y < height)[:, None] & (x < width)
-    tokens = _partition(torch.where(inside, y[:, None] * width + x, beyond), window)
+    down, across = quotient_up(height, rows), quotient_up(width, columns)
+    index = torch.arange((down * across + 1) * rows * columns, device=device)
+    number, inner = index // (rows * columns), index % (rows * columns)
+    y = number // across * rows + inner // columns  # in the shifted map
+    x = number % across * columns + inner % columns
+    region = 3 * _part(y, down * rows, rows, shift[0]) + _part(x, across * columns, columns, shift[1])
+    y, x = _shifted(y, shift[0], down * rows), _shifted(x, shift[1], across * columns)
+    inside = ((y < height) & (x < width) & (number < down * across)).long()
+    tokens = inside * (y * width + x) + (1 - inside) * height * width
     mask = None
     if any(shift):
-        region = _partition(3 * regions[0][:, None] + regions[1], window)
+        region = region.view(-1, rows * columns)
         mask = (region[:, :, None] == region[:, None, :])[:, None]
-    windows = (to_y // rows)[:, None] * quotient_up(width, columns) + to_x // columns
-    places = windows * (rows * columns) + (to_y % rows)[:, None] * columns + to_x % columns
-    return [(tokens.flatten(), mask)], places.flatten()
+    token = torch.arange(height * width, device=device)
+    y = _shifted(token // width, -shift[0], down * rows)
+    x = _shifted(token % width, -shift[1], across * columns)
+    number = y // rows * across + x // columns
+    return [(tokens, mask)], number * (rows * columns) + y % rows * columns + x % columns
+
+
+def _shifted(index: Tensor, step: int, length: int) -> Tensor:
+    """(index + step) modulo length."""
+    return (index + step + length) % length
+
+
+def _part(index: Tensor, length: int, side: int, step: int) -> Tensor:
+    """Which of the three parts that a shift by ``step`` makes of a side of the map; 0 without."""
+    if not step:
+        return torch.zeros_like(index)
+    return (index >= length - side).long() + (index >= length - step).long()
 
 
 def _take(x: Tensor, places: Tensor) -> Tensor:
