@@ -9,9 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from detectron2.config import LazyCall, instantiate
 from PIL import Image, ImageDraw
 
+from cqdino_d2.engine import load_config
 from cqdino_d2.engine.weights_file import read_weights
+from cqdino_d2.structures import random_vocabulary
 from tests import doc_commands as docs
 from tests.annotation_sets import write_json
 from tests.odvg_sets import write_lines
@@ -282,7 +286,7 @@ def test_text_training_from_start_to_end(checkout):
 
 def save_random(path, config, overrides=()):
     """A checkpoint of a config with random weights, and a vocabulary where it has categories."""
-    cfg = load_config(ROOT / config, list(overrides))
+    cfg = load_config(ROOT / config, overrides)
     path.parent.mkdir(parents=True)
     if "grounding_dino" not in config:
         cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=7)
@@ -296,19 +300,27 @@ def test_export_from_start_to_end(checkout, monkeypatch, capsys):
     for package in ("onnx", "onnxruntime", "onnxscript", "openvino"):
         pytest.importorskip(package, reason=f"{package} is not installed")
     page = ROOT / "docs/export.md"
-    words, quickstart = "configs/grounding_dino/swint_ogc.py", "configs/emojidet/quickstart.py"
+    words = "configs/grounding_dino/swint_ogc.py"
     save_random(checkout / "models/gdino_swint/model.pth", words, SMALL_WORDS)
-    save_random(checkout / "output/quickstart/training/model_inference.pth", quickstart)
+    trained = checkout / "output/quickstart/training/model_inference.pth"
+    save_random(trained, "configs/emojidet/quickstart.py")
     Image.new("RGB", (140, 110), "navy").save(checkout / "photo.jpg")
     script, in_python = docs.blocks(page, "python")
     (checkout / script.file()).write_text(script.text)
-    said = {}
-    for block in docs.blocks(page, "bash"):
-        for command in docs.commands(block.text):
-            if command[0] == "python":
-                output = run(checkout, command, SMALL_WORDS if words in command else ())
-                said[command[-1] if command[1] == "detect.py" else command[-3]] = output
-    print(said.keys())
+    said = [
+        run(checkout, command, SMALL_WORDS if words in command else ())
+        for block in docs.blocks(page, "bash")
+        for command in docs.commands(block.text)
+        if command[0] != "pip"
+    ]
+    detector, asked, quickstart, with_words, without = said
+    assert detector.count("100.0% of the detections agree") == 6
+    assert quickstart.count("100.0% of the detections agree") == 3
+    assert "2 names" in asked
+    lines = with_words.strip().splitlines()  # without a bias scores are about one half
+    assert lines and all(re.match(r"(a cat|a red ball) 0\.\d\d at \[", line) for line in lines)
+    assert all(re.match(r"category \d 0\.\d\d at", line) for line in without.strip().splitlines())
     monkeypatch.chdir(checkout)
-    small = "\", overrides=[" + ", ".join(map(repr, SMALL_WORDS)) + "]\n)"
-    exec(compile(in_python.text.replace("model.pth\")", "model.pth" + small), "page", "exec"), {})
+    small = f'model.pth", {SMALL_WORDS!r})'
+    exec(compile(in_python.text.replace('model.pth")', small), str(in_python), "exec"), {})
+    assert "cat" in capsys.readouterr().out

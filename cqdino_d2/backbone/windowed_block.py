@@ -139,10 +139,12 @@ def _traced_windows(
     (height, width), (rows, columns) = size, window
     down, across = quotient_up(height, rows), quotient_up(width, columns)
     index = torch.arange((down * across + 1) * rows * columns, device=device)
-    number, inner = index // (rows * columns), index % (rows * columns)
-    y = number // across * rows + inner // columns  # in the shifted map
-    x = number % across * columns + inner % columns
-    region = 3 * _part(y, down * rows, rows, shift[0]) + _part(x, across * columns, columns, shift[1])
+    number, inner = _divided(index, rows * columns)
+    (row, column), (y, x) = _divided(number, across), _divided(inner, columns)
+    y, x = row * rows + y, column * columns + x  # in the shifted map
+    region = 3 * _part(y, down * rows, rows, shift[0]) + _part(
+        x, across * columns, columns, shift[1]
+    )
     y, x = _shifted(y, shift[0], down * rows), _shifted(x, shift[1], across * columns)
     inside = ((y < height) & (x < width) & (number < down * across)).long()
     tokens = inside * (y * width + x) + (1 - inside) * height * width
@@ -150,16 +152,24 @@ def _traced_windows(
     if any(shift):
         region = region.view(-1, rows * columns)
         mask = (region[:, :, None] == region[:, None, :])[:, None]
-    token = torch.arange(height * width, device=device)
-    y = _shifted(token // width, -shift[0], down * rows)
-    x = _shifted(token % width, -shift[1], across * columns)
-    number = y // rows * across + x // columns
-    return [(tokens, mask)], number * (rows * columns) + y % rows * columns + x % columns
+    y, x = _divided(torch.arange(height * width, device=device), width)
+    (row, y), (column, x) = (
+        _divided(_shifted(y, -shift[0], down * rows), rows),
+        _divided(_shifted(x, -shift[1], across * columns), columns),
+    )
+    return [(tokens, mask)], ((row * across + column) * rows + y) * columns + x
+
+
+def _divided(index: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """Quotient and remainder; ONNX has none of the latter by a symbol."""
+    quotient = index // by
+    return quotient, index - quotient * by
 
 
 def _shifted(index: Tensor, step: int, length: int) -> Tensor:
     """(index + step) modulo length."""
-    return (index + step + length) % length
+    moved = index + step
+    return moved + ((moved < 0).long() - (moved >= length).long()) * length
 
 
 def _part(index: Tensor, length: int, side: int, step: int) -> Tensor:

@@ -67,7 +67,7 @@ class Sample:
 def make_sample(
     model: nn.Module, size: tuple[int, int], number: int, names: Names | None = None
 ) -> Sample:
-    """An image of coloured blobs, with names where the model reads words; some where none are given."""
+    """An image of coloured blobs, with names (its own by default) where the model reads words."""
     image = make_image(size, number)
     item, inputs = {"image": image}, {"image": image.numpy()}
     if isinstance(model, GroundingDINO):

@@ -182,5 +182,6 @@ def name_scores(probabilities: Tensor, phrases: Tensor) -> Tensor:
 
 def _in_pixels(boxes_xyxy_norm: Tensor, image: Tensor) -> Tensor:
     height, width = image.shape[-2:]
-    scale = torch.stack([image.new_ones(()) * side for side in (width, height)]).repeat(2)
+    sides = (width, height, width, height)
+    scale = torch.stack([image.new_ones(()) * side for side in sides])
     return boxes_xyxy_norm.clamp(0, 1) * scale

@@ -69,9 +69,7 @@ class ExportedDetector:
         """
         self._check_image(image)
         self._check_words(passes)
-        results = [
-            self._run({"image": image} | dict(one.arrays)) for one in passes or [_NOTHING]
-        ]
+        results = [self._run({"image": image} | dict(one.arrays)) for one in passes or [_NOTHING]]
         boxes, scores, ids = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
         best = (-scores).argsort(kind="stable")
         best = best[ids[best] >= 0][: len(results[0][1])]

@@ -8,7 +8,9 @@ import torch
 
 from .runtimes import OUTPUTS, ExportError, needed
 
-_OPSET = 18  # the newest that torch writes without conversion; read by all runtimes of docs/export.md
+_OPSET = (
+    18  # the newest that torch writes without conversion; read by all runtimes of docs/export.md
+)
 
 
 def to_onnx(program: torch.export.ExportedProgram, input_names: Sequence[str]) -> bytes:
@@ -18,8 +20,9 @@ def to_onnx(program: torch.export.ExportedProgram, input_names: Sequence[str]) -
         ExportError: packages are missing, or an operator has no counterpart in ONNX.
     """
     needed("onnx", "onnxruntime", "onnxscript")
+    from onnxscript import optimizer
+
     try:
-        # Its optimiser loses the bounds of some Clips (onnxscript 0.7.2); runtimes have their own.
         made = torch.onnx.export(
             program,
             dynamo=True,
@@ -29,6 +32,10 @@ def to_onnx(program: torch.export.ExportedProgram, input_names: Sequence[str]) -
             optimize=False,
             verbose=False,
         )
+        # Sequences of tensors, which not every runtime reads, become Split. The rest of the
+        # optimiser loses the bounds of some Clips (onnxscript 0.7.2); runtimes have their own.
+        optimizer.fold_constants(made.model)
+        optimizer.remove_unused_nodes(made.model)
         return made.model_proto.SerializeToString()
     except Exception as error:  # of many libraries
         first = str(error).strip().splitlines()[0]

@@ -89,7 +89,9 @@ class TextSide:
         with torch.no_grad():
             passes = self.model.read_prompts(asked.prompts)
         return tuple(
-            TextInputs(asked.names, arrays_of(queries.rows([row]), self.least_names), self.checkpoint)
+            TextInputs(
+                asked.names, arrays_of(queries.rows([row]), self.least_names), self.checkpoint
+            )
             for queries in passes
             for row in range(len(queries.features))
         )
@@ -111,9 +113,7 @@ def arrays_of(queries: ClassQueries, least_names: int = 2) -> dict[str, np.ndarr
         phrases,
         name_ids,
     )
-    return {
-        name: tensor.cpu().numpy() for name, tensor in zip(TEXT_INPUTS, tensors, strict=True)
-    }
+    return {name: tensor.cpu().numpy() for name, tensor in zip(TEXT_INPUTS, tensors, strict=True)}
 
 
 def _by_name(phrases: Phrases, least_names: int) -> tuple[Tensor, Tensor]:

@@ -118,7 +118,7 @@ def build_sides(exported: Exported, names: list[str]) -> dict[str, Callable[[], 
         try:
             run = makers[name]()
             run(sample.inputs)  # warms up, and a compiler compiles
-        except Exception as error:  # of compilers and runtimes
+        except (RuntimeError, ValueError, OSError) as error:
             print(f"{name}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
             continue
         sides[name] = lambda run=run: run(sample.inputs)
@@ -212,9 +212,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"export: {one_line(str(error))}", file=sys.stderr)
         return 2
-    print(f"{processor_name()}, {torch.get_num_threads()} threads, {given.size[0]} x "
-          f"{given.size[1]}, medians of {given.rounds}\n")
-    print("| | ms | times as fast as eager | scores differ by | AP | AP50 |\n|---|---|---|---|---|---|")
+    print(
+        f"{processor_name()}, {torch.get_num_threads()} threads, {given.size[0]} x "
+        f"{given.size[1]}, medians of {given.rounds}\n"
+    )
+    print("| | ms | times as fast as eager | scores differ by | AP | AP50 |")
+    print("|---|---|---|---|---|---|")
     reference = sides["eager"]()[1] if "eager" in sides else None
     for side, run in sides.items():
         gain = f"{medians['eager'] / medians[side]:.2f}" if "eager" in medians else ""

@@ -169,7 +169,7 @@ def test_bad_words_are_one_line(tmp_path, capsys):
         ([], "--format words needs --text or --names"),
         (["--names", str(tmp_path / "names.txt")], "4 names need 2 passes of 8 tokens"),
         (["--text", " . "], "a prompt needs words"),
-        (["--text", "a red cat a red cat a red cat"], "8"),
+        (["--text", "a red cat a red cat a red cat"], "a prompt holds 6"),
         (["--names", str(tmp_path / "none.txt")], "none.txt"),
     ]:
         assert export.main([*start, *more]) == 2

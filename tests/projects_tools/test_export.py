@@ -9,7 +9,7 @@ import torch
 
 from cqdino_d2 import ops
 from cqdino_d2.export import check as export_check
-from cqdino_d2.export.runtimes import onnxruntime_runner, openvino_runner, torch_runner
+from cqdino_d2.export.runtimes import onnxruntime_runner, torch_runner
 from cqdino_d2.structures import random_vocabulary
 from tests.tiny import tiny_model
 
