@@ -116,6 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parse_arguments(arguments)
     log_to_terminal("%(levelname)s: %(message)s", logging.WARNING)
     logging.getLogger("cqdino_d2.export").setLevel(logging.INFO)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # warns of what it leaves as it is
     try:
         (write_words if given.format == WORDS else write_detector)(given)
     except (ValueError, OSError) as error:

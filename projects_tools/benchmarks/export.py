@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import statistics
 import sys
 import tempfile
@@ -216,6 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--evaluate", metavar="DIR", help="root of the data sets: score the test set, too")
     add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
     given = parser.parse_args(arguments)
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # warns of what it leaves as it is
     try:
         exported = export(given)
         sides = build_sides(exported, given.sides)
