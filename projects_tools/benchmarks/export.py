@@ -43,7 +43,7 @@ from cqdino_d2.export.onnx import to_onnx
 from cqdino_d2.export.runtimes import Run, onnxruntime_runner, openvino_runner
 from cqdino_d2.export.text_side import arrays_of
 from cqdino_d2.export.tracing import choose_sizes, trace
-from cqdino_d2.structures import one_line
+from cqdino_d2.structures import TextPrompt, one_line
 
 Outputs = tuple[np.ndarray, ...]
 SIDES = ("eager", "compile", "onnxruntime", "openvino", "int8")
@@ -153,23 +153,31 @@ class RunAsModel(nn.Module):
     """An exported file in place of the model that it was made from, for an evaluation.
 
     Args:
-        model: makes the text side of its own prompt, where it reads words.
+        model: makes the text side of the images' prompts, where it reads words.
         run: the file in a runtime.
     """
 
     def __init__(self, model: nn.Module, run: Run) -> None:
         super().__init__()
-        self.run, self.words = run, {}
-        if isinstance(model, GroundingDINO):
-            (queries,) = model.read_prompts(model.categories.split(model.prompt))
-            self.words = arrays_of(queries, least_names(model))
+        self.model, self.run = model, run
+        self.words: dict[TextPrompt, dict[str, np.ndarray]] = {}
+
+    def words_of(self, item: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The text side of an image's prompt, kept from image to image."""
+        if not isinstance(self.model, GroundingDINO):
+            return {}
+        prompt = item["prompt"]
+        if prompt not in self.words:
+            (queries,) = self.model.read_prompts([prompt])
+            self.words[prompt] = arrays_of(queries, least_names(self.model))
+        return self.words[prompt]
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Detectron2's dicts -> "instances" in the size that is wanted."""
         results = []
         for item in batched_inputs:
             image = item["image"].float().numpy()
-            found = self.run({"image": image} | self.words)
+            found = self.run({"image": image} | self.words_of(item))
             boxes, scores, ids = map(torch.from_numpy, found)
             size = item.get("height", image.shape[1]), item.get("width", image.shape[2])
             instances = Instances(size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=ids)

@@ -12,7 +12,7 @@ from cqdino_d2.export import ExportedDetector, TextInputs, TextSide, exportable
 from cqdino_d2.export import check as export_check
 from cqdino_d2.export.exportable import name_scores
 from cqdino_d2.export.text_side import TEXT_INPUTS
-from cqdino_d2.structures import ClassSlots, Phrases
+from cqdino_d2.structures import ClassRequest, ClassSlots, Phrases
 from tests.prompted import prompted_config, randomised, save_prompted
 
 NAMES = [["cat", "red cat"], "dog", ["two bus", "bus", "a red bus"]]
@@ -193,8 +193,6 @@ def test_many_names_are_looked_for_in_passes(tmp_path):
             )
             found += list(zip(scores.tolist(), ids.tolist(), strict=True))
         prompt = export_check.wanted_prompts(names, model.categories.tokenizer).prompts
-        from cqdino_d2.structures import ClassRequest
-
         request = ClassRequest(passes=model.read_prompts(prompt))
         expected = model([{"image": image}], request)[0]["instances"]
     best = sorted((pair for pair in found if pair[1] >= 0), reverse=True)[: len(expected)]

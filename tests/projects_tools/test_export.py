@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cqdino_d2 import ops
+from cqdino_d2.export import ExportedDetector, TextInputs
 from cqdino_d2.export import check as export_check
 from cqdino_d2.export.runtimes import onnxruntime_runner, torch_runner
 from cqdino_d2.structures import random_vocabulary
@@ -80,6 +81,23 @@ def test_onnx(model, weights, tmp_path):
     assert sides[0].dim_value == 3 and sides[1].dim_param and sides[2].dim_param
     shapes = [list(tensor.dims) for tensor in made.graph.initializer]
     assert [40, 32] in shapes  # the category queries
+    check_file_at_work(output)
+
+
+def check_file_at_work(path):
+    image = export_check.make_image((70, 75), seed=1).numpy()
+    found = ExportedDetector(path, threads=1)(image)
+    assert len(found.boxes) == len(found.scores) == len(found.names) > 0
+    assert (np.diff(found.scores) <= 0).all()
+    facts = json.loads(path.with_suffix(".json").read_text())
+    assert set(found.names) <= set(facts["names"])
+    words = TextInputs(("cat",), {}, facts["checkpoint"])
+    with pytest.raises(ValueError, match=r"detector\.onnx reads no words"):
+        ExportedDetector(path)(image, [words])
+    facts["input"] |= {"side_pixels": None, "shape": [3, 96, 128]}  # as --static writes it
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="of exactly 96 x 128 pixels, got 70 x 75"):
+        ExportedDetector(path)(image)
 
 
 @pytest.mark.slow
