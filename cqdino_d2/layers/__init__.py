@@ -2,7 +2,7 @@
 
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
-from .cpu import accelerate_for_cpu, batched_linear, form_of, in_chunks, linear
+from .cpu import accelerate_for_cpu, batched_linear, dropout, form_of, in_chunks, linear
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
 from .makers import factory, named
@@ -32,6 +32,7 @@ __all__ = [
     "check_recomputation",
     "chosen_dtype",
     "cxcywh_to_xyxy",
+    "dropout",
     "emulation_warning",
     "factory",
     "form_of",

@@ -1,5 +1,6 @@
 """From image tokens and class slots to predictions."""
 
+from .cpu_fusion import ChunkedBiAttention
 from .decoder import Decoder
 from .denoising import CategoryContent, Denoising, ReleasedLabelContent
 from .encoder import Encoder
@@ -13,6 +14,7 @@ from .tokenizer import ImageTokenizer
 __all__ = [
     "BiAttention",
     "CategoryContent",
+    "ChunkedBiAttention",
     "ClassificationHead",
     "ContrastiveHead",
     "Decoder",
