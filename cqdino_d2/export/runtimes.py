@@ -67,8 +67,10 @@ def openvino_runner(content: bytes, threads: int | None = None) -> Run:
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot read the file: {error}") from error
 
+    known = set().union(*(port.get_names() for port in request.inputs))  # without unused ones
+
     def run(inputs: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-        found = request(dict(inputs))
+        found = request({name: array for name, array in inputs.items() if name in known})
         return tuple(found[name] for name in OUTPUTS)
 
     return run
