@@ -9,6 +9,7 @@ profile_model           what each stage costs as the vocabulary grows
 cpu_room                what each part that only makes CPUs faster gains
 serving                 the HTTP API at 1, 8 and 32 clients, with and without batches
 text_prompts            our Grounding DINO against that of transformers
+export                  eager mode, compiled, onnxruntime, OpenVINO and 8 bits
 text_training           training steps by words against CQ-DINO's
 time_model              steps of training and prediction of one config
 data                    loading, mapping and ancestors against Detectron2's
@@ -30,6 +31,7 @@ NAMES = (
     "cpu_room",
     "serving",
     "text_prompts",
+    "export",
     "text_training",
     "time_model",
     "data",

@@ -8,10 +8,18 @@ from typing import Any
 import timm
 import torch
 from detectron2.modeling import Backbone, ShapeSpec
-from timm.models.swin_transformer import SwinTransformerBlock
+from timm.layers import PatchEmbed
+from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 
+from .padding import PaddedPatchEmbed, PaddedPatchMerging
 from .windowed_block import WindowedBlock
+
+_FORMS = {
+    PatchEmbed: PaddedPatchEmbed,
+    PatchMerging: PaddedPatchMerging,
+    SwinTransformerBlock: WindowedBlock,
+}
 
 
 class TimmBackbone(Backbone):
@@ -73,9 +81,8 @@ class TimmBackbone(Backbone):
     def _follow_detector_padding(self) -> None:
         """Sizes that patches or windows do not divide are padded at the bottom and right."""
         for module in self.body.modules():
-            if type(module) is SwinTransformerBlock:
-                module.__class__ = WindowedBlock
-            elif hasattr(module, "dynamic_img_pad"):
+            module.__class__ = _FORMS.get(type(module), type(module))
+            if hasattr(module, "dynamic_img_pad"):
                 module.dynamic_img_pad = True
 
     def output_shape(self) -> dict[str, ShapeSpec]:
