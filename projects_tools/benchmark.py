@@ -7,6 +7,7 @@ categories              the category part as the vocabulary grows
 model                   whole-model inference against its plain formulation
 cpu_room                what each part that only makes CPUs faster gains
 text_prompts            our Grounding DINO against that of transformers
+edge                    the light form of Grounding DINO against Swin-T
 time_model              steps of training and prediction of one config
 data                    loading, mapping and ancestors against Detectron2's
 evaluation              scoring against other evaluators
@@ -25,6 +26,7 @@ NAMES = (
     "model",
     "cpu_room",
     "text_prompts",
+    "edge",
     "time_model",
     "data",
     "evaluation",
