@@ -1,4 +1,4 @@
-"""CQ-DINO with the light form's backbone and encoder: its categories meet one level of the image."""
+"""CQ-DINO with the light form's backbone and encoder: its categories meet the coarsest level."""
 
 from .cqdino_swin_b import model
 from .edge_form import use_edge_form

@@ -8,7 +8,6 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 
-
 class SimpleFeaturePyramid(nn.Module):
     """Levels of strides 8, 16, 32, ... from a plain ViT's last map of stride 16 (arXiv 2203.16527).
 

@@ -12,6 +12,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from . import fused_convolution  # noqa: F401  a form of timm's module for `accelerate_for_cpu`
 from .windowed_block import WindowedBlock
 
 

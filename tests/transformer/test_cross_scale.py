@@ -1,4 +1,4 @@
-"""The light encoder's parts: against plain loops, and each image of a batch against itself alone."""
+"""The light encoder's parts: against plain loops, and an image of a batch against itself alone."""
 
 import math
 from functools import partial
