@@ -32,3 +32,4 @@ def use_edge_form(model: DictConfig) -> None:
         hidden_dim=128,
         num_convolutions=3,
     )
+    model.query_selection.num_queries = 300

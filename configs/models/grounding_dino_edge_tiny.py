@@ -11,3 +11,4 @@ model.backbone.update(
 model.neck.in_channels = [16, 24, 32]
 model.encoder.image_layer.update(num_heads=4, hidden_dim=48)
 model.encoder.merge.update(hidden_dim=16, num_convolutions=1)
+model.query_selection.num_queries = 20

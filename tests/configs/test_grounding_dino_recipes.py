@@ -95,9 +95,10 @@ def test_the_light_form():
     encoder = small.encoder
     assert encoder.first_level == 2 and small.tokenizer.level_embedding.shape == (3, 256)
     assert {type(layer).__name__ for layer in encoder.image_layers} == {"AttentionEncoderLayer"}
-    for part in ("categories", "query_selection"):
-        ours, theirs = (getattr(model, part).state_dict() for model in (small, swin))
-        assert {key: x.shape for key, x in ours.items()} == {k: x.shape for k, x in theirs.items()}
+    assert small.query_selection.num_queries == 300
+    ours, theirs = (model.categories.state_dict() for model in (small, swin))
+    assert {key: x.shape for key, x in ours.items()} == {key: x.shape for key, x in theirs.items()}
+    assert len(small.decoder.layers) == len(swin.decoder.layers) == 6
     sizes = {name: build(name)[0].dataloader.test.mapper for name in ("edge_640", "edge_800")}
     shortest = {name: mapper.augmentations[0] for name, mapper in sizes.items()}
     assert shortest["edge_640"].short_edge_length == shortest["edge_640"].max_size == 640
