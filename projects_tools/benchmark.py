@@ -8,6 +8,7 @@ model                   whole-model inference against its plain formulation
 cpu_room                what each part that only makes CPUs faster gains
 text_prompts            our Grounding DINO against that of transformers
 edge                    the light form of Grounding DINO against Swin-T
+text_training           training steps by words against CQ-DINO's
 time_model              steps of training and prediction of one config
 data                    loading, mapping and ancestors against Detectron2's
 evaluation              scoring against other evaluators
@@ -27,6 +28,7 @@ NAMES = (
     "cpu_room",
     "text_prompts",
     "edge",
+    "text_training",
     "time_model",
     "data",
     "evaluation",

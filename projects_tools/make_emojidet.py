@@ -2,6 +2,11 @@
 
 Example:
     python projects_tools/make_emojidet.py --output datasets/emojidet --categories 96 --hue-shift
+
+Other styles of artwork are icon sets of iconify with emoji, each fetched by npm:
+    npm pack --pack-destination icons @iconify-json/noto @iconify-json/openmoji
+    python projects_tools/make_emojidet.py --output datasets/emojidet --icons icons \\
+        --train-styles twemoji,noto --val-styles openmoji
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from pathlib import Path
 
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 from cqdino_d2.data.emojidet.compose import CompositionSettings
+from cqdino_d2.data.emojidet.styles import TWEMOJI
 from cqdino_d2.structures import one_line
 
 
@@ -43,6 +49,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="the quarter of the emoji that is marked novel is in no training picture",
     )
+    add("--train-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of the artwork (twemoji)")
+    add("--val-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of held-out pictures")
+    add("--icons", type=Path, metavar="DIR", help="icon sets of other styles, see below")
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=2, help="processes (no influence on the result)")
     add("--overwrite", action="store_true", help="replace an EmojiDet with other parameters")
@@ -68,16 +77,22 @@ def main(arguments: list[str] | None = None) -> int:
             zipf=given.zipf,
             interior_categories=given.interior_categories,
             hold_out_novel=given.hold_out_novel,
+            train_styles=tuple(given.train_styles.split(",")),
+            val_styles=tuple(given.val_styles.split(",")),
             seed=given.seed,
         )
         built = build_emojidet(
-            given.output, settings, workers=given.workers, overwrite=given.overwrite
+            given.output,
+            settings,
+            icons=given.icons,
+            workers=given.workers,
+            overwrite=given.overwrite,
         )
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"make_emojidet: {one_line(str(error))}", file=sys.stderr)
         return 2
     state = "built" if built else "already there with these parameters, nothing to do"
-    print(f"{given.output}: {state} (artwork: Twemoji, CC-BY 4.0)")
+    print(f"{given.output}: {state} (credit for the artwork: README.md there)")
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ODINW_SHOTS, ODINW_SEEDS = (1, 3, 5, 10), (3, 30, 300)  # of the download's few-shot files
 _FILE = "annotations_without_background.json"
 
 
@@ -35,6 +36,7 @@ class OdinwSet:
         classes: what is asked for each category, by ascending id.
         split: folder of images and annotations below ``folder``.
         json_file: the annotation file there.
+        train_split, train_file: the same of the training images.
         wordings: of the classes that have one; only used where prompts are asked for.
     """
 
@@ -42,12 +44,14 @@ class OdinwSet:
     classes: tuple[str, ...]
     split: str = "valid"
     json_file: str = _FILE
+    train_split: str = "train"
+    train_file: str = _FILE
     wordings: Mapping[str, Wording] = field(default_factory=dict)
 
 
 def _exported(folder: str, classes: tuple[str, ...]) -> OdinwSet:
     """A set whose annotations of all splits lie in one folder, beside the images."""
-    return OdinwSet(folder, classes, split="", json_file=f"val_{_FILE}")
+    return OdinwSet(folder, classes, "", f"val_{_FILE}", "", f"train_{_FILE}")
 
 
 _DRONE = ("boat", "car", "dock", "jetski", "lift")

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 from ..annotations.grounded_texts import EXPRESSIONS, GENERALIZED, KINDS, PHRASES
-from ..annotations.odinw import ODINW13, ODINW35, OdinwSet, Wording
+from ..annotations.odinw import (
+    ODINW13,
+    ODINW35,
+    ODINW_SEEDS,
+    ODINW_SHOTS,
+    OdinwSet,
+    Wording,
+)
 from ..annotations.odvg_sets import ODVG
 
 
@@ -144,15 +153,26 @@ def _flickr30k(split: str) -> Source:
     )
 
 
-def _odinw(one: OdinwSet) -> Source:
-    folder = "/".join(part for part in ("odinw", one.folder, one.split) if part)
+def _odinw(one: OdinwSet, split: str, json_file: str) -> Source:
+    folder = "/".join(part for part in ("odinw", one.folder, split) if part)
     return Source(
-        json_file=f"{folder}/{one.json_file}",
+        json_file=f"{folder}/{json_file}",
         image_root=folder,
-        layout=f"ROOT/{folder}/{{{one.json_file}, *.jpg}}",
+        layout=f"ROOT/{folder}/{{{json_file}, *.jpg}}",
         class_names=one.classes,
         wordings=tuple(one.wordings.items()),
     )
+
+
+def _odinw_sets(prefix: str, sets: Mapping[str, OdinwSet]) -> Iterator[tuple[str, Source]]:
+    """Each set's validation, training and few-shot training images."""
+    for name, one in sets.items():
+        yield f"{prefix}_{name}", _odinw(one, one.split, one.json_file)
+        yield f"{prefix}_{name}_train", _odinw(one, one.train_split, one.train_file)
+        for shots, seed in product(ODINW_SHOTS, ODINW_SEEDS):
+            file = f"fewshot_train_shot{shots}_seed{seed}.json"
+            few = f"{prefix}_{name}_train_{shots}shot_seed{seed}"
+            yield few, _odinw(one, one.train_split, file)
 
 
 BUILTIN: dict[str, Source] = {
@@ -163,6 +183,6 @@ BUILTIN: dict[str, Source] = {
         for split in ("val", "testA", "testB")
     },
     **{f"flickr30k_{split}": _flickr30k(split) for split in ("val", "test")},
-    **{f"odinw13_{name}": _odinw(one) for name, one in ODINW13.items()},
-    **{f"odinw35_{name}": _odinw(one) for name, one in ODINW35.items()},
+    **dict(_odinw_sets("odinw13", ODINW13)),
+    **dict(_odinw_sets("odinw35", ODINW35)),
 }

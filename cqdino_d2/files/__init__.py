@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .atomic_file import FileWriteError, write_atomically, write_text
 from .column_file import open_column_file, write_column_file
-from .packages import package_folder
+from .packages import package_folder, require_package
 from .places import inside
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "inside",
     "open_column_file",
     "package_folder",
+    "require_package",
     "read_image",
     "read_image_size",
     "read_safetensors_file",

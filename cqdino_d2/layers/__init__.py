@@ -5,6 +5,7 @@ from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy
 from .cpu import (
     accelerate_for_cpu,
     batched_linear,
+    dropout,
     form_of,
     in_chunks,
     linear,
@@ -39,6 +40,7 @@ __all__ = [
     "check_recomputation",
     "chosen_dtype",
     "cxcywh_to_xyxy",
+    "dropout",
     "emulation_warning",
     "factory",
     "form_of",

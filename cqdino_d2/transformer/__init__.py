@@ -1,6 +1,7 @@
 """From image tokens and class slots to predictions."""
 
 from .cross_scale import CrossScaleFusion
+from .cpu_fusion import ChunkedBiAttention
 from .decoder import Decoder
 from .denoising import CategoryContent, Denoising, ReleasedLabelContent
 from .encoder import Encoder
@@ -15,6 +16,7 @@ __all__ = [
     "AttentionEncoderLayer",
     "BiAttention",
     "CategoryContent",
+    "ChunkedBiAttention",
     "ClassificationHead",
     "ContrastiveHead",
     "CrossScaleFusion",

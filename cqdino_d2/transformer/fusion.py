@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from ..layers import batched_linear, merge_heads, split_heads
+from ..layers import batched_linear, dropout, merge_heads, split_heads
 from ..structures import ClassSlots, ImageTokens
 
 _FOLDING_OVERHEAD = 1.2  # folded products are of less handy shapes
@@ -80,14 +79,18 @@ class BiAttention(nn.Module):
             (B, T, C) and (B, K, C).
         """
         image, classes = self.image_norm(image), self.category_norm(classes)
-        folded = self.folds(classes.shape[1])
-        similarity = (self._folded_similarity if folded else self._similarity)(image, classes)
-        to_image = similarity.masked_fill(~valid[:, None, None], -torch.inf).softmax(dim=-1)
-        to_image = F.dropout(to_image, self.dropout, self.training)
-        to_classes = similarity.masked_fill(padding_mask[..., None, None], -torch.inf)
-        to_classes = F.dropout(to_classes.softmax(dim=1), self.dropout, self.training)
-        updates = self._folded_updates if folded else self._updates
-        for_image, for_classes = updates(to_image, to_classes, image, classes)
+        if self.folds(classes.shape[1]):
+            similarity, updates = self._folded_similarity, self._folded_updates
+            padded, token_dim = padding_mask[:, :, None, None], 1
+        else:
+            similarity, updates = self._similarity, self._updates
+            padded, token_dim = padding_mask[:, None, :, None], 2
+        logits = similarity(image, classes)
+        to_image = logits.masked_fill(~valid[:, None, None], -torch.inf).softmax(dim=-1)
+        to_classes = logits.masked_fill(padded, -torch.inf).softmax(dim=token_dim)
+        for_image, for_classes = updates(
+            self._drop(to_image), self._drop(to_classes), image, classes
+        )
         for_image = self.drop_path(self.image_scale * for_image)
         return image + for_image, classes + self.drop_path(self.category_scale * for_classes)
 
@@ -100,47 +103,66 @@ class BiAttention(nn.Module):
         folded = self.num_heads * num_slots * dim
         return _FOLDING_OVERHEAD * folded < width * (dim + num_slots)
 
+    def _drop(self, weights: Tensor) -> Tensor:
+        return dropout(weights, self.dropout) if self.training else weights
+
     def _similarity(self, image: Tensor, classes: Tensor) -> Tensor:
-        """(B, T, C), (B, K, C) -> (B, T, heads, K) logits of the attention in both directions."""
+        """(B, T, C), (B, K, C) -> (B, heads, T, K) logits of the attention in both directions."""
         queries = split_heads(self.image_query(image), self.num_heads)
         keys = split_heads(self.category_query(classes), self.num_heads)
-        return (queries @ (keys * keys.shape[-1] ** -0.5).transpose(-1, -2)).transpose(1, 2)
+        return queries @ (keys * keys.shape[-1] ** -0.5).transpose(-1, -2)
 
     def _updates(
         self, to_image: Tensor, to_classes: Tensor, image: Tensor, classes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(B, T, heads, K) weights of both directions -> (B, T, C), (B, K, C)."""
+        """(B, heads, T, K) weights of both directions -> (B, T, C), (B, K, C)."""
         values = split_heads(self.category_value(classes), self.num_heads)
-        for_image = self.image_output(merge_heads(to_image.transpose(1, 2) @ values))
+        for_image = self.image_output(merge_heads(to_image @ values))
         values = split_heads(self.image_value(image), self.num_heads)
-        seen = to_classes.permute(0, 2, 3, 1) @ values
-        return for_image, self.category_output(merge_heads(seen))
+        return for_image, self.category_output(merge_heads(to_classes.transpose(-1, -2) @ values))
 
     def _folded_similarity(self, image: Tensor, classes: Tensor) -> Tensor:
-        """`_similarity` without a projection of the image."""
-        keys = split_heads(self.category_query(classes), self.num_heads)
-        keys = keys * keys.shape[-1] ** -0.5
-        query = self.image_query
-        weight = query.weight.unflatten(0, (self.num_heads, -1))  # (heads, C_h, C)
-        bias = query.bias.unflatten(0, (self.num_heads, -1, 1))
-        folded, offset = keys @ weight, keys @ bias  # (B, heads, K, C), (B, heads, K, 1)
-        similarity = batched_linear(image, folded.flatten(1, 2), offset.flatten(1))
+        """`_similarity` without a projection of the image; (B, T, heads, K)."""
+        similarity = batched_linear(image, *self.folded_keys(classes))
         return similarity.unflatten(-1, (self.num_heads, -1))
 
     def _folded_updates(
         self, to_image: Tensor, to_classes: Tensor, image: Tensor, classes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`_updates` without a projection of the image or to it."""
-        values = split_heads(self.category_value(classes), self.num_heads)
-        output, value = self.image_output, self.image_value
-        folded = values @ output.weight.T.unflatten(0, (self.num_heads, -1))  # (B, heads, K, C)
-        folded = folded.flatten(1, 2).transpose(1, 2)
-        bias = output.bias.expand(len(folded), -1)
-        for_image = batched_linear(to_image.flatten(2), folded, bias)
-
+        """`_updates` without a projection of the image or to it, of (B, T, heads, K) weights."""
+        for_image = batched_linear(to_image.flatten(2), *self.folded_values(classes))
         seen = batched_linear(to_classes.flatten(2).transpose(1, 2), image.transpose(1, 2))
         seen = seen.unflatten(1, (self.num_heads, -1))  # (B, heads, K, C)
         total = to_classes.sum(dim=1)[..., None]  # 1, apart from dropout
+        return for_image, self.seen_by_classes(seen, total)
+
+    def folded_keys(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K, C) -> weight (B, heads K, C) and bias (B, heads K) from image to logits."""
+        keys = split_heads(self.category_query(classes), self.num_heads)
+        keys = keys * keys.shape[-1] ** -0.5
+        query = self.image_query
+        weight = query.weight.unflatten(0, (self.num_heads, -1))  # (heads, C_h, C)
+        bias = query.bias.unflatten(0, (self.num_heads, -1, 1))
+        return (keys @ weight).flatten(1, 2), (keys @ bias).flatten(1)
+
+    def folded_values(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, K, C) -> weight (B, C, heads K) and bias (B, C) from attention to the image."""
+        values = split_heads(self.category_value(classes), self.num_heads)
+        output = self.image_output
+        folded = values @ output.weight.T.unflatten(0, (self.num_heads, -1))  # (B, heads, K, C)
+        return folded.flatten(1, 2).transpose(1, 2), output.bias.expand(len(folded), -1)
+
+    def seen_by_classes(self, seen: Tensor, total: Tensor | float = 1.0) -> Tensor:
+        """What the slots take over from the image.
+
+        Args:
+            seen: (B, heads, K, C), the image's tokens under the attention's weights.
+            total: sum of these weights, (B, heads, K, 1).
+
+        Returns:
+            (B, K, C).
+        """
+        value = self.image_value
         values = seen @ value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
         values = values + total * value.bias.unflatten(0, (self.num_heads, 1, -1))
-        return for_image, self.category_output(merge_heads(values))
+        return self.category_output(merge_heads(values))

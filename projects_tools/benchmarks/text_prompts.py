@@ -2,7 +2,7 @@
 
 Example:
     python projects_tools/benchmark.py text_prompts --rounds 3
-    python projects_tools/benchmark.py text_prompts --lvis --rounds 1
+    python projects_tools/benchmark.py text_prompts --lvis --rounds 1 --no-warm-up
 
 Swin-T size with the same random weights, one image and 25 names, or LVIS' 1,203; both read the
 prompt anew for every image, but where it says otherwise. Prints seconds and memory beyond the
@@ -92,11 +92,11 @@ def lvis_sides(ours: nn.Module, theirs: nn.Module, pixels: Tensor) -> Sides:
         return ours([item], request)[0]["instances"].pred_boxes.tensor
 
     return {
-        "ours": lambda: ask(ClassRequest(passes=ours.read_prompts(passes))),
-        "ours, text kept": lambda: ask(kept),
         "transformers": lambda: torch.cat(
             [run_theirs(theirs, pixels, tokenizer(chunk)) for chunk in chunks]
         ),
+        "ours": lambda: ask(ClassRequest(passes=ours.read_prompts(passes))),
+        "ours, text kept": lambda: ask(kept),
     }
 
 
@@ -110,15 +110,15 @@ def run_theirs(theirs: nn.Module, pixels: Tensor, tokens: PromptTokens) -> Tenso
     ).pred_boxes
 
 
-def measure(sides: Sides, rounds: int) -> dict[str, Tensor]:
-    """Prints the sides' medians over the rounds after a warm-up; what each gave last."""
+def measure(sides: Sides, rounds: int, warm_up: bool) -> dict[str, Tensor]:
+    """Prints the sides' medians over the rounds, after one more to warm up; what each gave last."""
     figures: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
     boxes, memory = {}, PeakMemory(torch.device("cpu"))
-    for number in range(rounds + 1):
+    for number in range(0 if warm_up else 1, rounds + 1):
         for side, run in sides.items():
             boxes[side], *figure = timed(run, memory)
             print(f"round {number}  {side:16s} {figure[0]:7.2f} s", file=sys.stderr)
-            if number:  # the first round warms up
+            if number:
                 figures[side].append(tuple(figure))
     memory.close()
     medians = {
@@ -138,13 +138,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1333), help="height and width")
+    parser.add_argument(
+        "--no-warm-up", action="store_true", help="for sides of many calls, whose first warms up"
+    )
     parser.add_argument("--lvis", action="store_true", help="all 1,203 names on one image")
     args = parser.parse_args(arguments)
     ours, theirs = build_models()
     pixels = torch.randn(1, 3, *args.size)
     print(f"{processor_name()}, {torch.get_num_threads()} threads")
     make_sides = lvis_sides if args.lvis else one_prompt_sides
-    boxes = measure(make_sides(ours, theirs, pixels), args.rounds)
+    boxes = measure(make_sides(ours, theirs, pixels), args.rounds, not args.no_warm_up)
     if not args.lvis:
         distance = torch.cdist(boxes["ours"][0], boxes["transformers"][0], p=torch.inf)
         far = distance.amin(dim=1)  # proposals of random weights are nearly tied

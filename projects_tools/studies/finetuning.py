@@ -1,10 +1,10 @@
 """Fine-tunes a detector by words on few images of novel emoji: what does it keep of the base ones?
 
 Example:
-    python projects_tools/run_finetuning.py --output output/finetuning \\
+    python projects_tools/study.py finetuning --output output/finetuning \\
         --weights output/open_vocabulary/runs/text-0/model_inference.pth
 
-The weights are those of a `text` run of run_open_vocabulary.py. The images show base and novel
+The weights are those of a `text` run of study.py open_vocabulary. The images show base and novel
 emoji; only the novel ones are named and have boxes. A run that is there is not done again.
 
 before    the weights as they are
@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Any
 
 from quickstart import ROOT
 
+from cqdino_d2.conversion.few_shot import few_shot
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 
 from .open_vocabulary import (
@@ -38,8 +38,8 @@ from .open_vocabulary import (
     derive,
     keep_categories,
     report,
-    run_logged,
 )
+from .training_runs import box_figures, run_logged
 
 VARIANTS = ("full", "backbone", "vectors")
 SHARES = (0.0, 0.25, 0.5, 0.75)  # at 1 it is the fine-tuning itself
@@ -68,25 +68,14 @@ def keep_few(content: dict[str, Any], shots: int) -> None:
         ValueError: there are not enough images.
     """
     keep_categories(content, novel=True)
-    shown: dict[int, list[int]] = {}
-    for row in content["annotations"]:
-        shown.setdefault(row["image_id"], []).append(row["category_id"])
-    found: Counter[int] = Counter()
-    taken = []
-    for image in content["images"]:
-        own = shown.get(image["id"], [])
-        if any(found[category] < shots for category in own):
-            found.update(own)
-            taken.append(image)
-    rare = [row["name"] for row in content["categories"] if found[row["id"]] < shots]
-    if rare:
+    drawn = few_shot(content, shots, seed=None)
+    if drawn.short:
         raise ValueError(
-            f"{len(rare)} novel emoji have fewer than {shots} boxes in {len(content['images'])} "
-            f"images, {rare[0]!r} the first: build more (--train-images)"
+            f"{len(drawn.short)} novel emoji have fewer than {shots} boxes in "
+            f"{len(content['images'])} images, {next(iter(drawn.short))!r} the first: build more "
+            "(--train-images)"
         )
-    content["images"] = taken
-    kept = {image["id"] for image in taken}
-    content["annotations"] = [r for r in content["annotations"] if r["image_id"] in kept]
+    content.update(drawn.content)
 
 
 def overrides_of(variant: str, output: Path, given: argparse.Namespace) -> list[str]:
@@ -119,16 +108,17 @@ def common_overrides(given: argparse.Namespace) -> list[str]:
     ]
 
 
-def train(variant: str, seed: int, given: argparse.Namespace) -> Path:
-    """The folder of a fine-tuning, which is run if its figures are not there."""
-    folder = (given.output / "runs" / f"{variant}-{seed}").resolve()
-    if not (folder / "results.json").is_file():
-        command = [sys.executable, "train_net.py", "--config-file", TEXT_CONFIG]
-        command += [f"train.output_dir={folder}", f"train.seed={seed}"]
-        command += [f"train.init_checkpoint={given.weights.resolve()}"]
-        command += [f"train.max_iter={given.steps}", *overrides_of(variant, given.output, given)]
-        run_logged([*command, *common_overrides(given)], folder)
-    return folder
+def train(variant: str, seed: int, given: argparse.Namespace) -> tuple[Path, dict[str, float]]:
+    """The folder of a fine-tuning, which is run if it is not there, and its figures."""
+    folder = given.output / "runs" / f"{variant}-{seed}"
+    settings = [
+        f"train.seed={seed}",
+        f"train.init_checkpoint={given.weights.resolve()}",
+        f"train.max_iter={given.steps}",
+        *overrides_of(variant, given.output, given),
+        *common_overrides(given),
+    ]
+    return folder, box_figures(folder, TEXT_CONFIG, settings)
 
 
 def path_of(tuned: Path, seed: int, given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -138,7 +128,7 @@ def path_of(tuned: Path, seed: int, given: argparse.Namespace) -> list[dict[str,
         command = [sys.executable, str(ROOT / "projects_tools/interpolate_weights.py")]
         command += ["--config-file", TEXT_CONFIG, "--output", str(folder)]
         command += ["--before", str(given.weights.resolve())]
-        command += ["--after", str(tuned / "model_inference.pth")]
+        command += ["--after", str((tuned / "model_inference.pth").resolve())]
         command += ["--shares", ",".join(map(str, SHARES))]
         run_logged([*command, *common_overrides(given)], folder)
     return json.loads((folder / "path.json").read_text(encoding="utf-8"))
@@ -148,14 +138,13 @@ def figures_of(seed: int, given: argparse.Namespace) -> dict[str, dict[str, floa
     """The figures of each row of the table."""
     rows: dict[str, dict[str, float]] = {}
     for variant in given.variants:
-        folder = train(variant, seed, given)
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        folder, figures = train(variant, seed, given)
         if variant == "full":
             steps = path_of(folder, seed, given)
             rows["before"] = steps[0]["results"]["bbox"]
             for step in steps[1:]:
                 rows[f"wise-ft {step['share']:g}"] = step["results"]["bbox"]
-        rows[variant] = results["bbox"]
+        rows[variant] = figures
     return {name: {key: row[key] for key in FIGURES} for name, row in rows.items()}
 
 
@@ -191,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name, figures in figures_of(seed, given).items():
                 runs.setdefault(name, []).append(figures)
     except (ValueError, OSError) as error:
-        print(f"run_finetuning: {error}", file=sys.stderr)
+        print(f"study finetuning: {error}", file=sys.stderr)
         return 2
     report(runs, given.output)
     return 0

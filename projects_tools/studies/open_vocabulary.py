@@ -1,7 +1,7 @@
 """Trains detectors by words on base emoji and asks them for novel ones, which no image showed.
 
 Example:
-    python projects_tools/run_open_vocabulary.py --output output/open_vocabulary
+    python projects_tools/study.py open_vocabulary --output output/open_vocabulary
 
 A quarter of the emoji is novel: in no training image, neither drawn nor named. All detectors see as
 many images and are asked for all names at once. A run that is there is not done again.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from quickstart import ROOT
 from torch import Tensor
 
 from cqdino_d2.data import register_all
@@ -40,7 +38,7 @@ from cqdino_d2.text.encoders import SentenceEncoder
 from cqdino_d2.text.prompt_tokenizer import packaged_model
 from cqdino_d2.text.prompts import encode_names
 
-from .claim.verdict import mean_interval
+from .training_runs import box_figures, mean_cell
 
 TEXT_CONFIG = "configs/emojidet/text_prompted.py"
 CONFIG_OF = {
@@ -115,36 +113,17 @@ def train(output: Path, variant: str, seed: int, overrides: Sequence[str]) -> di
         ValueError: the training failed.
     """
     folder = output / "runs" / f"{variant}-{seed}"
-    results = folder / ("extended" if variant == "extended" else "") / "results.json"
-    if not results.is_file():
-        settings = [
-            f"train.datasets_root={(output / 'datasets' / DATA_OF[variant]).resolve()}",
-            f"train.seed={seed}",
-            "dataloader.evaluator.protocols=[v3det]",
-            *overrides,
-        ]
-        if variant == "extended":
-            settings += with_fixed_features(output)
-        command = [sys.executable, "train_net.py", "--config-file", CONFIG_OF[variant]]
-        command += [f"train.output_dir={folder.resolve()}", *settings]
-        run_logged(command, folder)
-        if variant == "extended":
-            evaluate_extended(output, folder)
-    figures = json.loads(results.read_text(encoding="utf-8"))["bbox"]
+    settings = [
+        f"train.datasets_root={(output / 'datasets' / DATA_OF[variant]).resolve()}",
+        f"train.seed={seed}",
+        "dataloader.evaluator.protocols=[v3det]",
+        *overrides,
+    ]
+    if variant == "extended":
+        figures = extended_figures(output, folder, settings)
+    else:
+        figures = box_figures(folder, CONFIG_OF[variant], settings)
     return {name: figures[name] for name in FIGURES}
-
-
-def run_logged(command: Sequence[str], folder: Path) -> None:
-    """Runs a command of the repository, with its output in ``run.log`` of a folder.
-
-    Raises:
-        ValueError: it failed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "run.log", "wb") as log:
-        done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
-    if done.returncode:
-        raise ValueError(f"the run {folder.name} failed: see {folder / 'run.log'}")
 
 
 def categories_of(output: Path, data: str) -> list[dict[str, Any]]:
@@ -173,6 +152,15 @@ def with_fixed_features(output: Path) -> list[str]:
     ]
 
 
+def extended_figures(output: Path, folder: Path, settings: Sequence[str]) -> dict[str, float]:
+    """The figures of a CQ-DINO of the base categories that the novel ones were added to."""
+    results = folder / "extended/results.json"
+    if not results.is_file():
+        box_figures(folder, CONFIG_OF["extended"], [*settings, *with_fixed_features(output)])
+        evaluate_extended(output, folder)
+    return json.loads(results.read_text(encoding="utf-8"))["bbox"]
+
+
 def evaluate_extended(output: Path, folder: Path) -> None:
     """Scores a trained CQ-DINO with the novel categories added to its vocabulary."""
     config, weights = folder / "config.yaml", folder / "model_inference.pth"
@@ -191,12 +179,7 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
     """A row for each variant: means, and 95 % intervals where there are several seeds."""
     lines = ["| | seeds | " + " | ".join(FIGURES) + " |", "|---|---|" + "---|" * len(FIGURES)]
     for variant, rows in runs.items():
-        cells = []
-        for name in FIGURES:
-            values = [row[name] for row in rows]
-            mean = sum(values) / len(values)
-            spread = (mean_interval(values)[1] - mean) if len(values) > 1 else None
-            cells.append(f"{mean:.2f}" + ("" if spread is None else f" +- {spread:.2f}"))
+        cells = [mean_cell([row[name] for row in rows]) for name in FIGURES]
         lines.append(f"| {variant} | {len(rows)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -233,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
                 runs.setdefault(variant, []).append(figures)
                 print(f"{variant}-{seed}: {figures}", file=sys.stderr)
     except (ValueError, OSError) as error:
-        print(f"run_open_vocabulary: {error}", file=sys.stderr)
+        print(f"study open_vocabulary: {error}", file=sys.stderr)
         return 2
     report(runs, given.output)
     return 0

@@ -1,8 +1,8 @@
 """Trains EmojiDet in the paper's two stages, and in one stage for the same time.
 
 Example:
-    python projects_tools/two_stage.py --output output/two_stage
-    python projects_tools/two_stage.py --smoke
+    python projects_tools/study.py two_stage --output output/two_stage
+    python projects_tools/study.py two_stage --smoke
 
 Stage 1 trains the tagger, stage 2 the detector from its checkpoint; then, unless --no-compare, a
 detector is trained in one stage for as many steps as fit into the time of both, by the median time

@@ -219,7 +219,7 @@ def test_overlap_is_limited_over_several_objects():
 
 
 def test_composed_pictures_differ_from_their_background_inside_the_boxes_only():
-    artwork = [Image.open(one.artwork).convert("RGBA") for one in all_emoji()[::200]]
+    artwork = [[Image.open(one.artwork).convert("RGBA")] for one in all_emoji()[::200]]
     settings = CompositionSettings(image_size=96, objects=(1, 5))
     probabilities = np.full(len(artwork), 1 / len(artwork))
     for seed in range(30):

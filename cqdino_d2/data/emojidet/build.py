@@ -20,7 +20,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...files import FileWriteError
-from ...files.images import open_image
-from .artwork import ARTWORK_PACKAGES, Emoji, all_emoji, choose_emoji
+from .artwork import Emoji, all_emoji, choose_emoji
 from .compose import CompositionSettings, PlacedObject, compose
+from .styles import TWEMOJI, Gallery
 from .tables import annotation_file, category_table, category_tree, novel_emoji
 
 _FORMAT = "cqdino_d2.emojidet.v1"
@@ -43,9 +42,10 @@ _README = """# EmojiDet
 Detection pictures composed of emoji by the tool `projects_tools/make_emojidet.py` of CQ-DINO for
 Detectron2. The parameters are in `emojidet.json`.
 
-Artwork: Twemoji, copyright Twitter, Inc. and other contributors, licensed under CC-BY 4.0
-(https://creativecommons.org/licenses/by/4.0/); it was rotated, resized, recoloured and overlaid.
-Show this credit where you show the pictures.
+The artwork was rotated, resized, recoloured and overlaid. Show its credit where you show the
+pictures:
+
+{}
 """
 
 
@@ -61,6 +61,8 @@ class EmojiDetSettings:
         zipf: an emoji of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
         interior_categories: whether groups and sub-groups join the vocabulary (without boxes).
         hold_out_novel: whether the emoji marked novel are in no training picture.
+        train_styles, val_styles: whose artwork the pictures show: 'twemoji', or names of icon sets
+            of iconify (`styles`); an emoji appears in those that have it.
         seed: decides everything that is random.
     """
 
@@ -71,12 +73,16 @@ class EmojiDetSettings:
     zipf: float = 0.0
     interior_categories: bool = False
     hold_out_novel: bool = False
+    train_styles: tuple[str, ...] = (TWEMOJI,)
+    val_styles: tuple[str, ...] = (TWEMOJI,)
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("categories", "train_images", "val_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.train_styles or not self.val_styles:
+            raise ValueError("training and held-out pictures need a style of artwork each")
         if self.hold_out_novel and self.categories < 2:
             raise ValueError("holding out novel emoji needs at least 2 categories, got 1")
         if self.zipf < 0 or self.seed < 0:
@@ -87,7 +93,7 @@ class EmojiDetSettings:
 class _Painter:
     """Draws picture after picture into a folder; the same one in every process."""
 
-    artwork: list[Image.Image]
+    artwork: dict[str, list[list[Image.Image]]]
     probabilities: dict[str, np.ndarray]
     settings: EmojiDetSettings
     folder: Path
@@ -95,7 +101,7 @@ class _Painter:
     def paint(self, split: str, index: int) -> list[PlacedObject]:
         rng = np.random.default_rng([self.settings.seed, _SPLIT_KEYS[split], index])
         composition = self.settings.composition
-        image, objects = compose(self.artwork, self.probabilities[split], composition, rng)
+        image, objects = compose(self.artwork[split], self.probabilities[split], composition, rng)
         path = self.folder / "images" / split / f"{index + 1:06d}.png"
         image.save(path, compress_level=1)
         return objects
@@ -190,14 +196,22 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def _write_set(
-    folder: Path, emoji: list[Emoji], settings: EmojiDetSettings, workers: int, progress: bool
+    folder: Path,
+    emoji: list[Emoji],
+    gallery: Gallery,
+    settings: EmojiDetSettings,
+    workers: int,
+    progress: bool,
 ) -> None:
     for name in ("images/train", "images/val", "annotations"):
         (folder / name).mkdir(parents=True)
     probabilities = draw_probabilities(len(emoji), settings.zipf, settings.seed)
     known = probabilities * ~novel_emoji(len(emoji), settings.seed)
     painter = _Painter(
-        artwork=[open_image(one.artwork).convert("RGBA") for one in emoji],
+        artwork={
+            "train": gallery.pictures(emoji, settings.train_styles),
+            "val": gallery.pictures(emoji, settings.val_styles),
+        },
         probabilities={
             "train": known / known.sum() if settings.hold_out_novel else probabilities,
             "val": probabilities,
@@ -222,12 +236,14 @@ def _write_set(
         rng = np.random.default_rng([settings.seed, 10 * key])
         size = settings.composition.image_size
         content = annotation_file(split, size, categories, objects_of[split], rng)
+        content["info"]["description"] += f"; artwork: {'; '.join(c for c, _ in gallery.credits)}"
         _write_json(folder / "annotations" / f"emojidet_{split}.json", content)
     tree = category_tree(emoji, settings.interior_categories)
     _write_json(folder / "annotations" / "emojidet_category_tree.json", tree)
-    versions = {name: metadata.version(name) for name in ARTWORK_PACKAGES}
-    _write_json(folder / _PARAMETER_FILE, {**_parameters(settings), "artwork": versions})
-    (folder / "README.md").write_text(_README, encoding="utf-8")
+    artwork = {"artwork": gallery.versions}
+    _write_json(folder / _PARAMETER_FILE, {**_parameters(settings), **artwork})
+    credit = "\n".join(f"* {line}" for _, line in gallery.credits)
+    (folder / "README.md").write_text(_README.format(credit), encoding="utf-8")
 
 
 def _move_into_place(partial: Path, output: Path) -> None:
@@ -244,6 +260,7 @@ def build_emojidet(
     output: str | Path,
     settings: EmojiDetSettings,
     *,
+    icons: Path | None = None,
     workers: int = 2,
     overwrite: bool = False,
     progress: bool = True,
@@ -255,6 +272,7 @@ def build_emojidet(
     Args:
         output: folder to make.
         settings: what to build.
+        icons: folder of the icon sets of other styles, as `npm pack` leaves them.
         workers: processes that draw the pictures.
         overwrite: whether an EmojiDet with other settings is replaced.
         progress: whether a progress bar is shown.
@@ -264,19 +282,21 @@ def build_emojidet(
 
     Raises:
         FileExistsError: the folder holds something else, or other settings without `overwrite`.
+        FileNotFoundError: an icon set is not there.
         ModuleNotFoundError: the artwork packages are not installed.
-        ValueError: more categories than emoji.
+        ValueError: more categories than emoji, or an emoji that none of the styles has.
         FileWriteError: the disk is full or the like; nothing is left of what was begun.
     """
     output = Path(output).absolute()
     if _is_already_built(output, settings, overwrite):
         return False
     emoji = choose_emoji(all_emoji(), settings.categories, settings.seed)
+    gallery = Gallery.of({*settings.train_styles, *settings.val_styles}, icons)
     output.parent.mkdir(parents=True, exist_ok=True)
     _remove_partial_builds(output)
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     try:
-        _write_set(partial, emoji, settings, workers, progress)
+        _write_set(partial, emoji, gallery, settings, workers, progress)
         _move_into_place(partial, output)
     except OSError as error:
         raise FileWriteError(f"could not write {output}: {error}", error) from error

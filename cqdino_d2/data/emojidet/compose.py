@@ -192,7 +192,7 @@ class _Canvas:
 
 
 def compose(
-    artwork: Sequence[Image.Image],
+    artwork: Sequence[Sequence[Image.Image]],
     probabilities: np.ndarray,
     settings: CompositionSettings,
     rng: np.random.Generator,
@@ -203,7 +203,7 @@ def compose(
     out, so every object that shows is annotated.
 
     Args:
-        artwork: one RGBA picture per category.
+        artwork: RGBA pictures per category, in different styles; one of them is drawn.
         probabilities: (categories,) how often each is drawn, sums to one.
         settings: sizes and limits.
         rng: source of all randomness.
@@ -217,7 +217,9 @@ def compose(
     cumulative = np.cumsum(probabilities)
     for _ in range(wanted):
         drawn = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
-        picture = _random_object(artwork[drawn], settings, rng)
+        styles = artwork[drawn]
+        style = styles[int(rng.integers(len(styles)))] if len(styles) > 1 else styles[0]
+        picture = _random_object(style, settings, rng)
         room = (settings.image_size - picture.width, settings.image_size - picture.height)
         for _ in range(_PLACEMENT_TRIALS):
             x, y = (int(rng.integers(0, space + 1)) for space in room)

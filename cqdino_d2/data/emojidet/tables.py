@@ -195,7 +195,7 @@ def annotation_file(
                 }
             )
     return {
-        "info": {"description": f"EmojiDet {split}; artwork: Twemoji, CC-BY 4.0"},
+        "info": {"description": f"EmojiDet {split}"},
         "images": images,
         "annotations": annotations,
         "categories": categories,

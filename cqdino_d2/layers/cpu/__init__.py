@@ -5,7 +5,7 @@ The model code is plain PyTorch. `accelerate_for_cpu` changes a finished model f
 
 from .attention import CpuCrossAttention
 from .chunks import ChunkedFeedForward, in_chunks
-from .dropout import Dropout
+from .dropout import Dropout, dropout
 from .forms import accelerate_for_cpu, form_of
 from .onednn import Linear, batched_linear, linear, takes_onednn
 
@@ -16,6 +16,7 @@ __all__ = [
     "Linear",
     "accelerate_for_cpu",
     "batched_linear",
+    "dropout",
     "form_of",
     "in_chunks",
     "linear",

@@ -35,5 +35,5 @@ def dropout(x: Tensor, p: float) -> Tensor:
         return nn.functional.dropout(x, p)
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     numbers = words.view(torch.int16)[: x.numel()].view(x.shape)
-    keep = numbers >= dropped - _LEVELS // 2
-    return (x * keep).mul_(_LEVELS / (_LEVELS - dropped))
+    kept = (numbers >= dropped - _LEVELS // 2).to(x.dtype)  # products with bools are slow
+    return x * kept.mul_(_LEVELS / (_LEVELS - dropped))

@@ -1,4 +1,4 @@
-"""The plots of `run_claim.py`."""
+"""The plots of `study.py claim`."""
 
 from __future__ import annotations
 

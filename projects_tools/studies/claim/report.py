@@ -1,4 +1,4 @@
-"""The report of `run_claim.py`: tables, plots and whether the paper's claim holds."""
+"""The report of `study.py claim`: tables, plots and whether the paper's claim holds."""
 
 from __future__ import annotations
 
@@ -226,11 +226,11 @@ def commands_of(runs: Runs) -> str:
     names = " ".join(map(str, vocabularies(runs)))
     seeds = " ".join(map(str, sorted({r["run"]["seed"] for r in runs})))
     call = (
-        f"python projects_tools/run_claim.py --output OUTPUT --device {one['device']} \\\n"
+        f"python projects_tools/study.py claim --output OUTPUT --device {one['device']} \\\n"
         f"    --steps {one['steps']} --train-images {one['train_images']} "
         f"--val-images {one['val_images']} \\\n    --categories {names} --seeds {seeds} "
         f"--variants {' '.join(variants_of(runs))} --budget 240\n"
-        "python projects_tools/run_claim.py --output OUTPUT --no-runs --all-at-test \\\n"
+        "python projects_tools/study.py claim --output OUTPUT --no-runs --all-at-test \\\n"
         "    --report docs/claim.md\n"
     )
     return f"{call}# one of its trainings:\n{' '.join(runs[-1]['command'])}\n"
@@ -245,7 +245,7 @@ def write_report(output: Path, path: Path) -> None:
     """Writes the report, its plots and ``runs.json`` (all that it is computed from) beside it.
 
     Args:
-        output: the folder of `run_claim.py`.
+        output: the folder of `study.py claim`.
         path: of the Markdown file; the rest goes to a folder of its name.
 
     Raises:

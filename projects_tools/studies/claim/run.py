@@ -1,9 +1,9 @@
 """Compares CQ-DINO with a classification-head DINO as the vocabulary grows.
 
 Example:
-    python projects_tools/run_claim.py --budget 240 --device cpu --output output/claim \\
+    python projects_tools/study.py claim --budget 240 --device cpu --output output/claim \\
         --categories 100 400 --seeds 0 1 2 --variants baseline tree --steps 1000
-    python projects_tools/run_claim.py --output output/claim --no-runs --report docs/claim.md
+    python projects_tools/study.py claim --output output/claim --no-runs --report docs/claim.md
 
 Makes EmojiDet with Zipf frequencies for every vocabulary, trains every variant with the same
 backbone, data, steps and seeds, each run in a process of its own, and evaluates it. Every run
@@ -189,10 +189,10 @@ def main(arguments: list[str] | None = None) -> int:
         path = (given.report or output / "claim.md").resolve()
         write_report(output, path)
     except (ValueError, FileExistsError) as error:
-        print(f"run_claim: {error}", file=sys.stderr)
+        print(f"study claim: {error}", file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:
-        print(f"run_claim: {error}; see {output}/training/*/output.log", file=sys.stderr)
+        print(f"study claim: {error}; see {output}/training/*/output.log", file=sys.stderr)
         return 1
     print(f"{path}: written from {len(load_runs(output))} runs")
     return 0

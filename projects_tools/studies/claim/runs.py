@@ -1,4 +1,4 @@
-"""The single runs of `run_claim.py`: data, training and one JSON file per run."""
+"""The single runs of `study.py claim`: data, training and one JSON file per run."""
 
 from __future__ import annotations
 

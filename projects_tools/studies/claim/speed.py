@@ -1,4 +1,4 @@
-"""Times trained variants of `run_claim.py` of one vocabulary, in turns, in this process.
+"""Times trained variants of `study.py claim` of one vocabulary, in turns, in this process.
 
 Example:
     PYTHONPATH=projects_tools:. python -m studies.claim.speed output/claim cpu 100 \\
@@ -72,7 +72,7 @@ def time_variants(
     """Times prediction picture by picture and training steps; writes ``speed/CATEGORIES.json``.
 
     Args:
-        output: of `run_claim.py`.
+        output: of `study.py claim`.
         keys: finished runs of one vocabulary, one per variant.
         device: "cpu" or "cuda".
         pictures: how many are predicted.
@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("output", type=Path, help="of run_claim.py")
+    parser.add_argument("output", type=Path, help="of study.py claim")
     parser.add_argument("device", choices=["cpu", "cuda"])
     parser.add_argument("pictures", type=int, help="how many are predicted, one by one")
     parser.add_argument("runs", nargs="+", type=RunKey.parse, metavar="CATEGORIES-VARIANT-SEED")

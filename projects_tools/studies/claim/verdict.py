@@ -1,4 +1,4 @@
-"""Whether what the paper claims is seen in the runs of `run_claim.py`."""
+"""Whether what the paper claims is seen in the runs of `study.py claim`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from omegaconf import OmegaConf
-from studies import finetuning, open_vocabulary
+from studies import finetuning, open_vocabulary, training_runs
 
 from cqdino_d2.engine import load_config
 
@@ -78,7 +78,8 @@ def commands(monkeypatch):
         (folder / "path.json").write_text(json.dumps(steps))
         (folder / "results.json").write_text(json.dumps({"bbox": figures}))
 
-    monkeypatch.setattr(finetuning, "run_logged", note)
+    for module in (finetuning, training_runs):
+        monkeypatch.setattr(module, "run_logged", note)
     return run
 
 

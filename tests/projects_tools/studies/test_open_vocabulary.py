@@ -41,7 +41,7 @@ def test_runs_that_are_there_are_not_done_again_and_others_fail_with_their_log(t
     assert open_vocabulary.main([*start, "--seeds", "0", "1"]) == 0
     table = (tmp_path / "table.md").read_text()
     assert table in capsys.readouterr().out
-    assert "| text | 2 | 1.00 +- 0.00 | 1.00 +- 0.00 | 1.00 +- 0.00 | 2.50 +- 6.35 |" in table
+    assert "| text | 2 | 1.00 ± 0.00 | 1.00 ± 0.00 | 1.00 ± 0.00 | 2.50 ± 6.35 |" in table
     broken = [*start, "--seeds", "9", "--variants", "text", "--overrides", "trian.seed=1"]
     assert open_vocabulary.main(broken) == 2
     assert "the run text-9 failed: see" in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""Runs of train_net.py that studies are made of."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from quickstart import ROOT
+
+from .claim.verdict import mean_interval
+
+
+def run_logged(command: Sequence[str], folder: Path) -> None:
+    """Runs a command of the repository, with its output in ``run.log`` of a folder.
+
+    Raises:
+        ValueError: it failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "run.log", "wb") as log:
+        done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise ValueError(f"the run {folder.name} failed: see {folder / 'run.log'}")
+
+
+def box_figures(
+    folder: Path, config_file: str, settings: Sequence[str], *options: str
+) -> dict[str, float]:
+    """The box figures of a run of train_net.py, which is done if they are not there.
+
+    Args:
+        folder: of the run.
+        config_file: its recipe.
+        settings: overrides of the recipe.
+        options: of train_net.py, for example ``--eval-only``.
+
+    Raises:
+        ValueError: it failed.
+    """
+    folder = folder.resolve()
+    results = folder / "results.json"
+    if not results.is_file():
+        command = [sys.executable, "train_net.py", "--config-file", config_file, *options]
+        run_logged([*command, f"train.output_dir={folder}", *settings], folder)
+    return json.loads(results.read_text(encoding="utf-8"))["bbox"]
+
+
+def mean_cell(values: Sequence[float]) -> str:
+    """The mean, and of several values its 95 % interval."""
+    mean = statistics.fmean(values)
+    spread = f" ± {mean_interval(values)[1] - mean:.2f}" if len(values) > 1 else ""
+    return f"{mean:.2f}{spread}"
