@@ -1,7 +1,7 @@
 """From image tokens and class slots to predictions."""
 
-from .cross_scale import CrossScaleFusion
 from .cpu_fusion import ChunkedBiAttention
+from .cross_scale import CrossScaleFusion
 from .decoder import Decoder
 from .denoising import CategoryContent, Denoising, ReleasedLabelContent
 from .encoder import Encoder
