@@ -25,7 +25,8 @@ import logging
 import sys
 from pathlib import Path
 
-from cqdino_d2.prediction.loading import Question, load_predictor, read_names
+from cqdino_d2.prediction.loading import load_predictor
+from cqdino_d2.prediction.question_arguments import add_question_arguments, question_of
 from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
 from cqdino_d2.visualization.media import find_sources
@@ -76,7 +77,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="smaller images are drawn enlarged (640)",
     )
     add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
-    _add_question(parser)
+    add_question_arguments(parser)
     add("overrides", nargs="*", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     overrides = [name for name in given.input if "=" in name and not Path(name).exists()]
@@ -89,27 +90,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         if (value := getattr(given, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     return given
-
-
-def _add_question(parser: argparse.ArgumentParser) -> None:
-    """What is looked for."""
-    add = parser.add_argument
-    words = parser.add_mutually_exclusive_group()
-    words.add_argument("--text", metavar="CAPTION", help="what to look for, phrases between dots")
-    words.add_argument(
-        "--names", type=Path, metavar="FILE", help="the same, a name per line, synonyms between |"
-    )
-    add(
-        "--negatives",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="names that may win a box, which is then left out",
-    )
-    add("--text-encoder", metavar="FOLDER|NAME", help="that made the category embeddings")
-    add("--only", nargs="+", default=[], metavar="NAME", help="find these categories only")
-    add("--branch", nargs="+", default=[], metavar="NAME", help="the same, with all below them")
-    add("--num-selected", type=int, metavar="K", help="categories that an image selects")
 
 
 def draw(given: argparse.Namespace) -> int:
@@ -128,14 +108,7 @@ def draw(given: argparse.Namespace) -> int:
         min_side=given.min_side,
     )
     files = DrawnFiles(sources, settings)
-    question = Question(
-        wanted=given.text if given.names is None else read_names(given.names),
-        negatives=given.negatives,
-        text_encoder=given.text_encoder,
-        only=given.only,
-        branches=given.branch,
-        num_selected=given.num_selected,
-    )
+    question = question_of(given)
     predictor = load_predictor(
         given.config_file,
         given.weights,

@@ -183,12 +183,12 @@ def write_files(checkout, page):
 def test_own_data_from_start_to_end(checkout):
     make_shapes(checkout / "datasets/shapes/train", seed=0)
     make_shapes(checkout / "datasets/shapes/val", seed=1)
-    (config,) = write_files(checkout, OWN_DATA)
-    assert len(config.text.splitlines()) <= 20
+    configs = write_files(checkout, OWN_DATA)
+    assert all(len(config.text.splitlines()) <= 20 for config in configs)
     said = {}
     for block in docs.blocks(OWN_DATA, "bash"):
         for command in docs.commands(block.text):
-            said[command[1]] = run(checkout, command)
+            said.setdefault(command[1], run(checkout, command))
     output = checkout / "output"
     assert "0 problems" in said["projects_tools/check_dataset.py"]
     assert (output / "shapes_check/contact_sheet.png").is_file()
@@ -199,6 +199,9 @@ def test_own_data_from_start_to_end(checkout):
     page = (output / "shapes/report/index.html").read_text()
     assert "6 images" in page and "square" in page
     assert len(list((output / "shapes/demo").glob("*.jpg"))) == 6
+    assert len(list((output / "shapes_asked/demo").glob("*.jpg"))) == 6
+    results = json.loads((output / "shapes_asked/results.json").read_text())
+    assert results["bbox"]["AP"] >= 0
 
 
 @pytest.mark.slow
@@ -261,13 +264,14 @@ def test_text_training_from_start_to_end(checkout):
         for command in docs.commands(block.text):
             if "projects_tools/study.py" in command:
                 continue  # takes long, and is tested as a study
-            words = "convert_annotations" not in command[1]
+            words = command[1].endswith(("train_net.py", "check_dataset.py"))
             said.append(run(checkout, command, SMALL_WORDS if words else ()))
-    *converted, checked, trained, tuned = said
+    *converted, checked, trained, drawn, tuned = said
     for text, lines in zip(converted, WRITTEN, strict=True):
         assert f"{lines} boxes" in text
     assert "0 problems" in checked and "3 texts, 3 phrases, 3 boxes" in checked
     assert "total_loss" in trained and "total_loss" in tuned
+    assert "train_2shot_seed3.json: " in drawn
     for name in ("shapes_by_words", "shapes_new_names"):
         results = json.loads((checkout / f"output/{name}/results.json").read_text())
         assert results["bbox"]["AP"] >= 0

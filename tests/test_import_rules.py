@@ -37,6 +37,7 @@ ALLOWED_FOLDERS = {
     "visualization": {"annotations", "files", "structures"},
     "reports": {"annotations", "evaluation", "files", "structures", "visualization"},
     "export": {"detector", "files", "layers", "ops", "prediction", "structures"},
+    "jobs": {"files", "prediction", "structures"},
     "serving": {"files", "prediction", "structures", "visualization"},
     "compatibility": {
         *("data", "files", "layers", "prediction", "structures", "text", "visualization")
@@ -67,6 +68,7 @@ ALLOWED_OUTSIDE = {
     "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
     "export": _MODEL | {"onnx", "onnxruntime", "onnxscript"},
+    "jobs": {"numpy", "detectron2", "pyarrow", "ray"},
     "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
     "compatibility": _MODEL,
 }

@@ -78,6 +78,8 @@ class Question:
     def _put_to_reader(self, predictor: TextPredictor) -> TextPredictor:
         if self.only or self.branches or self.num_selected is not None:
             raise ValueError("this model selects no categories: say what to look for in words")
+        if self.text_encoder:
+            raise ValueError("this model reads words itself: it takes no text encoder")
         if self.wanted is None:
             raise ValueError("this model looks for what it is told: give it a caption or names")
         return predictor.ask(self.wanted, negatives=self.negatives)

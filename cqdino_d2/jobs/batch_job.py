@@ -1,0 +1,171 @@
+"""A job: the images of a folder or list in parts, a Parquet file of results for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from detectron2.structures import Instances
+
+from ..files import FileWriteError, UnreadableImageError, inside, read_image
+from ..prediction.loading import AnyPredictor
+from ..structures import Vocabulary, one_line
+from .image_list import kept_list
+from .job_settings import JobSettings
+from .part_file import ImageRow, write_part
+
+_NOT_DONE = (ValueError, OSError, RuntimeError, MemoryError)  # RuntimeError: torch's, of memory
+_READERS = 4  # threads that decode the next batch
+
+
+@dataclass(frozen=True)
+class PartSummary:
+    """What became of a part.
+
+    Attributes:
+        part: its number.
+        images: that were looked at.
+        boxes: that were found.
+        failed: images that could not be done.
+    """
+
+    part: int
+    images: int
+    boxes: int
+    failed: int
+
+
+class BatchJob:
+    """The images of one job and their results, in a folder of its own.
+
+    The folder has ``images.txt``, ``job.json`` and ``part-00000.parquet``, ...; a part is there
+    whole or not at all, so that a job which was stopped does what is missing. Parts may be done in
+    any order, by several processes.
+
+    Args:
+        settings: what is predicted.
+        source: folder of images, or a text file with names below its own folder.
+        output: the folder of the results.
+
+    Attributes:
+        names: of all images.
+        num_parts: how many parts they make.
+
+    Raises:
+        FileNotFoundError: no such source.
+        ValueError: names that cannot be, or results of another job in the folder.
+    """
+
+    def __init__(self, settings: JobSettings, source: Path, output: Path) -> None:
+        self.settings, self.output = settings, output
+        self.root = source if source.is_dir() else source.parent
+        output.mkdir(parents=True, exist_ok=True)
+        settings.claim(output / "job.json")
+        self.names = kept_list(output / "images.txt", source)
+        self.num_parts = -(-len(self.names) // settings.part_size)
+
+    def part_path(self, part: int) -> Path:
+        """Where the results of a part are."""
+        return self.output / f"part-{part:05d}.parquet"
+
+    def missing_parts(self) -> list[int]:
+        """Parts that are not done."""
+        return [part for part in range(self.num_parts) if not self.part_path(part).is_file()]
+
+    def do_part(self, part: int, predictor: AnyPredictor) -> PartSummary:
+        """Predicts the images of a part and writes its file.
+
+        An image that cannot be done has the reason in its row.
+
+        Args:
+            part: its number.
+            predictor: as `JobSettings.load` makes it.
+
+        Raises:
+            FileWriteError: the file cannot be written.
+        """
+        size = self.settings.part_size
+        names = self.names[part * size : (part + 1) * size]
+        rows = [row for batch in self._batches(names) for row in self._rows_of(batch, predictor)]
+        write_part(self.part_path(part), rows)
+        return PartSummary(
+            part,
+            images=len(rows),
+            boxes=sum(len(row.scores) for row in rows),
+            failed=sum(row.error is not None for row in rows),
+        )
+
+    def _batches(self, names: Sequence[str]) -> Iterator[list[tuple[str, Future[np.ndarray]]]]:
+        """Names with their images; the next batch is decoded while the last is looked at."""
+        size = self.settings.batch_size
+        with ThreadPoolExecutor(_READERS) as readers:
+            waiting: list[list[tuple[str, Future[np.ndarray]]]] = []
+            for start in range(0, len(names), size):
+                batch = [(n, readers.submit(self._read, n)) for n in names[start : start + size]]
+                waiting.append(batch)
+                if len(waiting) > 1:
+                    yield waiting.pop(0)
+            yield from waiting
+
+    def _read(self, name: str) -> np.ndarray:
+        return read_image(inside(self.root, name), "BGR")
+
+    def _rows_of(
+        self, batch: Sequence[tuple[str, Future[np.ndarray]]], predictor: AnyPredictor
+    ) -> list[ImageRow]:
+        images: dict[str, np.ndarray] = {}
+        rows: dict[str, ImageRow] = {}
+        for name, reading in batch:
+            try:
+                images[name] = reading.result()
+            except OSError as error:
+                rows[name] = ImageRow(name, error=reason_of(error))
+        rows |= self._found(images, predictor)
+        return [rows[name] for name, _ in batch]
+
+    def _found(self, images: dict[str, np.ndarray], predictor: AnyPredictor) -> dict[str, ImageRow]:
+        """Rows of images; where the batch fails, of one image after the other."""
+        if not images:
+            return {}
+        try:
+            results = predictor.batch(list(images.values()))
+        except _NOT_DONE as error:
+            if len(images) == 1:
+                (name,) = images
+                return {name: ImageRow(name, error=reason_of(error))}
+            singles = (self._found({name: image}, predictor) for name, image in images.items())
+            return {name: row for single in singles for name, row in single.items()}
+        return {
+            name: self._row(name, image, result, predictor.vocabulary)
+            for (name, image), result in zip(images.items(), results, strict=True)
+        }
+
+    def _row(
+        self, name: str, image: np.ndarray, result: dict[str, Any], vocabulary: Vocabulary
+    ) -> ImageRow:
+        found: Instances = result["instances"].to("cpu")
+        kept = (found.scores >= self.settings.threshold).numpy()
+        classes = found.pred_classes.numpy()[kept].tolist()
+        return ImageRow(
+            name,
+            height=image.shape[0],
+            width=image.shape[1],
+            labels=[vocabulary.names[vocab_id] for vocab_id in classes],
+            category_ids=[vocabulary.dataset_ids[vocab_id] for vocab_id in classes],
+            scores=found.scores.numpy()[kept],
+            boxes_xyxy_abs=found.pred_boxes.tensor.numpy()[kept],
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """Why an image could not be done, in one line without its path."""
+    if isinstance(error, FileWriteError):
+        raise error
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
+    return one_line(reason) or type(error).__name__

@@ -1,0 +1,117 @@
+"""What a job predicts, and whether a folder holds the results of the same job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..files import write_text
+from ..prediction import get_predictor_cfg
+from ..prediction.loading import AnyPredictor, Question, load_predictor
+
+_FORMAT = "cqdino_d2.batch_predictions.v1"
+_BLOCK = 1 << 20  # bytes
+_DIGITS = 16  # of a digest
+_FREE = ("device", "batch_size")  # may differ when a job is resumed
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What a job predicts.
+
+    Attributes:
+        config_file: of the model.
+        weights: of the model.
+        question: what is looked for.
+        threshold: lowest confidence that is kept, 0..1.
+        nms_threshold: see `ImagePredictor`.
+        overrides: of the config.
+        part_size: images in a file of results.
+        batch_size: images that go through the model at once.
+        device: of the model; None: a GPU where there is one.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    config_file: str
+    weights: str
+    question: Question = Question()
+    threshold: float = 0.3
+    nms_threshold: float | None = None
+    overrides: tuple[str, ...] = ()
+    part_size: int = 1000
+    batch_size: int = 8
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("part_size", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("threshold", "nms_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in 0..1, got {value}")
+
+    def load(self) -> AnyPredictor:
+        """The predictor, with its question.
+
+        Raises:
+            ValueError, OSError: see `load_predictor` and `Question.put_to`.
+        """
+        predictor = load_predictor(
+            self.config_file,
+            self.weights,
+            device=self.device,
+            overrides=self.overrides,
+            nms_threshold=self.nms_threshold,
+        )
+        return self.question.put_to(predictor)
+
+    def record(self) -> dict[str, Any]:
+        """What the results depend on: the model by what its config says, weights by their content.
+
+        Raises:
+            ValueError, OSError: a config or weights that are not there or cannot be read.
+        """
+        settings = {key: value for key, value in asdict(self).items() if key not in _FREE}
+        cfg = get_predictor_cfg(self.config_file, weights=self.weights, overrides=self.overrides)
+        cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = ""
+        model = hashlib.sha256(cfg.dump().encode()).hexdigest()
+        settings["config_file"] = f"{Path(self.config_file).name} {model[:_DIGITS]}"
+        settings["weights"] = f"{Path(self.weights).name} {_digest(Path(self.weights))}"
+        return {"format": _FORMAT, **json.loads(json.dumps(settings))}
+
+    def claim(self, path: Path) -> None:
+        """Writes the record, or compares it with the one that is there.
+
+        Raises:
+            ValueError: the folder holds the results of another job; what differs is named.
+        """
+        record = self.record()
+        if not path.is_file():
+            write_text(path, json.dumps(record, indent=1, ensure_ascii=False))
+            return
+        there = json.loads(path.read_text(encoding="utf-8"))
+        differing = [
+            f"{key} {there.get(key)!r} there, {value!r} now"
+            for key, value in record.items()
+            if there.get(key) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"{path.parent} holds results of another job ({'; '.join(differing)}): choose "
+                "another folder"
+            )
+
+
+def _digest(path: Path) -> str:
+    """The first digits of a file's SHA-256."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()[:_DIGITS]
