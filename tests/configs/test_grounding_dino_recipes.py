@@ -6,6 +6,7 @@ from detectron2.config import instantiate
 
 from cqdino_d2.checkpoint import convert_transformers_grounding_weights
 from cqdino_d2.engine import load_config
+from cqdino_d2.engine.activation_checkpointing import checkpoint_blocks
 from cqdino_d2.engine.config import plain_container
 from tests.tiny import ROOT
 
@@ -111,5 +112,6 @@ def test_pro_has_four_levels_of_one_map_and_asks_for_more_that_is_not_there():
     assert [(s.channels, s.stride) for s in model.backbone.output_shape().values()] == [(1024, 16)]
     assert len(model.neck.levels) == len(model.tokenizer.level_embedding) == 4
     assert len(model.encoder.fusion_layers) == 6
+    assert len(checkpoint_blocks(model, cfg.train.activation_checkpointing)) == 24
     prompts, fewer = (c.dataloader.train.mapper.prompts for c in (cfg, other))
     assert prompts.num_negatives > fewer.num_negatives and prompts.full_share > fewer.full_share
