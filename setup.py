@@ -215,6 +215,7 @@ setup(
         "parquet": ["pyarrow"],  # columnar results files
         "report": ["jinja2", "matplotlib"],  # pages and pictures of results
         "onnx": ["onnx", "onnxruntime", "onnxscript"],  # export
+        "ray": ["ray[data]", "pyarrow"],  # very many images by several workers
         "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
         "demo": ["gradio>=6.31,<7"],  # the web page
     },
