@@ -5,6 +5,8 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 
 from cqdino_d2.export import ExportableDetector
+from cqdino_d2.export.check import Sizes
+from cqdino_d2.export.tracing import trace
 from cqdino_d2.structures import TextPrompt, random_vocabulary
 from tests.prompted import WORDS
 from tests.tiny import NUM_CATEGORIES, ROOT, make_input, tiny_config
@@ -91,3 +93,17 @@ def test_the_export_detects_what_the_detector_detects(size):
     torch.testing.assert_close(scores, found.scores, rtol=0, atol=1e-6)
     torch.testing.assert_close(boxes, found.pred_boxes.tensor, rtol=0, atol=1e-3)
     assert (vocab_ids == found.pred_classes).all()
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_trace_computes_sizes_it_was_not_made_with():
+    torch.manual_seed(0)
+    detector = ExportableDetector(instantiate(cqdino_config().model).eval())
+    program = trace(
+        detector, Sizes((96, 128), (130, 100), 33, 500), static=False, reference_ops=True
+    )
+    for size in ((96, 128), (75, 160)):
+        image = make_input(size)["image"].float()
+        for found, expected in zip(program.module()(image), detector(image), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
