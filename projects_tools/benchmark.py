@@ -5,7 +5,9 @@
 ops                     the operators against grid_sample
 categories              the category part as the vocabulary grows
 model                   whole-model inference against its plain formulation
+profile_model           what each stage costs as the vocabulary grows
 cpu_room                what each part that only makes CPUs faster gains
+serving                 the HTTP API at 1, 8 and 32 clients, with and without batches
 text_prompts            our Grounding DINO against that of transformers
 edge                    the light form of Grounding DINO against Swin-T
 text_training           training steps by words against CQ-DINO's
@@ -25,7 +27,9 @@ NAMES = (
     "ops",
     "categories",
     "model",
+    "profile_model",
     "cpu_room",
+    "serving",
     "text_prompts",
     "edge",
     "text_training",

@@ -1,8 +1,8 @@
 """What each stage of a detector costs as the vocabulary grows.
 
 Example:
-    python projects_tools/profile_model.py --config-file configs/v3det/cqdino_tree_swinb22k.py \
-        --vocabulary 1000,13204,50000,130000 --size 800 1216 --device cpu --output output/profile
+    python projects_tools/benchmark.py profile_model --vocabulary 1000,13204,50000,130000 \
+        --config-file configs/v3det/cqdino_tree_swinb22k.py --size 800 1216 --output output/profile
 
 For each vocabulary size (made-up categories in a tree) and each mode (inference, training, and
 compact: inference in little memory, see `CategoryPredictor.compact`) it prints per stage the

@@ -12,8 +12,8 @@ from tests.tiny import ROOT
 
 FOLDER = ROOT / "configs/grounding_dino"
 RELEASED = ("swint_ogc", "swinb_cogcoor", "mm_swint", "mm_swinb", "mm_swinl")
-TRAINED = ("pretrain_swint", "finetune_coco", "finetune_lvis", "finetune_few_shot")
-TRAINED = (*TRAINED, "edge_640", "edge_800", "pro_vitl")
+FINE_TUNED = ("finetune_coco", "finetune_lvis", "finetune_few_shot")
+TRAINED = ("pretrain_swint", *FINE_TUNED, "edge_640", "edge_800", "pro_vitl")
 TINY = ("tiny", "edge_tiny")
 RECIPES = (*RELEASED, *TRAINED, *TINY)
 WINDOW_12 = dict(window_size=12, image_size=384)
