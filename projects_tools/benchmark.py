@@ -10,6 +10,7 @@ cpu_room                what each part that only makes CPUs faster gains
 serving                 the HTTP API at 1, 8 and 32 clients, with and without batches
 text_prompts            our Grounding DINO against that of transformers
 export                  eager mode, compiled, onnxruntime, OpenVINO and 8 bits
+edge                    the light form of Grounding DINO against Swin-T
 text_training           training steps by words against CQ-DINO's
 time_model              steps of training and prediction of one config
 data                    loading, mapping and ancestors against Detectron2's
@@ -32,6 +33,7 @@ NAMES = (
     "serving",
     "text_prompts",
     "export",
+    "edge",
     "text_training",
     "time_model",
     "data",

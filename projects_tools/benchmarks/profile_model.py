@@ -51,9 +51,14 @@ def _linear_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:
     return 2 * math.prod(x) * weight[0]
 
 
+def _convolution_flops(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+
 # operators of the CPU that the counter does not know yet; it is given the shapes
 FLOPS = {
     torch.ops.mkldnn._linear_pointwise: _linear_flops,
+    torch.ops.mkldnn._convolution_pointwise: _convolution_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }
