@@ -5,7 +5,7 @@ import torch
 from detectron2.config import LazyCall, LazyConfig, instantiate
 
 from cqdino_d2.export import ExportableDetector
-from cqdino_d2.export.check import Sizes
+from cqdino_d2.export.check import Sizes, make_sample
 from cqdino_d2.export.tracing import trace
 from cqdino_d2.structures import TextPrompt, random_vocabulary
 from tests.prompted import WORDS
@@ -100,9 +100,9 @@ def test_the_export_detects_what_the_detector_detects(size):
 def test_a_trace_computes_sizes_it_was_not_made_with():
     torch.manual_seed(0)
     detector = ExportableDetector(instantiate(cqdino_config().model).eval())
-    program = trace(
-        detector, Sizes((96, 128), (130, 100), 33, 500), static=False, reference_ops=True
-    )
+    sizes = Sizes(((96, 128), (130, 100)), 33, 500)
+    sample = make_sample(detector.model, sizes.traced, 0)
+    program = trace(detector, sample, sizes, static=False, reference_ops=True)
     for size in ((96, 128), (75, 160)):
         image = make_input(size)["image"].float()
         for found, expected in zip(program.module()(image), detector(image), strict=True):
