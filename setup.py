@@ -218,6 +218,7 @@ setup(
         "ray": ["ray[data]", "pyarrow"],  # very many images by several workers
         "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
         "demo": ["gradio>=6.31,<7"],  # the web page
+        "serve": ["fastapi", "prometheus-client", "python-multipart", "uvicorn"],  # the HTTP API
     },
     **extension_arguments(),
 )

@@ -69,7 +69,10 @@ ALLOWED_OUTSIDE = {
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
     "export": _MODEL | {"onnx", "onnxruntime", "onnxscript", "openvino"},
     "jobs": {"numpy", "detectron2", "pyarrow", "ray"},
-    "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
+    "serving": {
+        *("numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"),
+        *("prometheus_client", "pydantic", "pydantic_core"),
+    },
     "compatibility": _MODEL,
 }
 MOST_FILES = 20  # of a folder

@@ -1,7 +1,8 @@
 """From pixels to feature maps of one width."""
 
 from .channel_mapper import ChannelMapper
+from .feature_pyramid import SimpleFeaturePyramid
 from .small_resnet import SmallResNet
 from .timm_backbone import TimmBackbone
 
-__all__ = ["ChannelMapper", "SmallResNet", "TimmBackbone"]
+__all__ = ["ChannelMapper", "SimpleFeaturePyramid", "SmallResNet", "TimmBackbone"]

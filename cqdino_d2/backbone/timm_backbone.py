@@ -11,7 +11,9 @@ from detectron2.modeling import Backbone, ShapeSpec
 from timm.layers import PatchEmbed
 from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from . import fused_convolution  # noqa: F401  a form of timm's module for `accelerate_for_cpu`
 from .padding import PaddedPatchEmbed, PaddedPatchMerging
 from .windowed_block import WindowedBlock
 
@@ -32,6 +34,8 @@ class TimmBackbone(Backbone):
         output_norm: a LayerNorm over the channels of each returned map.
         frozen: no part of the backbone is trained: it stays in evaluation mode, so that batch
             norms keep their statistics and nothing is dropped.
+        fixed_statistics: batch norms keep the statistics that they were pre-trained with, as a
+            detector's batches are small; their weights are trained.
         model_args: further arguments of ``timm.create_model``.
 
     Raises:
@@ -46,6 +50,7 @@ class TimmBackbone(Backbone):
         pretrained: bool = False,
         output_norm: bool = False,
         frozen: bool = False,
+        fixed_statistics: bool = False,
         model_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -69,14 +74,19 @@ class TimmBackbone(Backbone):
         self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels if output_norm)
-        self.frozen = frozen
+        self.frozen, self.fixed_statistics = frozen, fixed_statistics
         if frozen:
             self.requires_grad_(False)
-            self.train(False)
+        self.train()
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Sets the mode, unless the backbone is frozen."""
-        return super().train(mode and not self.frozen)
+        """Sets the mode of what is neither frozen nor a batch norm with fixed statistics."""
+        super().train(mode and not self.frozen)
+        if self.fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def _follow_detector_padding(self) -> None:
         """Sizes that patches or windows do not divide are padded at the bottom and right."""
