@@ -322,9 +322,10 @@ def test_export_from_start_to_end(checkout, monkeypatch, capsys):
     assert detector.count("100.0% of the detections agree") == 6
     assert quickstart.count("100.0% of the detections agree") == 3
     assert "2 names" in asked
-    lines = with_words.strip().splitlines()  # without a bias scores are about one half
-    assert lines and all(re.match(r"(a cat|a red ball) 0\.\d\d at \[", line) for line in lines)
-    assert all(re.match(r"category \d 0\.\d\d at", line) for line in without.strip().splitlines())
+    lines = with_words.strip().splitlines()  # without a bias many scores are high
+    assert lines and all(re.match(r"(a cat|a red ball) [01]\.\d\d at \[", line) for line in lines)
+    lines = without.strip().splitlines()
+    assert all(re.match(r"category \d [01]\.\d\d at \[", line) for line in lines)
     monkeypatch.chdir(checkout)
     small = f'model.pth", {smaller!r})'
     exec(compile(in_python.text.replace('model.pth")', small), str(in_python), "exec"), {})
