@@ -130,7 +130,7 @@ class CategoryPredictor(ImagePredictor):
         listed = [word for row in [*rows, negatives] for word in row]
         if not rows or not all(rows) or not all(map(str.strip, listed)):
             raise ValueError(f"expected names to look for, got {wanted!r}")
-        unknown = [name for name in dict.fromkeys(listed) if not self._knows(name)]
+        unknown = [name for name in dict.fromkeys(listed) if not self.vocabulary.knows(name)]
         if unknown and text_encoder is None:
             raise ValueError(
                 f"{len(unknown)} of {len(listed)} names are not in the vocabulary, {unknown[0]!r} "
@@ -148,12 +148,6 @@ class CategoryPredictor(ImagePredictor):
             raise ValueError(f"{both[0]!r} is wanted and a negative at once")
         asked.dropped = tuple(sorted({i for name in negatives for i in find(name)}))
         return asked
-
-    def _knows(self, name: str) -> bool:
-        try:
-            return bool(self.vocabulary.find(name))
-        except ValueError:
-            return False
 
     def extend_vocabulary(
         self,

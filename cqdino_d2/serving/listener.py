@@ -67,6 +67,7 @@ def serve(
         limit_concurrency=connections,
         timeout_graceful_shutdown=grace_seconds,
         server_header=False,
+        proxy_headers=False,  # any client on this machine could call itself another
         **options,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well

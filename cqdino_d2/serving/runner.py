@@ -109,7 +109,7 @@ class Runner:
         self._models[name].check(question)
 
     def submit(self, name: str, image: np.ndarray, question: Question) -> Future[Found]:
-        """Puts a checked request into the queue; it is not run if it is cancelled before.
+        """Puts a checked request into the queue; cancelled before it is run, it leaves it.
 
         Args:
             name: of the model.
@@ -131,16 +131,23 @@ class Runner:
                 self._thread = threading.Thread(target=self._work, name="models", daemon=True)
                 self._thread.start()
             self._changed.notify()
+        job.future.add_done_callback(self._leave)
         return job.future
+
+    def _leave(self, future: Future[Found]) -> None:
+        """Frees the place and the image of a request that was cancelled."""
+        if future.cancelled():
+            with self._changed:
+                self._jobs = deque(job for job in self._jobs if job.future is not future)
 
     def close(self) -> None:
         """Ends after the batch that is under way; what still waits is cancelled."""
         with self._changed:
             self._ends = True
-            for job in self._jobs:
-                job.future.cancel()
-            self._jobs.clear()
+            waiting, self._jobs = self._jobs, deque()
             self._changed.notify()
+        for job in waiting:
+            job.future.cancel()
         if self._thread is not None:
             self._thread.join()
 
@@ -152,22 +159,27 @@ class Runner:
 
     def _next_batch(self) -> list[_Job]:
         """The oldest request and others to the same model; none at the end."""
+        batch: list[_Job] = []
         with self._changed:
-            while not self._jobs and not self._ends:
-                self._changed.wait()
-            if not self._jobs:
-                return []
-            name = self._jobs[0].name
-            until = time.monotonic() + self.batching.wait_seconds
-            while sum(job.name == name for job in self._jobs) < self.batching.most:
-                left = until - time.monotonic()
-                if left <= 0 or self._ends:
-                    break
-                self._changed.wait(left)
-            batch = [job for job in self._jobs if job.name == name][: self.batching.most]
+            while not batch:  # those that it waited with may have been cancelled
+                while not self._jobs and not self._ends:
+                    self._changed.wait()
+                if not self._jobs:
+                    return []
+                name = self._jobs[0].name
+                self._wait_for_others(name)
+                batch = [job for job in self._jobs if job.name == name][: self.batching.most]
             chosen = set(map(id, batch))
             self._jobs = deque(job for job in self._jobs if id(job) not in chosen)
             return batch
+
+    def _wait_for_others(self, name: str) -> None:
+        until = time.monotonic() + self.batching.wait_seconds
+        while sum(job.name == name for job in self._jobs) < self.batching.most:
+            left = until - time.monotonic()
+            if left <= 0 or self._ends:
+                return
+            self._changed.wait(left)
 
     def _run(self, batch: Sequence[_Job]) -> None:
         """Sets the futures; where a batch fails, each of its requests is tried by itself."""

@@ -87,6 +87,10 @@ class Vocabulary:
             places[key] = (*places.get(key, ()), vocab_id)
         return places
 
+    def knows(self, name: str) -> bool:
+        """Whether `find` finds a name; a look-up, where `find` searches names that come close."""
+        return _spoken(name) in self._places
+
     def find(self, category: str | int) -> tuple[int, ...]:
         """The vocab_ids of a name (all that bear it) or of a data-set id.
 

@@ -352,6 +352,19 @@ def test_names_that_it_does_not_know_become_categories(predictor):
         predictor.ask(["a zebra", "category 3"])
 
 
+def test_unknown_names_are_looked_up_not_searched(predictor, monkeypatch):
+    searches = []
+    monkeypatch.setattr("difflib.get_close_matches", lambda *a, **_: searches.append(a) or [])
+    names = [f"zebra {i}" for i in range(5)]
+    with pytest.raises(ValueError, match="5 of 5 names"):
+        predictor.ask(names)
+    predictor.ask(names, text_encoder=RandomEncoder(32, seed=2))
+    assert searches == []
+    with pytest.raises(ValueError, match="no category 'zebra 0'"):
+        predictor.restrict(names)
+    assert len(searches) == 1
+
+
 def test_negatives_are_looked_for_and_left_out(predictor):
     both = predictor.ask(["category 30", "category 31"])(picture())["instances"]
     asked = predictor.ask(["category 30"], negatives=["category 31"])(picture())["instances"]

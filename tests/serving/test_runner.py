@@ -1,6 +1,8 @@
 """Requests are put together, none waits for another that fails, and the end is clean."""
 
 import threading
+import time
+import weakref
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -116,6 +118,30 @@ def test_a_full_queue_refuses_and_a_cancelled_request_is_not_run(make):
     runner._models["a"].may_run.set()
     assert words_of([first, third]) == ["first", "3"]
     assert runner._models["a"].batches == [["first"], ["3"]]
+
+
+def test_a_cancelled_request_frees_its_place_and_its_image(make):
+    runner = make(most=1, queue=2)
+    first = wait_until_busy(runner)
+    image = np.zeros((4, 4, 3), np.uint8)
+    second = runner.submit("a", image, Question(wanted="2"))
+    third, is_gone = ask(runner, "3"), weakref.ref(image)
+    del image
+    assert second.cancel() and len(runner) == 1 and is_gone() is None
+    fourth = ask(runner, "4")
+    runner._models["a"].may_run.set()
+    assert words_of([first, third, fourth]) == ["first", "3", "4"]
+
+
+def test_a_batch_whose_only_request_is_cancelled_while_it_waits_for_others(make):
+    runner = make(names=("a", "b"), most=2, wait_seconds=0.5)
+    runner._models["a"].may_run.set()
+    assert ask(runner, "1").cancel()
+    assert words_of([ask(runner, "2"), ask(runner, "3")]) == ["2", "3"]
+    lonely = ask(runner, "4", "b")
+    time.sleep(0.05)  # it waits for others
+    assert lonely.cancel()
+    assert words_of([ask(runner, "5")]) == ["5"]
 
 
 def test_the_end(make):
