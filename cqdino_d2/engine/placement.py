@@ -17,14 +17,17 @@ def choose_device(name: str) -> torch.device:
     """``auto`` is CUDA where there is a GPU.
 
     Raises:
-        ValueError: CUDA was asked for and is not there.
+        ValueError: no device's name, or CUDA was asked for and is not there.
     """
     available = torch.cuda.is_available()
     if name == "auto":
         name = "cuda" if available else "cpu"
     if name.startswith("cuda") and not available:
-        raise ValueError(f"train.device is {name!r}, but no GPU can be used here")
-    return torch.device(name)
+        raise ValueError(f"the device {name!r} was asked for, but no GPU can be used here")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"expected a device such as cpu, cuda or cuda:1, got {name!r}") from error
 
 
 def describe_machine(

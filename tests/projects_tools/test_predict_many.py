@@ -163,6 +163,12 @@ def test_lists_that_cannot_be_used(weights, tmp_path, capsys, content, message):
     assert message in error and error.count("\n") == 1
 
 
+def test_a_device_that_does_not_exist(weights, images, tmp_path, capsys):
+    assert predict(weights, images, tmp_path / "out", "--device", "foo") == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("predict_many: expected a device") and said.endswith("got 'foo'")
+
+
 def test_a_job_by_words(images, tmp_path):
     config, weights = save_prompted(tmp_path, max_tokens=11)
     arguments = ["--config-file", config, "--weights", weights, "--device", "cpu"]

@@ -279,6 +279,13 @@ def test_weights_that_cannot_be_read(word_files, tmp_path, capsys):
     assert "model.pth" in said and said.startswith("serve: ") and said.count("\n") == 1
 
 
+def test_a_device_that_does_not_exist(word_files, capsys):
+    arguments = ["--model", f"a={word_files[0]},{word_files[1]}", "--port", "0"]
+    assert serve.main([*arguments, "--device", "foo"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("serve: expected a device") and said.endswith("got 'foo'")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
