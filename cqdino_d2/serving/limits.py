@@ -114,6 +114,9 @@ class ApiLimits:
         pixels_at_once: of all decoded images that wait for an answer.
         upload_seconds: that one body may take.
         answer_seconds: that a request may wait for its answer.
+        names: of one request, synonyms and negatives counted.
+        characters: of a request's caption or names and of its negatives.
+        num_selected: K of a request.
         requests_per_minute: of one client.
         connections: open at the same time.
         kept_seconds: how long uploads and results of tasks are kept for their client.
@@ -127,6 +130,9 @@ class ApiLimits:
     pixels_at_once: int = 200_000_000
     upload_seconds: float = 60.0
     answer_seconds: float = 120.0
+    names: int = 500
+    characters: int = 5000
+    num_selected: int = 300
     requests_per_minute: int = 6000
     connections: int = 500
     kept_seconds: float = 600.0

@@ -16,7 +16,7 @@ from ..limits import ApiLimits
 from ..refusals import LOCAL_HOSTS, Refusal
 from .answers import refused
 from .bodies import decoded_base64, read_request
-from .detection import Detector
+from .detection import LARGEST_JPEG_SIDE, Detector
 from .docs_page import docs_page
 from .door import Door
 from .hosted import HostedTasks, hosted_routes
@@ -44,7 +44,8 @@ def make_api(
     own = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
     api = FastAPI(title=_TITLE, version=__version__, **own)
     api.include_router(_detect_routes(detector))
-    api.include_router(hosted_routes(HostedTasks(detector, limits)))
+    tasks = HostedTasks(detector, limits)
+    api.include_router(hosted_routes(tasks))
     api.include_router(_status_routes(detector, metrics))
 
     @api.get("/docs", include_in_schema=False)
@@ -62,7 +63,8 @@ def make_api(
         refusal = Refusal(HTTPStatus(error.status_code), reason, headers=headers)
         return refused(refusal, request.url.path)
 
-    api.add_middleware(Door, limits=limits, metrics=metrics, token=token)
+    guards = {"knows_place": tasks.knows_place, "token": token}
+    api.add_middleware(Door, limits=limits, metrics=metrics, **guards)
     if host in LOCAL_HOSTS:  # what is added later is passed first
         api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     return api
@@ -81,7 +83,8 @@ def _detect_routes(detector: Detector) -> APIRouter:
         request.scope["noted"] = {"model": name}
         question = _question_of(wanted)
         encoded = await asyncio.to_thread(_encoded, detector, wanted, image)
-        pending = await detector.start(encoded, name, question)
+        largest_side = LARGEST_JPEG_SIDE if wanted.answer == "jpeg" else None
+        pending = await detector.start(encoded, name, question, largest_side)
         seen = await detector.finish(pending, _disconnected(request))
         request.scope["noted"] |= {"batch": seen.found.batch_size}
         if wanted.answer == "json":

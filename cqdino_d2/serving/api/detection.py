@@ -25,6 +25,7 @@ from ..runner import Busy, Found, ModelFailed
 from .schema import DetectAnswer, DetectedObject, SelectedCategory, sentence
 
 _RETRY_SECONDS = 2
+LARGEST_JPEG_SIDE = 65_500  # pixels that libjpeg writes
 NO_IMAGE = "There is no such image in the server's folder."
 
 
@@ -150,27 +151,38 @@ class Detector:
             raise Refusal(HTTPStatus.NOT_FOUND, NO_IMAGE) from error
         return content
 
-    async def start(self, encoded: bytes, name: str, question: Question) -> Pending:
+    async def start(
+        self, encoded: bytes, name: str, question: Question, largest_side: int | None = None
+    ) -> Pending:
         """Puts a request into the queue; its image is decoded and its words are checked before.
 
         Args:
             encoded: an image file.
             name: of a model.
             question: to it.
+            largest_side: of the image in pixels; None for any.
 
         Raises:
             Refusal: of what cannot be answered, or not now.
         """
-        return await asyncio.to_thread(self._start, encoded, name, question)
+        return await asyncio.to_thread(self._start, encoded, name, question, largest_side)
 
-    def _start(self, encoded: bytes, name: str, question: Question) -> Pending:
+    def _start(
+        self, encoded: bytes, name: str, question: Question, largest_side: int | None
+    ) -> Pending:
         if len(encoded) > self.limits.upload_bytes:
             most = f"{self.limits.upload_bytes:,}"
             reason = f"An image may have at most {most} bytes."
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
         try:
+            self._check_amount(question)
             self.models.runner.check(name, question)
             height, width = checked_size(io.BytesIO(encoded), self.limits.pixels)
+            if largest_side is not None and max(height, width) > largest_side:
+                raise ValueError(
+                    f"this image has {width} x {height} pixels, a JPEG at most {largest_side:,} a "
+                    "side: ask for png or json"
+                )
         except (TypeError, ValueError) as error:
             raise _unusable(error) from error
         pixels = height * width
@@ -188,6 +200,26 @@ class Detector:
             raise
         future.add_done_callback(lambda _: self._pixels.give(pixels))
         return Pending(name, image, future)
+
+    def _check_amount(self, question: Question) -> None:
+        """Every name, every phrase and every selected category takes time of all who wait."""
+        wanted = question.wanted or ()
+        rows = [wanted] if isinstance(wanted, str) else wanted
+        words = [w for row in rows for w in ([row] if isinstance(row, str) else row)]
+        words += question.negatives
+        found = {
+            "names": len(words),
+            "characters of names": sum(map(len, words)),
+            "num_selected": question.num_selected or 0,
+        }
+        most = {
+            "names": self.limits.names,
+            "characters of names": self.limits.characters,
+            "num_selected": self.limits.num_selected,
+        }
+        for what, number in found.items():
+            if number > most[what]:
+                raise ValueError(f"{what}: {number:,} are too many, at most {most[what]:,}")
 
     async def finish(self, pending: Pending, gone: Coroutine[Any, Any, None] | None = None) -> Seen:
         """Waits for the answer.

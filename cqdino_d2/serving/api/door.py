@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import logging
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -16,6 +17,7 @@ from ..models import BUSY
 from ..refusals import Refusal, check_origin, declared_length, replayed, too_large
 from .answers import refused
 from .detection import ClientGoneError
+from .hosted import NO_PLACE
 from .journal import REQUESTS
 from .metrics import Metrics
 
@@ -45,19 +47,27 @@ class Door:
 
     Refused are pages of other origins (403), a wrong token (401), too long an address (414), too
     many requests of one client (429), too large a body (413) or one that takes too long (408), and
-    bodies for which there is no memory now (503).
+    bodies for which there is no memory now (503). Where no token is asked for, no body is read: of
+    open paths there is none (413), of an upload only for a place that was given out (404).
 
     Args:
         app: the API.
         limits: of the server.
         metrics: count what is answered.
+        knows_place: whether an upload's place was given out.
         token: that clients must bring; None for none.
     """
 
     def __init__(
-        self, app: ASGIApp, *, limits: ApiLimits, metrics: Metrics, token: str | None = None
+        self,
+        app: ASGIApp,
+        *,
+        limits: ApiLimits,
+        metrics: Metrics,
+        knows_place: Callable[[str], bool],
+        token: str | None = None,
     ) -> None:
-        self.app, self.limits, self.metrics = app, limits, metrics
+        self.app, self.limits, self.metrics, self._knows_place = app, limits, metrics, knows_place
         self._token = None if token is None else token.encode()
         self._rate = Rate(limits.requests_per_minute, _MINUTE)
         self._bytes = Budget(limits.bytes_at_once)
@@ -72,7 +82,9 @@ class Door:
             await self._answer(scope, receive, _Sent(send))
 
     async def _answer(self, scope: Scope, receive: Receive, sent: _Sent) -> None:
-        start, body = time.monotonic(), _Body(receive, self.limits, self._bytes)
+        most = 0 if scope["path"] in OPEN_PATHS else self.limits.body_bytes
+        body = _Body(receive, most, self.limits.upload_seconds, self._bytes)
+        start = time.monotonic()
         try:
             self._check(scope)
             content = await body.read(Headers(scope=scope))
@@ -103,7 +115,10 @@ class Door:
                 reason = "Too many requests: try again in a minute."
                 raise Refusal(HTTPStatus.TOO_MANY_REQUESTS, reason, int(_MINUTE))
             self._rate.take(client)
-        if path not in OPEN_PATHS and not path.startswith(UPLOADS):
+        if path.startswith(UPLOADS):
+            if not self._knows_place(path.removeprefix(UPLOADS)):
+                raise Refusal(HTTPStatus.NOT_FOUND, NO_PLACE)
+        elif path not in OPEN_PATHS:
             self._check_token(headers)
 
     def _check_token(self, headers: Headers) -> None:
@@ -138,7 +153,8 @@ class _Body:
 
     Args:
         receive: gives its parts.
-        limits: of the server.
+        most: bytes.
+        seconds: that all of it may take.
         budget: of the bytes of all bodies.
 
     Attributes:
@@ -146,8 +162,8 @@ class _Body:
         num_bytes: that have come.
     """
 
-    def __init__(self, receive: Receive, limits: ApiLimits, budget: Budget) -> None:
-        self._receive, self._limits, self._budget = receive, limits, budget
+    def __init__(self, receive: Receive, most: int, seconds: float, budget: Budget) -> None:
+        self._receive, self._most, self._seconds, self._budget = receive, most, seconds, budget
         self.is_whole, self.num_bytes = False, 0
 
     async def read(self, headers: Headers) -> bytes:
@@ -157,10 +173,10 @@ class _Body:
             Refusal: too much, too slow, or no room at the moment.
             ClientGoneError: the rest does not come.
         """
-        if (declared_length(headers) or 0) > self._limits.body_bytes:
-            raise too_large(self._limits.body_bytes)
+        if (declared_length(headers) or 0) > self._most:
+            raise too_large(self._most)
         parts = []
-        end = time.monotonic() + self._limits.upload_seconds
+        end = time.monotonic() + self._seconds
         while not self.is_whole:
             try:
                 message = await asyncio.wait_for(self._receive(), end - time.monotonic())
@@ -175,8 +191,8 @@ class _Body:
         return b"".join(parts)
 
     def _count(self, part: bytes) -> None:
-        if self.num_bytes + len(part) > self._limits.body_bytes:
-            raise too_large(self._limits.body_bytes)
+        if self.num_bytes + len(part) > self._most:
+            raise too_large(self._most)
         if not self._budget.take(len(part)):
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, BUSY, 2)
         self.num_bytes += len(part)

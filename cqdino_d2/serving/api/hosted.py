@@ -8,6 +8,8 @@ masks are not.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import uuid
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -30,6 +32,8 @@ from .kept import Kept
 from .schema import Share
 
 THRESHOLD = 0.25  # of both protocols, where a client names none
+NO_PLACE = "There is no such place for an upload."
+_ALL_ALONE = "A universal prompt finds all categories: it stands alone and is positive."
 _LONGEST_KEY = 200
 
 
@@ -43,7 +47,7 @@ class SpokenPrompt(BaseModel):
     """Words, or 'universal' for all categories of the vocabulary."""
 
     type: Literal["text", "universal"] = "text"
-    text: str = Field("", max_length=20_000)
+    text: str = ""
     is_positive: bool = True
 
 
@@ -82,6 +86,23 @@ class _Task:
     settings: ViewSettings
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A request that came with a key.
+
+    Attributes:
+        digest: of what it asked for.
+        task: gives the id of what it began.
+    """
+
+    digest: bytes
+    task: asyncio.Task[str]
+
+    def failed(self) -> bool:
+        """Whether nothing was begun."""
+        return self.task.done() and (self.task.cancelled() or self.task.exception() is not None)
+
+
 class HostedTasks:
     """Uploads and tasks of both protocols, kept for some time.
 
@@ -95,7 +116,7 @@ class HostedTasks:
         self.detector, self.limits = detector, limits
         self._uploads: Kept[bytes] = Kept(most, seconds, limits.kept_bytes)
         self._tasks: Kept[_Task] = Kept(most, seconds)
-        self._ids: Kept[str] = Kept(most, seconds)  # of tasks, by the key that their client chose
+        self._begun: Kept[_Begun] = Kept(most, seconds)  # by the key that their client chose
 
     def sign(self) -> str:
         """A new place for an upload; who knows it may use it."""
@@ -103,14 +124,18 @@ class HostedTasks:
         self._uploads.put(place, b"")
         return place
 
+    def knows_place(self, place: str) -> bool:
+        """Whether a place was given out and is kept."""
+        return self._uploads.get(place) is not None
+
     def upload(self, place: str, content: bytes) -> None:
         """Keeps an image file.
 
         Raises:
             Refusal: no such place, or too large a file.
         """
-        if self._uploads.get(place) is None:
-            raise Refusal(HTTPStatus.NOT_FOUND, "There is no such place for an upload.")
+        if not self.knows_place(place):
+            raise Refusal(HTTPStatus.NOT_FOUND, NO_PLACE)
         if len(content) > self.limits.upload_bytes:
             reason = f"An image may have at most {self.limits.upload_bytes:,} bytes."
             raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
@@ -144,22 +169,34 @@ class HostedTasks:
         """The id of a new task, or of the one that was begun with the same key.
 
         Raises:
-            Refusal: of what cannot be answered.
+            Refusal: of what cannot be answered, or a key that came with another task.
         """
         if set(task.targets) != {"bbox"}:
             reason = "This server finds boxes alone: targets must be ['bbox']."
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
         if len(key) > _LONGEST_KEY:
             raise Refusal(HTTPStatus.BAD_REQUEST, "The Idempotency-Key is too long.")
-        known = self._ids.get(key) if key else None
-        if known is not None and self._tasks.get(known) is not None:
-            return known
+        if not key:
+            return await self._begin(task, question, name)
+        digest = hashlib.sha256(f"{name}\n{task.model_dump_json()}".encode()).digest()
+        begun = self._begun.get(key)
+        if begun is None or begun.failed() or self._is_forgotten(begun):
+            # kept before anything is waited for, so that the same request finds it meanwhile
+            begun = _Begun(digest, asyncio.create_task(self._begin(task, question, name)))
+            self._begun.put(key, begun)
+        elif begun.digest != digest:
+            reason = "This Idempotency-Key came with another task before: take a new one."
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
+        return await asyncio.shield(begun.task)
+
+    def _is_forgotten(self, begun: _Begun) -> bool:
+        return begun.task.done() and self._tasks.get(begun.task.result()) is None
+
+    async def _begin(self, task: EarlierTask | LaterTask, question: Question, name: str) -> str:
         pending = await self.detector.start(self.image(task.image), name, question)
         threshold = task.bbox_threshold if isinstance(task, LaterTask) else THRESHOLD
         identity = str(uuid.uuid4())
         self._tasks.put(identity, _Task(name, pending.future, ViewSettings(threshold)))
-        if key:
-            self._ids.put(key, identity)
         return identity
 
     def status(self, identity: str) -> dict[str, Any]:
@@ -190,14 +227,29 @@ class HostedTasks:
 
 
 def earlier_question(task: EarlierTask) -> Question:
-    """What a task of the earlier protocol looks for; what is not positive are negatives."""
+    """What a task of the earlier protocol looks for; what is not positive are negatives.
+
+    Raises:
+        Refusal: 'universal' beside other prompts, or as a negative.
+    """
+    if any(prompt.type == "universal" for prompt in task.prompts):
+        if len(task.prompts) > 1 or not task.prompts[0].is_positive:
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, _ALL_ALONE)
+        return Question()
     wanted = [prompt.text for prompt in task.prompts if prompt.is_positive]
     negatives = [text for one in task.prompts if not one.is_positive for text in _names(one.text)]
     return Question(wanted=". ".join(wanted), negatives=tuple(negatives))
 
 
 def later_question(task: LaterTask) -> Question:
-    """What a task of the later protocol looks for."""
+    """What a task of the later protocol looks for.
+
+    Raises:
+        Refusal: a prompt that is not positive, beside which there is none.
+    """
+    if not task.prompt.is_positive:
+        reason = "The prompt must be positive: there is no other to look for."
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
     wanted = None if task.prompt.type == "universal" else task.prompt.text
     return Question(wanted=wanted, nms_threshold=task.iou_threshold)
 

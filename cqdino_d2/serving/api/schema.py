@@ -30,16 +30,14 @@ class DetectRequest(BaseModel):
     path: str | None = Field(
         None, max_length=4096, description="of an image below the server's folder"
     )
-    prompt: str | None = Field(
-        None, max_length=20_000, description="a caption, phrases between dots"
-    )
+    prompt: str | None = Field(None, description="a caption, phrases between dots")
     names: list[Name | Synonyms] | None = Field(
         None, min_length=1, max_length=MOST_NAMES, description="a list inside are synonyms"
     )
     negatives: Names = Field([], description="may win a box, which is then left out")
     only: Names = Field([], description="categories of the vocabulary to select among")
     branches: Names = Field([], description="the same, each with all below it in the tree")
-    num_selected: int | None = Field(None, ge=1, le=100_000, description="K")
+    num_selected: int | None = Field(None, ge=1, description="K")
     threshold: Share = Field(0.3, description="lowest score")
     nms: Share | None = Field(None, description="of boxes that overlap more the best one remains")
     most: int | None = Field(None, ge=1, le=100_000, description="boxes")

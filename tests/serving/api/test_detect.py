@@ -120,7 +120,11 @@ def test_a_path_below_the_folder(serve, tmp_path):
         ({"names": [""]}, 422, "names"),
         ({"names": ["cat", "cat"]}, 422, "the same to the model"),
         ({"names": ["cat"] * 2001}, 422, "names"),
-        ({"prompt": "x" * 20_001}, 422, "prompt"),
+        ({"names": ["cat"] * 501}, 422, "names: 501 are too many, at most 500"),
+        ({"names": [["cat"] * 20] * 25, "negatives": ["dog"]}, 422, "names: 501 are too many"),
+        ({"prompt": "x" * 5001}, 422, "5,001 are too many, at most 5,000"),
+        ({"names": ["x" * 200] * 26}, 422, "5,200 are too many"),
+        ({"model": "categories", "num_selected": 301}, 422, "num_selected: 301 are too many"),
         ({"prompt": "cat.", "threshold": 1.5}, 422, "threshold"),
         ({"prompt": "cat.", "threshold": "much"}, 422, "threshold"),
         ({"prompt": "cat.", "nms": -1}, 422, "nms"),
@@ -202,6 +206,14 @@ def test_a_bomb_of_pixels_is_refused_before_it_is_decoded(client, monkeypatch):
         answer = client.post("/v1/detect", data={"prompt": "cat."}, files={"image": ("a", file)})
         assert answer.status_code == 422 and not decoded
     assert "at most 0.01 million" in answer.json()["detail"]
+
+
+def test_an_image_that_no_jpeg_holds(serve):
+    body = {"image": base64.b64encode(encoded(1, 65_501)).decode(), "prompt": "cat."}
+    with serve() as client:
+        answer = detect(client, **body, answer="jpeg")
+        assert answer.status_code == 422 and "ask for png" in answer.json()["detail"]
+        assert client.detector._pixels.taken == 0
 
 
 def test_what_is_too_large(client):

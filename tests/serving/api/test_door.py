@@ -190,6 +190,20 @@ def test_a_slow_upload_ends(serve):
         assert asyncio.run(Raw(client.app, *whole, part(b"", more=False)).run()) == 200
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/docs", "/openapi.json", "/uploads/none"])
+def test_without_a_token_no_body_is_read(serve, path):
+    status = 404 if path.startswith("/uploads") else 413
+    with serve(token="secret-token") as client:
+        for headers in ((), [(b"content-length", b"8")]):
+            raw = Raw(client.app, part(bytes(8)), part(bytes(8)), headers=headers)
+            raw.scope |= {"path": path, "raw_path": path.encode(), "method": "PUT"}
+            assert asyncio.run(raw.run()) == status
+            assert len(raw.messages) >= (2 if headers or status == 404 else 1)
+        assert client.get("/healthz").status_code == 200
+        text = client.get("/metrics", headers={"Token": "secret-token"}).text
+        assert "cqdino_request_bytes_total 0.0" in text
+
+
 def test_bodies_at_once_share_the_memory(serve):
     few = {"upload_bytes": 1000, "bytes_at_once": 300_000, "kept_bytes": 1000}
     with serve(upload_seconds=0.5, **few) as client:

@@ -1,11 +1,15 @@
 """Both protocols of the hosted API, as their clients speak them."""
 
+import asyncio
 import base64
 import time
+from concurrent.futures import Future
 
 import pytest
 
+from cqdino_d2.prediction.loading import Question
 from cqdino_d2.serving.api.kept import Kept
+from cqdino_d2.serving.limits import ApiLimits
 from tests.serving.api.conftest import encoded
 
 IMAGE = encoded()
@@ -64,6 +68,54 @@ def test_the_same_key_is_the_same_task(client):
     first, again = begin(client, "one"), begin(client, "one")
     assert first.json() == again.json() != begin(client, "two").json()
     assert begin(client, "k" * 201).status_code == 400
+
+
+def test_a_key_belongs_to_one_task(client):
+    assert begin(client, "mine").status_code == 200
+    other = begin(client, "mine", prompt={"type": "text", "text": "dog"})
+    assert other.status_code == 422 and "another task" in other.json()["msg"]
+    refused = begin(client, "failed", image="not base64")
+    assert refused.status_code == 422
+    assert begin(client, "failed").status_code == 200  # nothing was begun with it
+
+
+def test_requests_with_one_key_at_once_are_one_task():
+    from cqdino_d2.serving.api.detection import Pending
+    from cqdino_d2.serving.api.hosted import HostedTasks, LaterTask
+
+    starts = []
+
+    class Detector:
+        async def start(self, encoded, name, question):
+            starts.append(name)
+            await asyncio.sleep(0.01)
+            return Pending(name, None, Future())
+
+    async def three():
+        tasks = HostedTasks(Detector(), ApiLimits())
+        task = LaterTask(image=BASE64, prompt={"text": "cat"})
+        begun = (tasks.begin(task, Question("cat"), "words", "key") for _ in range(3))
+        return await asyncio.gather(*begun)
+
+    assert len(set(asyncio.run(three()))) == len(starts) == 1
+
+
+def test_all_categories_and_negatives_in_both_protocols(client):
+    def earlier(*prompts, model="categories"):
+        place = client.post("/upload_signature", json={}).json()["data"]["upload_url"]
+        client.put(place, content=IMAGE)
+        body = {"image": place, "prompts": prompts, "model": model}
+        return client.post("/tasks/detection", json=body)
+
+    every = {"type": "universal"}
+    assert result_of(client, earlier(every), "/task_statuses")["status"] == "success"
+    answer = earlier(every, model="words")
+    assert answer.status_code == 422 and "give it a caption" in answer.json()["msg"]
+    for prompts in ([every, {"text": "cat"}], [every | {"is_positive": False}]):
+        answer = earlier(*prompts)
+        assert answer.status_code == 422 and "stands alone" in answer.json()["msg"]
+    answer = begin(client, prompt={"text": "cat", "is_positive": False})
+    assert answer.status_code == 422 and "must be positive" in answer.json()["msg"]
 
 
 def test_the_earlier_protocol(client):
