@@ -10,6 +10,7 @@ RUN apt-get update \
     && useradd --create-home --uid 10001 server
 WORKDIR /app
 EXPOSE 8000
+# for http at port 8000; with --certificate or another --port: docker run --health-cmd ...
 HEALTHCHECK --start-period=120s CMD ["/opt/venv/bin/python", "-c", \
     "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=5)"]
 ENTRYPOINT ["/opt/venv/bin/python", "projects_tools/serve.py", "--host", "0.0.0.0"]
