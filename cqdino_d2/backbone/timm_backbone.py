@@ -9,6 +9,7 @@ import timm
 import torch
 from detectron2.modeling import Backbone, ShapeSpec
 from timm.models.swin_transformer import SwinTransformerBlock
+from timm.layers import freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from .windowed_block import WindowedBlock
@@ -24,6 +25,7 @@ class TimmBackbone(Backbone):
         output_norm: a LayerNorm over the channels of each returned map.
         frozen: no part of the backbone is trained: it stays in evaluation mode, so that batch
             norms keep their statistics and nothing is dropped.
+        frozen_norms: batch norms keep their statistics and factors, whatever else is trained.
         model_args: further arguments of ``timm.create_model``.
 
     Raises:
@@ -38,6 +40,7 @@ class TimmBackbone(Backbone):
         pretrained: bool = False,
         output_norm: bool = False,
         frozen: bool = False,
+        frozen_norms: bool = False,
         model_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -54,6 +57,8 @@ class TimmBackbone(Backbone):
             )
         except RuntimeError as error:
             raise ValueError(f"timm cannot make the backbone {name!r}: {error}") from error
+        if frozen_norms:
+            self.body = freeze_batch_norm_2d(self.body)
         self.channels_last_maps = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self._follow_detector_padding()
         channels, strides = self.body.feature_info.channels(), self.body.feature_info.reduction()

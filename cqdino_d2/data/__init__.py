@@ -13,6 +13,7 @@ from .augmentation import (
     training_augmentations,
 )
 from .embedding_files import load_category_embeddings
+from .image_counts import category_image_counts
 from .loader import (
     build_test_loader,
     build_train_loader,
@@ -46,6 +47,7 @@ __all__ = [
     "TrainingPrompts",
     "build_test_loader",
     "build_train_loader",
+    "category_image_counts",
     "dataset_vocabulary",
     "get_prompted_records",
     "get_prompted_training_records",

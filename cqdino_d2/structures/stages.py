@@ -92,6 +92,13 @@ class QuerySelector(Protocol):
         """Q proposals per image."""
 
 
+class Teacher(Protocol):
+    """Tells in training what a frozen model sees in the boxes."""
+
+    def __call__(self, images: Tensor, targets: Sequence[ImageTargets]) -> Sequence[ImageTargets]:
+        """(B, 3, H, W) normalised, padded images -> the targets with `region_embeddings`."""
+
+
 class Denoiser(Protocol):
     """Makes queries from noised ground truth."""
 

@@ -2,10 +2,10 @@
 
 from .cpu_fusion import ChunkedBiAttention
 from .decoder import Decoder
-from .denoising import CategoryContent, Denoising, ReleasedLabelContent
+from .denoising import CategoryContent, Denoising, ReleasedLabelContent, TextContent
 from .encoder import Encoder
 from .fusion import BiAttention
-from .heads import ClassificationHead, ContrastiveHead
+from .heads import ClassificationHead, ContrastiveHead, HiddenState, TextTableHead
 from .image_layers import DeformableEncoderLayer
 from .query_selection import QuerySelection
 from .slot_layers import SlotSelfAttentionLayer
@@ -21,8 +21,11 @@ __all__ = [
     "Denoising",
     "DeformableEncoderLayer",
     "Encoder",
+    "HiddenState",
     "ImageTokenizer",
     "QuerySelection",
     "ReleasedLabelContent",
     "SlotSelfAttentionLayer",
+    "TextContent",
+    "TextTableHead",
 ]
