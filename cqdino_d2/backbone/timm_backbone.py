@@ -8,8 +8,8 @@ from typing import Any
 import timm
 import torch
 from detectron2.modeling import Backbone, ShapeSpec
-from timm.models.swin_transformer import SwinTransformerBlock
 from timm.layers import freeze_batch_norm_2d
+from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from .windowed_block import WindowedBlock

@@ -11,8 +11,8 @@ from .released_names import ReleasedConversion, Renaming
 
 CLIP = "a copy of CLIP, which is frozen and serves training alone; the text table is a file of ours"
 FILLER = (
-    "the filler class 'none' (released id 0) is dropped: released id c is vocab_id c - 1. No weight "
-    "has a row per class; the text table comes from --category-embeddings"
+    "the filler class 'none' (released id 0) is dropped: released id c is vocab_id c - 1. No "
+    "weight has a row per class; the text table comes from --category-embeddings"
 )
 _KEPT = "dino_visual_proj|clip_visual_proj|label_proj"
 _LEFT_OUT = [
