@@ -6,7 +6,7 @@ from .richsem import use_federated_loss, use_semantic_branch, use_text_table
 model.backbone.update(
     name="resnet50.tv_in1k",
     output_norm=False,
-    pretrained=True,
+    pretrained=False,
     frozen_norms=True,
     model_args=dict(),
 )

@@ -1,7 +1,7 @@
 """From pixels to feature maps of one width."""
 
 from .channel_mapper import ChannelMapper
-from .clip_resnet import ClipResNet, clip_resnet, random_clip_resnet
+from .clip_tower import ClipResNet, clip_resnet, random_clip_resnet
 from .region_teacher import RegionTeacher
 from .small_resnet import SmallResNet
 from .timm_backbone import TimmBackbone

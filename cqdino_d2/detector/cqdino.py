@@ -98,6 +98,10 @@ class CQDINO(ImageModel):
         self.teacher = teacher
         accelerate_for_cpu(self)
 
+    def training_weights(self) -> frozenset[str]:
+        """Names of the criterion's, such as those of a `SemanticLoss`."""
+        return frozenset(name for name in self.state_dict() if name.startswith("criterion."))
+
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """For `DefaultPredictor`: the arguments come from ``cfg.MODEL.CQDINO``."""

@@ -210,6 +210,14 @@ class TrainsScoresAlone(Protocol):
 
 
 @runtime_checkable
+class HasTrainingWeights(Protocol):
+    """A model with weights that no prediction needs: files to predict with do without them."""
+
+    def training_weights(self) -> frozenset[str]:
+        """Their names in the state dict."""
+
+
+@runtime_checkable
 class CountsOverParts(Protocol):
     """A criterion that divides by something counted over a batch."""
 
