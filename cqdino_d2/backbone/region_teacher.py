@@ -50,9 +50,13 @@ class RegionTeacher(nn.Module):
         return other
 
     def tower(self, device: torch.device) -> nn.Module:
-        """The tower on a device."""
+        """The tower on a device; making it takes nothing from the global random generator."""
         if not self._kept:
-            self._kept.append(self.make_tower().eval().requires_grad_(False))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(
+                    0
+                )  # a made-up one is the same in every process and after a resume
+                self._kept.append(self.make_tower().eval().requires_grad_(False))
         return self._kept[0].to(device)
 
     @torch.no_grad()

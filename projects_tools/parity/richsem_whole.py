@@ -332,9 +332,18 @@ def _check_inference(model: nn.Module, fixture: WholeFixture, compare: Any) -> N
     sizes = [tuple(size) for size in fixture.about["post_sizes_hw"]]
     image_sizes = fixture.images().image_sizes
     for i, item in enumerate(model.post_processor(found.output, found.slots, image_sizes, sizes)):
-        instances = item["instances"]
-        compare.close(f"eval{i}_scores", instances.scores, fixture.tensor(f"eval{i}_scores"))
-        compare.same(f"eval{i}_labels", instances.pred_classes, fixture.tensor(f"eval{i}_labels"))
-        compare.close(
-            f"eval{i}_boxes", instances.pred_boxes.tensor, fixture.tensor(f"eval{i}_boxes")
-        )
+        _check_detections(item["instances"], fixture, f"eval{i}", compare)
+
+
+def _check_detections(instances: Any, fixture: Recorded, name: str, compare: Any) -> None:
+    """The order may differ among equal scores, and which of these are the last."""
+    scores, boxes = fixture.tensor(f"{name}_scores"), fixture.tensor(f"{name}_boxes")
+    compare.close(f"{name}_scores", instances.scores, scores)
+    gaps = (scores[:-1] - scores[1:]).abs()
+    edge = scores.new_zeros(1)
+    tied = torch.minimum(torch.cat([edge + 1, gaps]), torch.cat([gaps, edge])) < 1e-5
+    ours = instances.pred_boxes.tensor
+    apart = (ours - boxes).abs().amax(dim=1) > 1e-3 * boxes.abs().max()
+    swapped = apart | (instances.pred_classes != fixture.tensor(f"{name}_labels"))
+    compare.same(f"{name}_labels", swapped & ~tied, torch.zeros_like(swapped))
+    compare.close(f"{name}_boxes", ours[~swapped], boxes[~swapped])

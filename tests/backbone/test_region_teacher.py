@@ -77,9 +77,12 @@ def test_the_tower_is_made_once_and_when_needed():
         return made[-1]
 
     teacher = RegionTeacher(tower=make).train()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
     assert made == [] and list(teacher.parameters()) == []
     for _ in range(2):
         teacher(torch.zeros(1, 3, 32, 32), [make_targets([WHOLE], [0], (32, 32))])
+    assert torch.equal(torch.get_rng_state(), before), "a resumed run would draw other noise"
     assert len(made) == 1 and not made[0].training and list(teacher.state_dict()) == []
 
 
