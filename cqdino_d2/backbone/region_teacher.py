@@ -53,9 +53,7 @@ class RegionTeacher(nn.Module):
         """The tower on a device; making it takes nothing from the global random generator."""
         if not self._kept:
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(
-                    0
-                )  # a made-up one is the same in every process and after a resume
+                torch.manual_seed(0)  # a made-up one is the same in all processes
                 self._kept.append(self.make_tower().eval().requires_grad_(False))
         return self._kept[0].to(device)
 
