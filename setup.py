@@ -214,9 +214,11 @@ setup(
         "text": ["open_clip_torch", "transformers"],  # category embeddings
         "parquet": ["pyarrow"],  # columnar results files
         "report": ["jinja2", "matplotlib"],  # pages and pictures of results
-        "onnx": ["onnx", "onnxruntime", "onnxscript"],  # export
+        "export": ["onnx", "onnxruntime", "onnxscript", "openvino"],  # projects_tools/export.py
+        "ray": ["ray[data]", "pyarrow"],  # very many images by several workers
         "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
         "demo": ["gradio>=6.31,<7"],  # the web page
+        "serve": ["fastapi", "prometheus-client", "python-multipart", "uvicorn"],  # the HTTP API
     },
     **extension_arguments(),
 )

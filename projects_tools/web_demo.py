@@ -14,6 +14,7 @@ when the folder is full, and when the server ends. The page fetches nothing from
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 import tempfile
@@ -58,8 +59,9 @@ def run(given: argparse.Namespace) -> None:
         pixels=int(given.max_pixels),
     )
     from cqdino_d2.prediction.loading import load_predictor
+    from cqdino_d2.serving.listener import address, listening, serve
     from cqdino_d2.serving.models import Models, model_names
-    from cqdino_d2.serving.web_app import listening, make_app, serve
+    from cqdino_d2.serving.web_app import make_app
 
     names = model_names(given.config_file, given.weights)
     with (
@@ -72,9 +74,9 @@ def run(given: argparse.Namespace) -> None:
         }
         models = Models(predictors, max_pixels=limits.pixels)
         app = make_app(models, host=given.host, folder=Path(folder), limits=limits)
-        host = f"[{given.host}]" if ":" in given.host else given.host
-        print(f"http://{host}:{listener.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-        serve(app, listener, limits)
+        print(f"{address(listener)}  (Ctrl-C ends it)", flush=True)
+        with contextlib.closing(models.runner):
+            serve(app, listener, connections=limits.connections)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"web_demo: {MISSING if error.name == 'gradio' else error}", file=sys.stderr)
         return BAD_INPUT
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, OverflowError) as error:
         print(f"web_demo: {one_line(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

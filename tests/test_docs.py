@@ -9,9 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from detectron2.config import LazyCall, instantiate
 from PIL import Image, ImageDraw
 
+from cqdino_d2.engine import load_config
 from cqdino_d2.engine.weights_file import read_weights
+from cqdino_d2.structures import random_vocabulary
 from tests import doc_commands as docs
 from tests.annotation_sets import write_json
 from tests.odvg_sets import write_lines
@@ -164,7 +168,7 @@ def run(checkout, command, smaller=()):
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr
@@ -282,3 +286,47 @@ def test_text_training_from_start_to_end(checkout):
     assert after.pop("categories.prompt_vectors.vectors").abs().min() > 0
     assert after.keys() - before.keys() == {"categories.prompt_vectors.readings"}
     assert all(after[name].equal(tensor) for name, tensor in before.items())
+
+
+def save_random(path, config, overrides=()):
+    """A checkpoint of a config with random weights, and a vocabulary where it has categories."""
+    cfg = load_config(ROOT / config, overrides)
+    path.parent.mkdir(parents=True)
+    if "grounding_dino" not in config:
+        cfg.vocabulary = LazyCall(random_vocabulary)(num_categories=7)
+        instantiate(cfg.vocabulary).save(path.parent / "vocabulary.json")
+    torch.manual_seed(0)
+    torch.save({"model": instantiate(cfg.model).state_dict()}, path)
+
+
+@pytest.mark.slow
+def test_export_from_start_to_end(checkout, monkeypatch, capsys):
+    for package in ("onnx", "onnxruntime", "onnxscript", "openvino"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    page = ROOT / "docs/export.md"
+    words = "configs/grounding_dino/swint_ogc.py"
+    smaller = [one for one in SMALL_WORDS if not one.startswith("dataloader.train")]
+    save_random(checkout / "models/gdino_swint/model.pth", words, smaller)
+    trained = checkout / "output/quickstart/training/model_inference.pth"
+    save_random(trained, "configs/emojidet/quickstart.py")
+    Image.new("RGB", (140, 110), "navy").save(checkout / "photo.jpg")
+    script, in_python = docs.blocks(page, "python")
+    (checkout / script.file()).write_text(script.text)
+    said = [
+        run(checkout, command, smaller if words in command else ())
+        for block in docs.blocks(page, "bash")
+        for command in docs.commands(block.text)
+        if command[0] != "pip"
+    ]
+    detector, asked, quickstart, with_words, without = said
+    assert detector.count("100.0% of the detections agree") == 6
+    assert quickstart.count("100.0% of the detections agree") == 3
+    assert "2 names" in asked
+    lines = with_words.strip().splitlines()  # without a bias many scores are high
+    assert lines and all(re.match(r"(a cat|a red ball) [01]\.\d\d at \[", line) for line in lines)
+    lines = without.strip().splitlines()
+    assert all(re.match(r"category \d [01]\.\d\d at \[", line) for line in lines)
+    monkeypatch.chdir(checkout)
+    small = f'model.pth", {smaller!r})'
+    exec(compile(in_python.text.replace('model.pth")', small), str(in_python), "exec"), {})
+    assert "cat" in capsys.readouterr().out

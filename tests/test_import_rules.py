@@ -36,7 +36,7 @@ ALLOWED_FOLDERS = {
     "prediction": {"data", "detector", "engine", "files", "structures", "text"},
     "visualization": {"annotations", "files", "structures"},
     "reports": {"annotations", "evaluation", "files", "structures", "visualization"},
-    "export": {"detector", "files", "layers", "ops", "prediction", "structures"},
+    "export": {"detector", "files", "ops", "prediction", "structures", "text"},
     "jobs": {"files", "prediction", "structures"},
     "serving": {"files", "prediction", "structures", "visualization"},
     "compatibility": {
@@ -67,9 +67,12 @@ ALLOWED_OUTSIDE = {
     "prediction": _MODEL | {"omegaconf", "yaml"},
     "visualization": _MODEL | {"PIL", "cv2", "matplotlib", "torchvision", "tqdm"},
     "reports": {"numpy", "PIL", "jinja2", "markupsafe", "matplotlib", "tqdm"},
-    "export": _MODEL | {"onnx", "onnxruntime", "onnxscript"},
+    "export": _MODEL | {"onnx", "onnxruntime", "onnxscript", "openvino"},
     "jobs": {"numpy", "detectron2", "pyarrow", "ray"},
-    "serving": {"numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"},
+    "serving": {
+        *("numpy", "PIL", "gradio", "fastapi", "starlette", "uvicorn"),
+        *("prometheus_client", "pydantic", "pydantic_core"),
+    },
     "compatibility": _MODEL,
 }
 MOST_FILES = 20  # of a folder

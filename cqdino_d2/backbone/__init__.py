@@ -2,6 +2,7 @@
 
 from .channel_mapper import ChannelMapper
 from .clip_tower import ClipResNet, clip_resnet, random_clip_resnet
+from .feature_pyramid import SimpleFeaturePyramid
 from .region_teacher import RegionTeacher
 from .small_resnet import SmallResNet
 from .timm_backbone import TimmBackbone
@@ -10,6 +11,7 @@ __all__ = [
     "ChannelMapper",
     "ClipResNet",
     "RegionTeacher",
+    "SimpleFeaturePyramid",
     "SmallResNet",
     "TimmBackbone",
     "clip_resnet",

@@ -8,11 +8,20 @@ from typing import Any
 import timm
 import torch
 from detectron2.modeling import Backbone, ShapeSpec
-from timm.layers import freeze_batch_norm_2d
-from timm.models.swin_transformer import SwinTransformerBlock
+from timm.layers import PatchEmbed, freeze_batch_norm_2d
+from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from . import fused_convolution  # noqa: F401  a form of timm's module for `accelerate_for_cpu`
+from .padding import PaddedPatchEmbed, PaddedPatchMerging
 from .windowed_block import WindowedBlock
+
+_FORMS = {
+    PatchEmbed: PaddedPatchEmbed,
+    PatchMerging: PaddedPatchMerging,
+    SwinTransformerBlock: WindowedBlock,
+}
 
 
 class TimmBackbone(Backbone):
@@ -26,6 +35,8 @@ class TimmBackbone(Backbone):
         frozen: no part of the backbone is trained: it stays in evaluation mode, so that batch
             norms keep their statistics and nothing is dropped.
         frozen_norms: batch norms keep their statistics and factors, whatever else is trained.
+        fixed_statistics: batch norms keep the statistics that they were pre-trained with, as a
+            detector's batches are small; their weights are trained.
         model_args: further arguments of ``timm.create_model``.
 
     Raises:
@@ -41,6 +52,7 @@ class TimmBackbone(Backbone):
         output_norm: bool = False,
         frozen: bool = False,
         frozen_norms: bool = False,
+        fixed_statistics: bool = False,
         model_args: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -66,21 +78,25 @@ class TimmBackbone(Backbone):
         self._out_feature_channels = dict(zip(self._out_features, channels, strict=True))
         self._out_feature_strides = dict(zip(self._out_features, strides, strict=True))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for width in channels if output_norm)
-        self.frozen = frozen
+        self.frozen, self.fixed_statistics = frozen, fixed_statistics
         if frozen:
             self.requires_grad_(False)
-            self.train(False)
+        self.train()
 
     def train(self, mode: bool = True) -> TimmBackbone:
-        """Sets the mode, unless the backbone is frozen."""
-        return super().train(mode and not self.frozen)
+        """Sets the mode of what is neither frozen nor a batch norm with fixed statistics."""
+        super().train(mode and not self.frozen)
+        if self.fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def _follow_detector_padding(self) -> None:
         """Sizes that patches or windows do not divide are padded at the bottom and right."""
         for module in self.body.modules():
-            if type(module) is SwinTransformerBlock:
-                module.__class__ = WindowedBlock
-            elif hasattr(module, "dynamic_img_pad"):
+            module.__class__ = _FORMS.get(type(module), type(module))
+            if hasattr(module, "dynamic_img_pad"):
                 module.dynamic_img_pad = True
 
     def output_shape(self) -> dict[str, ShapeSpec]:

@@ -10,6 +10,9 @@ from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
 from ..layers import form_of, in_chunks
+from .padding import missing, quotient_up
+
+_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 class WindowedBlock(SwinTransformerBlock):
@@ -34,16 +37,18 @@ class WindowedBlock(SwinTransformerBlock):
     def _attn(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
         batch, height, width, _ = x.shape
-        if torch.compiler.is_compiling():  # a compiler fuses timm's steps itself
-            pad_h, pad_w = -height % self.window_size[0], -width % self.window_size[1]
+        exporting = _is_exporting()
+        if torch.compiler.is_compiling() and not exporting:  # a compiler fuses timm's steps itself
+            pad_h, pad_w = missing((height, width), self.window_size)
             padded = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
             return super()._attn(padded)[:, :height, :width]
         attention = self.attn
-        groups, places = _windows((height, width), self.window_size, self.shift_size, x.device)
+        windows = _traced_windows if exporting else _windows
+        groups, places = windows((height, width), self.window_size, self.shift_size, x.device)
         qkv = attention.qkv(torch.cat([x.flatten(1, 2), x.new_zeros(batch, 1, x.shape[-1])], dim=1))
         bias = attention._get_rel_pos_bias().to(qkv.dtype)
-        attended = [_attend(attention, qkv[:, tokens], bias, mask) for tokens, mask in groups]
-        attended = torch.cat(attended, dim=1)[:, places]
+        attended = [_attend(attention, _take(qkv, tokens), bias, mask) for tokens, mask in groups]
+        attended = _take(torch.cat(attended, dim=1), places)
         return attention.proj_drop(attention.proj(attended)).unflatten(1, (height, width))
 
 
@@ -121,3 +126,59 @@ def _partition(x: Tensor, window: tuple[int, int]) -> Tensor:
     """(H, W) -> (n, S)."""
     rows = x.unflatten(0, (-1, window[0])).unflatten(2, (-1, window[1]))
     return rows.transpose(1, 2).reshape(-1, window[0] * window[1])
+
+
+def _traced_windows(
+    size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int], device: torch.device
+) -> tuple[list[tuple[Tensor, Tensor | None]], Tensor]:
+    """`_windows` by arithmetic on flat indices and in one group: sizes may be symbols of a tracer.
+
+    A tracer would bind the graph to whether a map is one window high, wide or both. The first two
+    are no shapes here; a further window of nothing but padding makes their number at least two.
+    """
+    (height, width), (rows, columns) = size, window
+    down, across = quotient_up(height, rows), quotient_up(width, columns)
+    index = torch.arange((down * across + 1) * rows * columns, device=device)
+    number, inner = _divided(index, rows * columns)
+    (row, column), (y, x) = _divided(number, across), _divided(inner, columns)
+    y, x = row * rows + y, column * columns + x  # in the shifted map
+    region = 3 * _part(y, down * rows, rows, shift[0]) + _part(
+        x, across * columns, columns, shift[1]
+    )
+    y, x = _shifted(y, shift[0], down * rows), _shifted(x, shift[1], across * columns)
+    inside = ((y < height) & (x < width) & (number < down * across)).long()
+    tokens = inside * (y * width + x) + (1 - inside) * height * width
+    mask = None
+    if any(shift):
+        region = region.view(-1, rows * columns)
+        mask = (region[:, :, None] == region[:, None, :])[:, None]
+    y, x = _divided(torch.arange(height * width, device=device), width)
+    (row, y), (column, x) = (
+        _divided(_shifted(y, -shift[0], down * rows), rows),
+        _divided(_shifted(x, -shift[1], across * columns), columns),
+    )
+    return [(tokens, mask)], ((row * across + column) * rows + y) * columns + x
+
+
+def _divided(index: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """Quotient and remainder; ONNX has none of the latter by a symbol."""
+    quotient = index // by
+    return quotient, index - quotient * by
+
+
+def _shifted(index: Tensor, step: int, length: int) -> Tensor:
+    """(index + step) modulo length."""
+    moved = index + step
+    return moved + ((moved < 0).long() - (moved >= length).long()) * length
+
+
+def _part(index: Tensor, length: int, side: int, step: int) -> Tensor:
+    """Which of the three parts that a shift by ``step`` makes of a side of the map; 0 without."""
+    if not step:
+        return torch.zeros_like(index)
+    return (index >= length - side).long() + (index >= length - step).long()
+
+
+def _take(x: Tensor, places: Tensor) -> Tensor:
+    """(B, N, C), (n,) -> (B, n, C); ONNX has one operator for the former alone."""
+    return x.index_select(1, places) if _is_exporting() else x[:, places]

@@ -80,11 +80,13 @@ class PostProcessor(nn.Module):
             scores, columns = scores.max(dim=1)
             best, query_ids = scores.topk(min(self.num_detections, len(scores)))
             return best, cxcywh_to_xyxy(boxes_cxcywh_norm[query_ids]), columns[query_ids]
-        num_categories = scores.shape[1]
-        flat = scores.flatten()
-        best, pair_ids = flat.topk(min(self.num_detections, len(flat)))
-        boxes = cxcywh_to_xyxy(boxes_cxcywh_norm[pair_ids // num_categories])
-        return best, boxes, pair_ids % num_categories
+        num_pairs, num_categories = scores.numel(), scores.shape[1]
+        # neither min() nor %: of symbols a tracer makes a symbol, and ONNX has no such remainder
+        count = self.num_detections if num_pairs >= self.num_detections else num_pairs
+        best, pair_ids = scores.flatten().topk(count)
+        query_ids = pair_ids // num_categories
+        boxes = cxcywh_to_xyxy(boxes_cxcywh_norm[query_ids])
+        return best, boxes, pair_ids - query_ids * num_categories
 
 
 def check_finite(image: int, *outputs: Tensor) -> None:

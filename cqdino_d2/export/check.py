@@ -1,22 +1,29 @@
-"""Runs exported detectors and compares them with the model."""
+"""Compares exported detectors with the model."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-OUTPUTS = ("boxes", "scores", "vocab_ids")
+from ..detector import GroundingDINO
+from ..text import wanted_prompts
+from .exportable import least_names
+from .runtimes import ExportError, Run
+from .text_side import arrays_of
+
+Names = Sequence[str | Sequence[str]]
 SCORE_TOLERANCE, BOX_TOLERANCE, SHARE = 1e-3, 0.5, 0.99  # the boxes' is in pixels
-Run = Callable[[Tensor], tuple[np.ndarray, ...]]
-
-
-class ExportError(ValueError):
-    """The model cannot be exported, or the file does not compute what the model does."""
+# the first is traced; the numbers of names, of synonyms and of tokens differ
+SAMPLE_NAMES: tuple[Names, ...] = (
+    (("cat", "red cat"), "dog", "bus"),
+    ("red dog", "bus"),
+    (("bus", "red bus", "two cat"), "dog", "red", "a cat"),
+)
 
 
 @dataclass(frozen=True)
@@ -24,16 +31,52 @@ class Sizes:
     """Heights and widths in pixels.
 
     Attributes:
-        traced: of the image that is traced.
-        other: of the second image of the comparison; the same where the size is fixed.
+        compared: of the images that are compared, the traced one first; only that one where the
+            size is fixed.
         least: smallest side the file takes.
         most: largest side the file takes.
     """
 
-    traced: tuple[int, int]
-    other: tuple[int, int]
+    compared: tuple[tuple[int, int], ...]
     least: int
     most: int
+
+    @property
+    def traced(self) -> tuple[int, int]:
+        """Of the image that is traced."""
+        return self.compared[0]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image, and words for it where the model reads any.
+
+    Attributes:
+        item: Detectron2's input dict.
+        inputs: the same as the exported function takes it, by name.
+    """
+
+    item: Mapping[str, Any]
+    inputs: Mapping[str, np.ndarray]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The inputs as tensors."""
+        return {name: torch.from_numpy(array) for name, array in self.inputs.items()}
+
+
+def make_sample(
+    model: nn.Module, size: tuple[int, int], number: int, names: Names | None = None
+) -> Sample:
+    """An image of coloured blobs, with names (its own by default) where the model reads words."""
+    image = make_image(size, number)
+    item, inputs = {"image": image}, {"image": image.numpy()}
+    if isinstance(model, GroundingDINO):
+        names = names or SAMPLE_NAMES[number % len(SAMPLE_NAMES)]
+        (prompt,) = wanted_prompts(names, model.categories.tokenizer).prompts
+        with torch.no_grad():
+            (queries,) = model.read_prompts([prompt])
+        item, inputs = item | {"prompt": prompt}, inputs | arrays_of(queries, least_names(model))
+    return Sample(item, inputs)
 
 
 def make_image(size: tuple[int, int], seed: int) -> Tensor:
@@ -44,31 +87,10 @@ def make_image(size: tuple[int, int], seed: int) -> Tensor:
     return (image + 10 * torch.rand(3, *size, generator=generator)).clamp(0, 255)
 
 
-def onnx_runner(content: bytes) -> Run:
-    """Runs an ONNX file on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda image: tuple(session.run(list(OUTPUTS), {"image": image.numpy()}))
-
-
-def torch_runner(content: bytes) -> Run:
-    """Runs a torch.export file."""
-    module = torch.export.load(io.BytesIO(content)).module()
-
-    def run(image: Tensor) -> tuple[np.ndarray, ...]:
-        with torch.no_grad():
-            return tuple(x.numpy() for x in module(image))
-
-    return run
-
-
-def reference_detections(model: nn.Module, image: Tensor) -> tuple[np.ndarray, ...]:
+def reference_detections(model: nn.Module, item: Mapping[str, Any]) -> tuple[np.ndarray, ...]:
     """What the model itself detects, in float32."""
     with torch.no_grad():
-        found = model([{"image": image}])[0]["instances"]
+        found = model([item])[0]["instances"]
     return found.pred_boxes.tensor.numpy(), found.scores.numpy(), found.pred_classes.numpy()
 
 
@@ -87,8 +109,8 @@ def compare(expected: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...]) -> 
     return float(np.abs(scores - found_scores).max(initial=0)), float(same.any(1).mean())
 
 
-def check(model: nn.Module, run: Run, sizes: Sizes) -> list[str]:
-    """Compares the file with the model on two sizes.
+def check(model: nn.Module, run: Run, sizes: Sizes, runtime: str) -> list[str]:
+    """Compares the file with the model on all sizes.
 
     Returns:
         A line for each.
@@ -97,11 +119,12 @@ def check(model: nn.Module, run: Run, sizes: Sizes) -> list[str]:
         ExportError: they differ.
     """
     lines = []
-    for seed, size in enumerate(dict.fromkeys((sizes.traced, sizes.other))):
-        image = make_image(size, seed)
-        difference, share = compare(reference_detections(model, image), run(image))
+    for number, size in enumerate(sizes.compared):
+        sample = make_sample(model, size, number)
+        expected = reference_detections(model, sample.item)
+        difference, share = compare(expected, run(sample.inputs))
         line = (
-            f"{size[0]} x {size[1]}: scores differ by at most {difference:.1e}, "
+            f"{size[0]} x {size[1]} in {runtime}: scores differ by at most {difference:.1e}, "
             f"{100 * share:.1f}% of the detections agree"
         )
         if difference > SCORE_TOLERANCE or share < SHARE:

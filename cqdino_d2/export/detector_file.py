@@ -13,20 +13,24 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultPredictor
 
+from ..detector import CQDINO, GroundingDINO
 from ..files import write_atomically, write_text
 from ..ops import backend
 from ..prediction import get_predictor_cfg
+from ..prediction.image_predictor import ImagePredictor
 from ..prediction.predictor_config import build_augmentations
-from .check import Sizes, check, onnx_runner, torch_runner
-from .exportable import ExportableDetector
+from .check import Sizes, check, make_sample
+from .exportable import ExportableDetector, exportable, least_names
 from .onnx import to_onnx
+from .runtimes import RUNTIMES
+from .text_side import TEXT_INPUTS, TextSide, checkpoint_id
 from .tracing import choose_sizes, trace
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("torch.export", "onnx")
+ONNX_RUNTIMES = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class ExportOptions:
         width: likewise.
         static: for images of exactly this size; else for any between limits.
         reference_ops: with torch.export operators of torch alone, slower (always so in ONNX).
+        runtimes: some of `ONNX_RUNTIMES`, in which an ONNX file is compared with the model.
     """
 
     format: str
@@ -46,10 +51,13 @@ class ExportOptions:
     width: int | None = None
     static: bool = False
     reference_ops: bool = False
+    runtimes: Sequence[str] = ("onnxruntime",)
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"format must be one of {FORMATS}, got {self.format!r}")
+        if not self.runtimes or not set(self.runtimes) <= set(ONNX_RUNTIMES):
+            raise ValueError(f"runtimes must be some of {ONNX_RUNTIMES}, got {self.runtimes!r}")
         for name in ("height", "width"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -73,6 +81,39 @@ class ExportedFile:
     comparisons: Sequence[str]
 
 
+def load_model(
+    config_file: str | Path, weights: str | Path, overrides: Sequence[str] = ()
+) -> tuple[CQDINO, CfgNode]:
+    """A model that computes in float32 on the CPU, and its config for predictors.
+
+    Args:
+        config_file: as `get_predictor_cfg` takes it.
+        weights: a training's ``model_inference.pth``.
+        overrides: ``key=value`` for the config.
+
+    Raises:
+        FileNotFoundError, ValueError: see `get_predictor_cfg`.
+    """
+    cfg = get_predictor_cfg(config_file, weights=weights, device="cpu", overrides=overrides)
+    model = ImagePredictor(cfg).model
+    model.autocast_dtype = model.inference_dtype = None
+    return model, cfg
+
+
+def load_text_side(
+    config_file: str | Path, weights: str | Path, overrides: Sequence[str] = ()
+) -> TextSide:
+    """What makes the further inputs of an exported text detector; arguments of `load_model`.
+
+    Raises:
+        ValueError: a model that reads no words, besides those of `load_model`.
+    """
+    model, _ = load_model(config_file, weights, overrides)
+    if not isinstance(model, GroundingDINO):
+        raise ValueError(f"the model of {config_file} reads no words: its vocabulary is fixed")
+    return TextSide(model)
+
+
 def export_detector(
     config_file: str | Path,
     weights: str | Path,
@@ -83,7 +124,8 @@ def export_detector(
 ) -> ExportedFile:
     """Exports a detector: (3, H, W) float32 RGB in 0..255 to boxes, scores and vocab_ids.
 
-    The file is compared with the model, at two sizes where it takes several, before it is written.
+    One that reads words takes their text side besides, see `ExportableTextDetector.forward`. The
+    file is compared with the model, at three sizes where it takes several, before it is written.
 
     Args:
         config_file: as `get_predictor_cfg` takes it.
@@ -97,23 +139,23 @@ def export_detector(
         ValueError: an `ExportError` for what cannot be exported, or an unusable argument.
         OSError: the file cannot be written.
     """
-    cfg = get_predictor_cfg(config_file, weights=weights, device="cpu", overrides=overrides)
-    model = DefaultPredictor(cfg).model
-    detector = ExportableDetector(model)
-    model.autocast_dtype = None
+    model, cfg = load_model(config_file, weights, overrides)
+    detector = exportable(model)
     sizes = choose_sizes(
         detector, cfg, height=options.height, width=options.width, static=options.static
     )
     onnx = options.format == "onnx"
     logger.info("tracing at %d x %d pixels", *sizes.traced)
-    program = trace(
-        detector, sizes, static=options.static, reference_ops=onnx or options.reference_ops
-    )
-    content = to_onnx(program) if onnx else _saved(program)
-    comparisons = check(model, (onnx_runner if onnx else torch_runner)(content), sizes)
+    sample = make_sample(model, sizes.traced, 0)
+    reference_ops = onnx or options.reference_ops
+    program = trace(detector, sample, sizes, static=options.static, reference_ops=reference_ops)
+    content = to_onnx(program, list(sample.inputs)) if onnx else _saved(program)
+    comparisons: list[str] = []
+    for runtime in options.runtimes if onnx else ("torch",):
+        comparisons += check(model, RUNTIMES[runtime](content), sizes, runtime)
     output = Path(output)
     sidecar = output.with_suffix(".json")
-    facts = _description(options, cfg, sizes, detector.num_detections)
+    facts = _description(options, cfg, sizes, detector) | {"checkpoint": checkpoint_id(model)}
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, lambda file: file.write(content))  # the larger, which a disk lacks
     write_text(sidecar, json.dumps(facts, indent=1))
@@ -126,12 +168,14 @@ def _saved(program: torch.export.ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
-def _description(options: ExportOptions, cfg: CfgNode, sizes: Sizes, count: int) -> dict[str, Any]:
+def _description(
+    options: ExportOptions, cfg: CfgNode, sizes: Sizes, detector: ExportableDetector
+) -> dict[str, Any]:
     """What a user of the file needs to know."""
-    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
-    ids = {vocab: one for one, vocab in metadata.thing_dataset_id_to_contiguous_id.items()}
     compiled = options.format == "torch.export" and not options.reference_ops
     limits = {"least": sizes.least, "most": sizes.most}
+    count = detector.num_detections
+    reads_words = isinstance(detector.model, GroundingDINO)
     return {
         "format": options.format,
         "input": {
@@ -145,9 +189,26 @@ def _description(options: ExportOptions, cfg: CfgNode, sizes: Sizes, count: int)
         "outputs": {
             "boxes": [count, 4, "x0, y0, x1, y1 in pixels of the input"],
             "scores": [count, "0..1, best first"],
-            "vocab_ids": [count, "places in names and dataset_ids"],
+            "vocab_ids": [count, "places in names, -1 for none"],
         },
         "needs": "import cqdino_d2.ops" if compiled and backend() == "compiled" else None,
+    } | (_words(detector) if reads_words else _names(cfg))
+
+
+def _words(detector: ExportableDetector) -> dict[str, Any]:
+    """The inputs of a detector that reads words."""
+    return {
+        "text_inputs": list(TEXT_INPUTS),
+        "text_width": detector.model.tokenizer.level_embedding.shape[1],
+        "least_names": least_names(detector.model),
+    }
+
+
+def _names(cfg: CfgNode) -> dict[str, Any]:
+    """The vocabulary of a detector that has a fixed one."""
+    metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
+    ids = {vocab: one for one, vocab in metadata.thing_dataset_id_to_contiguous_id.items()}
+    return {
         "names": list(metadata.thing_classes),
         "dataset_ids": [ids[vocab] for vocab in range(len(ids))],
     }

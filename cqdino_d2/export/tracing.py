@@ -10,8 +10,9 @@ from detectron2.config import CfgNode
 from torch import Tensor, nn
 
 from ..ops import reference_only
-from .check import ExportError, Sizes, make_image
+from .check import Sample, Sizes
 from .exportable import ExportableDetector
+from .runtimes import ExportError
 
 
 def choose_sizes(
@@ -51,11 +52,12 @@ def choose_sizes(
             f"{max(strides)} pixels, and {queries} object queries need as many tokens; each side "
             f"must be at least {least}"
         )
-    other = (height, width)
+    compared = [(height, width)]
     if not static:
-        other = (max(least, round(1.1 * width)), max(least, round(0.8 * height)))
-    most = max(2048, *other, height, width)
-    return Sizes((height, width), other, least, most)
+        shares = ((1.1 * width, 0.8 * height), (0.7 * height, 0.9 * width))
+        compared += [(max(least, round(one)), max(least, round(other))) for one, other in shares]
+    most = max(2048, *(side for size in compared for side in size))
+    return Sizes(tuple(compared), least, most)
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,14 @@ class _ImageBatch:
 
 
 def trace(
-    detector: ExportableDetector, sizes: Sizes, *, static: bool, reference_ops: bool
+    detector: ExportableDetector,
+    sample: Sample,
+    sizes: Sizes,
+    *,
+    static: bool,
+    reference_ops: bool,
 ) -> torch.export.ExportedProgram:
-    """Traces the detector.
+    """Traces the detector on a sample of the first of the sizes.
 
     Raises:
         ExportError: a part of it cannot be traced; names the part.
@@ -77,13 +84,12 @@ def trace(
     if not static:
         limits = dict(min=sizes.least, max=sizes.most)
         sides = {1: torch.export.Dim("height", **limits), 2: torch.export.Dim("width", **limits)}
-    image = make_image(sizes.traced, seed=0)
     try:
         with torch.no_grad(), reference_only(reference_ops):
             return torch.export.export(
                 detector,
-                (image,),
-                dynamic_shapes={"image": sides or None},
+                tuple(sample.tensors().values()),
+                dynamic_shapes={"image": sides or None} | detector.dynamic_dims(),
                 strict=False,  # as Python runs it
                 prefer_deferred_runtime_asserts_over_guards=True,
             )

@@ -118,15 +118,24 @@ def _truncated_images_allowed() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _refuse_pipes(path: str) -> None:
-    """Reading one would wait for a writer, without end."""
+@contextmanager
+def _opened(file: str | Path | IO[bytes]) -> Iterator[IO[bytes]]:
+    """A file from its start. A pipe is refused: its reader waits for a writer, without end."""
+    if not isinstance(file, (str, Path)):
+        file.seek(0)
+        yield file
+        return
+    path = str(file)
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise OSError("it is no regular file")
+    with PathManager.open(path, "rb") as opened:
+        yield opened
 
 
-def _decode(file_name: str, image_format: str, size: tuple[int, int] | None) -> np.ndarray:
-    _refuse_pipes(file_name)
-    with PathManager.open(file_name, "rb") as file:
+def _decode(
+    source: str | Path | IO[bytes], image_format: str, size: tuple[int, int] | None
+) -> np.ndarray:
+    with _opened(source) as file:
         stored = open_image(file)
         upright = detection_utils._apply_exif_orientation(stored)
         width_height = None if size is None else (size[1], size[0])
@@ -135,8 +144,12 @@ def _decode(file_name: str, image_format: str, size: tuple[int, int] | None) -> 
         return detection_utils.convert_PIL_to_numpy(image, image_format)
 
 
+def _name(file: str | Path | IO[bytes]) -> str:
+    return str(file) if isinstance(file, (str, Path)) else "the image"
+
+
 def read_image(
-    file_name: str | Path,
+    file_name: str | Path | IO[bytes],
     image_format: str,
     image_id: Any = None,
     *,
@@ -149,7 +162,7 @@ def read_image(
     for `FORMATS` alone.
 
     Args:
-        file_name: a path that Detectron2's PathManager understands.
+        file_name: a path that Detectron2's PathManager understands, or an open file.
         image_format: 'RGB' or 'BGR'.
         image_id: named in errors; None for an image of no data set.
         size: height and width that the annotations were made for. Where they are those of the
@@ -164,10 +177,10 @@ def read_image(
         FileNotFoundError: no such file.
         UnreadableImageError: the file is no such image, too large, or cut short.
     """
-    name = str(file_name)
+    name = _name(file_name)
     of_set = "" if image_id is None else f"image {image_id}: "
     try:
-        return _decode(name, image_format, size)
+        return _decode(file_name, image_format, size)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{of_set}no such file: {name}") from error
     except _DECODERS_RAISE as error:
@@ -175,7 +188,7 @@ def read_image(
     if allow_truncated:
         try:
             with _truncated_images_allowed():
-                image = _decode(name, image_format, size)
+                image = _decode(file_name, image_format, size)
         except _DECODERS_RAISE as error:
             logger.debug("%s cannot be read as a truncated image either: %s", name, error)
         else:
@@ -186,19 +199,19 @@ def read_image(
     raise UnreadableImageError(f"{of_set}cannot read {name}: {reason}", reason) from first_error
 
 
-def read_image_size(file_name: str | Path) -> tuple[int, int]:
+def read_image_size(file_name: str | Path | IO[bytes]) -> tuple[int, int]:
     """Height and width of the stored image, from the file's head alone.
 
     Raises:
         UnreadableImageError: the file is no image.
     """
     try:
-        _refuse_pipes(str(file_name))
-        with open_image(file_name) as stored:
+        with _opened(file_name) as file:
+            stored = open_image(file)
             return stored.height, stored.width
     except _DECODERS_RAISE as error:
         reason = _reason(error)
-        raise UnreadableImageError(f"cannot read {file_name}: {reason}", reason) from error
+        raise UnreadableImageError(f"cannot read {_name(file_name)}: {reason}", reason) from error
 
 
 def _reason(error: Exception) -> str:

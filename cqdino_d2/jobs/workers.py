@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -49,9 +50,11 @@ def do_on_ray(job: BatchJob, workers: RayWorkers) -> Iterator[PartSummary]:
     require_package("ray.data", "a job with workers", ("ray[data]",))
     started = not ray.is_initialized()
     if started:
-        ray.init(address=workers.address, include_dashboard=False, log_to_driver=False)
+        local = {} if workers.address else {"include_dashboard": False}
+        ray.init(workers.address, log_to_driver=False, logging_level=logging.WARNING, **local)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised as well
         parts = [{"part": part} for part in job.missing_parts()]
         done = ray.data.from_items(parts, override_num_blocks=len(parts)).map(
             PartWorker,
@@ -63,7 +66,8 @@ def do_on_ray(job: BatchJob, workers: RayWorkers) -> Iterator[PartSummary]:
         for row in done.iter_rows():
             yield PartSummary(**{key: int(value) for key, value in row.items()})
     except ray.exceptions.RayError as error:
-        raise ValueError(f"a worker failed: {error}") from error
+        last = str(error).strip().splitlines()[-1]  # before it stand the workers' traces
+        raise ValueError(f"a worker failed: {last}") from error
     finally:
         if started:
             ray.shutdown()

@@ -2,7 +2,15 @@
 
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
-from .cpu import accelerate_for_cpu, batched_linear, dropout, form_of, in_chunks, linear
+from .cpu import (
+    accelerate_for_cpu,
+    batched_linear,
+    dropout,
+    form_of,
+    in_chunks,
+    linear,
+    takes_onednn,
+)
 from .deformable_attention import MultiScaleDeformableAttention
 from .feed_forward import MLP, FeedForward
 from .makers import factory, named
@@ -47,5 +55,6 @@ __all__ = [
     "recomputing",
     "sine_encoding",
     "split_heads",
+    "takes_onednn",
     "xyxy_to_cxcywh",
 ]

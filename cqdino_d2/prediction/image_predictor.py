@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from .image_arrays import checked_image
 from .labels import labelled
 from .metadata import register_metadata
 from .predictor_config import build_augmentations
+
+Predictor = TypeVar("Predictor", bound="ImagePredictor")
 
 
 class ImagePredictor(DefaultPredictor):
@@ -81,6 +84,12 @@ class ImagePredictor(DefaultPredictor):
         options = {"dropped": self.dropped, "nms_threshold": self.nms_threshold}
         results = self.run(self.inputs(images), self.request)
         return [labelled(result, names, **options) for result in results]
+
+    def suppressing(self: Predictor, nms_threshold: float | None) -> Predictor:
+        """A predictor with the same weights and another ``nms_threshold``."""
+        other = copy.copy(self)
+        other.nms_threshold = nms_threshold
+        return other
 
     def inputs(self, images: Sequence[np.ndarray]) -> list[dict[str, Any]]:
         """Images of `batch` as the model takes them."""

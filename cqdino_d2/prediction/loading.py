@@ -48,6 +48,7 @@ class Question:
         only: categories to select among.
         branches: the same, with all that is below them in the tree.
         num_selected: K, if not the model's own.
+        nms_threshold: see `ImagePredictor`; None leaves the predictor's.
     """
 
     wanted: str | Names | None = None
@@ -56,6 +57,24 @@ class Question:
     only: Sequence[str] = ()
     branches: Sequence[str] = ()
     num_selected: int | None = None
+    nms_threshold: float | None = None
+
+    def check_form(self, predictor: AnyPredictor) -> None:
+        """Makes sure that the question is one for this kind of model, whatever its words.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if self.negatives and self.wanted is None:
+            raise ValueError(f"negatives need names to look for beside them, got {self.negatives}")
+        if not isinstance(predictor, TextPredictor):
+            return
+        if self.only or self.branches or self.num_selected is not None:
+            raise ValueError("this model selects no categories: say what to look for in words")
+        if self.text_encoder:
+            raise ValueError("this model reads words itself: it takes no text encoder")
+        if self.wanted is None:
+            raise ValueError("this model looks for what it is told: give it a caption or names")
 
     def put_to(self, predictor: AnyPredictor) -> AnyPredictor:
         """A predictor that looks for it.
@@ -63,10 +82,11 @@ class Question:
         Raises:
             ValueError: a model that does not understand the question, or cannot find the names.
         """
-        if self.negatives and self.wanted is None:
-            raise ValueError(f"negatives need names to look for beside them, got {self.negatives}")
+        self.check_form(predictor)
+        if self.nms_threshold is not None:
+            predictor = predictor.suppressing(self.nms_threshold)
         if isinstance(predictor, TextPredictor):
-            return self._put_to_reader(predictor)
+            return predictor.ask(self.wanted, negatives=self.negatives)
         if self.wanted is not None:
             encoder = choose_encoder(self.text_encoder) if self.text_encoder else None
             options = {"negatives": self.negatives, "text_encoder": encoder}
@@ -74,15 +94,6 @@ class Question:
         if self.only or self.branches:
             predictor = predictor.restrict(self.only, branches=self.branches)
         return predictor if self.num_selected is None else predictor.selecting(self.num_selected)
-
-    def _put_to_reader(self, predictor: TextPredictor) -> TextPredictor:
-        if self.only or self.branches or self.num_selected is not None:
-            raise ValueError("this model selects no categories: say what to look for in words")
-        if self.text_encoder:
-            raise ValueError("this model reads words itself: it takes no text encoder")
-        if self.wanted is None:
-            raise ValueError("this model looks for what it is told: give it a caption or names")
-        return predictor.ask(self.wanted, negatives=self.negatives)
 
 
 def read_names(path: str | Path) -> list[str | list[str]]:

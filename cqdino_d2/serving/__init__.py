@@ -1,4 +1,5 @@
-"""Trained detectors on a web page: model logic, limits, the page and its server.
+"""Trained detectors for others: one runner of models, a web page and an HTTP API over it.
 
-`page` and `web_app` need gradio; the other modules do without it.
+`page` and `web_app` need gradio, `api` needs fastapi, uvicorn and prometheus-client; the other
+modules do without them.
 """

@@ -6,10 +6,7 @@ import asyncio
 import json
 import time
 from collections import Counter, OrderedDict
-from collections.abc import MutableMapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
@@ -17,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .limits import Limits, Rate
+from .refusals import Refusal, check_origin, declared_length, replayed, too_large
 from .upload_folder import DISK_IS_FULL, UploadFolder
 
 _API = "/gradio_api"
@@ -34,21 +32,6 @@ _URL_BYTES = 2048
 _SESSION_LETTERS = 64
 _MINUTE = 60.0
 _EVERYBODY = ""
-
-
-@dataclass
-class Refusal(Exception):
-    """A request that is not let in."""
-
-    status: HTTPStatus
-    reason: str
-
-    def response(self, path: str) -> Response:
-        """The answer in the form in which the page shows its reason: JSON but for uploads."""
-        later = {"Retry-After": "60"} if self.status == HTTPStatus.TOO_MANY_REQUESTS else None
-        if path == _UPLOAD:
-            return PlainTextResponse(self.reason, status_code=self.status, headers=later)
-        return JSONResponse({"detail": self.reason}, status_code=self.status, headers=later)
 
 
 class _FormRefused(MultiPartException):
@@ -82,7 +65,7 @@ class _CountedBody:
         self._delimiters += text.count(self._delimiter)
         self._tail = text[max(0, len(text) - len(self._delimiter) + 1) :]
         if self.num_bytes > self._most_bytes:
-            self.refusal = _too_large(self._most_bytes)
+            self.refusal = too_large(self._most_bytes)
         elif self._delimiters > 2:  # before the file and at the end
             self.refusal = Refusal(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "A request may bring one file."
@@ -152,11 +135,11 @@ class Gate:
             try:
                 await self._pass(scope, receive, send)
             except Refusal as refusal:
-                await refusal.response(scope["path"].rstrip("/"))(scope, receive, send)
+                await _answer(refusal, scope["path"].rstrip("/"))(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, path = Headers(scope=scope), scope["path"].rstrip("/")
-        _check_origin(headers)
+        check_origin(headers)
         _check_route(scope["method"], path)
         if len(path) + len(scope["query_string"]) > _URL_BYTES:
             raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
@@ -175,7 +158,7 @@ class Gate:
             if path == _JOIN:
                 self._count_run(client)
                 self._count_unread(body)
-            await self.app(scope, _replayed(body, receive), send)
+            await self.app(scope, replayed(body, receive), send)
 
     async def _read_answers(self, scope: Scope, receive: Receive, send: Send) -> None:
         session = scope["query_string"].partition(b"session_hash=")[2].partition(b"&")[0].decode()
@@ -204,9 +187,9 @@ class Gate:
         self, scope: Scope, receive: Receive, send: Send, headers: Headers, client: str
     ) -> None:
         most = self.limits.upload_bytes + _FORM_BYTES
-        length = _length(headers)
+        length = declared_length(headers)
         if length is not None and length > most:
-            raise _too_large(most)
+            raise too_large(most)
         length = most if length is None else length
         if not (self._uploads.allows(client) and self._all_uploads.allows(_EVERYBODY)):
             raise _too_often("Too many uploads")
@@ -236,14 +219,12 @@ class Gate:
             raise body.refusal
 
 
-def _check_origin(headers: Headers) -> None:
-    """Browsers name the origin of a page that sends something or reads another site's answers."""
-    origin = headers.get("origin")
-    if origin is None:
-        return
-    scheme, _, place = origin.lower().partition("://")
-    if scheme not in ("http", "https") or place != headers.get("host", "").lower():
-        raise Refusal(HTTPStatus.FORBIDDEN, "Pages of other origins may not use this server.")
+def _answer(refusal: Refusal, path: str) -> Response:
+    """The answer in the form in which the page shows its reason: JSON but for uploads."""
+    options = {"status_code": refusal.status, "headers": refusal.all_headers()}
+    if path == _UPLOAD:
+        return PlainTextResponse(refusal.reason, **options)
+    return JSONResponse({"detail": refusal.reason}, **options)
 
 
 def _check_route(method: str, path: str) -> None:
@@ -252,24 +233,14 @@ def _check_route(method: str, path: str) -> None:
         raise Refusal(HTTPStatus.NOT_FOUND, "Not Found")
 
 
-def _length(headers: Headers) -> int | None:
-    text = headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
-
-
-def _too_large(most_bytes: int) -> Refusal:
-    return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {most_bytes:,} bytes can be sent at once."
-    )
-
-
 def _too_often(reason: str) -> Refusal:
-    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, f"{reason}: try again in a minute.")
+    reason = f"{reason}: try again in a minute."
+    return Refusal(HTTPStatus.TOO_MANY_REQUESTS, reason, retry_seconds=60)
 
 
 async def _whole_body(receive: Receive, headers: Headers) -> bytes:
-    if (_length(headers) or 0) > _FORM_BYTES:
-        raise _too_large(_FORM_BYTES)
+    if (declared_length(headers) or 0) > _FORM_BYTES:
+        raise too_large(_FORM_BYTES)
     body = b""
     while True:
         message = await receive()
@@ -277,20 +248,9 @@ async def _whole_body(receive: Receive, headers: Headers) -> bytes:
             return body
         body += message.get("body", b"")
         if len(body) > _FORM_BYTES:
-            raise _too_large(_FORM_BYTES)
+            raise too_large(_FORM_BYTES)
         if not message.get("more_body"):
             return body
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    messages: list[MutableMapping[str, Any]] = [
-        {"type": "http.request", "body": body, "more_body": False}
-    ]
-
-    async def replay() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return replay
 
 
 def _unless_refused(body: _CountedBody, send: Send) -> Send:

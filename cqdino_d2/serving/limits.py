@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -100,3 +101,72 @@ class Rate:
                 taken.popleft()
             if not taken:
                 del self._taken[key]
+
+
+@dataclass(frozen=True)
+class ApiLimits:
+    """Totals of the HTTP API. A client is an address.
+
+    Attributes:
+        upload_bytes: of one image file.
+        pixels: of one image.
+        bytes_at_once: of all bodies of requests that are under way.
+        pixels_at_once: of all decoded images that wait for an answer.
+        upload_seconds: that one body may take.
+        answer_seconds: that a request may wait for its answer.
+        requests_per_minute: of one client.
+        connections: open at the same time.
+        kept_seconds: how long uploads and results of tasks are kept for their client.
+        kept_tasks: tasks whose results are kept.
+        kept_bytes: of uploads that are kept.
+    """
+
+    upload_bytes: int = 15 * 2**20
+    pixels: int = 25_000_000
+    bytes_at_once: int = 256 * 2**20
+    pixels_at_once: int = 200_000_000
+    upload_seconds: float = 60.0
+    answer_seconds: float = 120.0
+    requests_per_minute: int = 6000
+    connections: int = 500
+    kept_seconds: float = 600.0
+    kept_tasks: int = 1000
+    kept_bytes: int = 128 * 2**20
+
+    def __post_init__(self) -> None:
+        if too_small := [name for name, value in vars(self).items() if not value > 0]:
+            raise ValueError(f"limits must be positive, got {too_small}")
+        for most, one in (("bytes_at_once", self.body_bytes), ("kept_bytes", self.upload_bytes)):
+            if getattr(self, most) < one:
+                raise ValueError(f"{most} has no room for one upload of {self.upload_bytes} bytes")
+        if self.pixels_at_once < self.pixels:
+            raise ValueError(f"pixels_at_once has no room for one image of {self.pixels} pixels")
+
+    @property
+    def body_bytes(self) -> int:
+        """Of one request: the image in base64, and what is said about it."""
+        return self.upload_bytes * 4 // 3 + 2**18
+
+
+class Budget:
+    """A total that all requests share.
+
+    Args:
+        most: that may be taken at the same time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken, self._lock = most, 0, threading.Lock()
+
+    def take(self, amount: int) -> bool:
+        """Takes a part, if it is left; each success needs a `give`."""
+        with self._lock:
+            if self.taken + amount > self.most:
+                return False
+            self.taken += amount
+            return True
+
+    def give(self, amount: int) -> None:
+        """Gives a part back."""
+        with self._lock:
+            self.taken -= amount

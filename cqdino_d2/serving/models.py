@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,18 +11,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..files import UnreadableImageError, read_image, read_image_size
 from ..prediction import TextPredictor
 from ..prediction.loading import AnyPredictor, Question
+from ..structures import Vocabulary
 from ..visualization.result_view import ResultView, ViewSettings
+from .image_reading import checked_size, read_bgr
 from .results import Look, box_table, selection_table, summary
+from .runner import Busy, ModelFailed, Runner
 
-_LOGGER = logging.getLogger(__name__)
 _MOST_SELECTED = 300
 _MOST_WORDS = 2000  # characters: more names take more passes over an image
 _LARGEST_SIDE = 2048  # pixels of a drawn image
 _SMALLEST_SIDE = 800
 GONE = "This image is not kept here any more: give it again."
+BUSY = "The server has too much to do: try again in a moment."
+FAILED = "The model failed on this image."
 
 
 class Models:
@@ -33,11 +34,24 @@ class Models:
     Args:
         predictors: name -> predictor of a detector.
         max_pixels: larger images are refused.
+        runner: of these predictors; by default one of its own.
     """
 
-    def __init__(self, predictors: Mapping[str, AnyPredictor], *, max_pixels: int) -> None:
+    def __init__(
+        self,
+        predictors: Mapping[str, AnyPredictor],
+        *,
+        max_pixels: int,
+        runner: Runner | None = None,
+    ) -> None:
         self.predictors, self.max_pixels = dict(predictors), max_pixels
+        self.runner = Runner(self.predictors) if runner is None else runner
         self._views = {name: ResultView(p.vocabulary) for name, p in self.predictors.items()}
+
+    def view(self, name: str, vocabulary: Vocabulary) -> ResultView:
+        """Shows what a model found in a vocabulary, its own or one of words."""
+        own = self._views[name]
+        return own if vocabulary is own.vocabulary else ResultView(vocabulary)
 
     def reads_words(self, name: str) -> bool:
         """Whether a model finds what it is told, and nothing else."""
@@ -70,21 +84,19 @@ class Models:
         if name not in self.predictors:
             raise ValueError("There is no such model.")
         image_bgr = self._read(Path(path))
-        start = time.monotonic()
-        predictor = self._question(name, words or "", num_selected, branches).put_to(
-            self.predictors[name]
-        )
-        result = {key: value.to("cpu") for key, value in predictor(image_bgr).items()}
-        seconds = time.monotonic() - start
-        if self.reads_words(name):
-            return Look(Path(path), ResultView(predictor.vocabulary), result, seconds, None)
-        offered = len(predictor.requested_vocab_ids)
-        return Look(Path(path), self._views[name], result, seconds, offered)
+        question = self._question(name, words or "", num_selected, branches)
+        self.runner.check(name, question)
+        try:
+            found = self.runner.submit(name, image_bgr, question).result()
+        except (Busy, ModelFailed) as error:
+            raise ValueError(BUSY if isinstance(error, Busy) else FAILED) from error
+        view = self.view(name, found.answer.vocabulary)
+        return Look(Path(path), view, found.answer.result, found.seconds, found.answer.offered)
 
     def _question(self, name: str, words: str, num_selected: int, branches: bool) -> Question:
         if len(words) > _MOST_WORDS:
             raise ValueError(f"These are {len(words):,} characters; at most {_MOST_WORDS:,}.")
-        names = [word.strip() for word in re.split("[\n;]", words) if word.strip()]
+        names = tuple(word.strip() for word in re.split("[\n;]", words) if word.strip())
         if self.reads_words(name):
             if not names:
                 raise ValueError('Say what to look for: "a cat. a red ball."')
@@ -94,17 +106,8 @@ class Models:
 
     def _read(self, path: Path) -> np.ndarray:
         """(H, W, 3) uint8 BGR; the size is looked at before the pixels are decoded."""
-        try:
-            height, width = read_image_size(path)
-            if width * height <= self.max_pixels:
-                return read_image(path, "BGR")
-        except (UnreadableImageError, FileNotFoundError) as error:
-            _LOGGER.warning("an image cannot be read: %r", str(error))
-            raise ValueError("This file cannot be read as an image.") from error
-        raise ValueError(
-            f"This image has {width} x {height} pixels; at most {self.max_pixels / 1e6:g} "
-            "million are looked at here. Make it smaller and try again."
-        )
+        checked_size(path, self.max_pixels)
+        return read_bgr(path)
 
     def show(
         self, look: Look | None, threshold: float, depth: int

@@ -1,17 +1,14 @@
-"""The server of the page."""
+"""The application of the page."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import gradio as gr
-import uvicorn
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -21,9 +18,9 @@ from .gate import Gate
 from .limits import Limits
 from .models import Models
 from .page import STYLE, build_page
+from .refusals import LOCAL_HOSTS
 from .upload_folder import UploadFolder
 
-_LOCAL = ("127.0.0.1", "localhost", "::1")
 _TIDY_SECONDS = 60
 # what the browser may load: the page's own files, and what its scripts make themselves
 _POLICY = (
@@ -71,7 +68,7 @@ def make_app(models: Models, *, host: str, folder: Path, limits: Limits) -> Fast
 
     app.add_middleware(Gate, limits=limits, folder=uploads)
     app.add_middleware(PolicyHeaders)  # what is added later is passed first
-    if host in _LOCAL:
+    if host in LOCAL_HOSTS:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     fonts = ["system-ui", "sans-serif"]
     return gr.mount_gradio_app(
@@ -109,37 +106,3 @@ def _tidied(
             task.cancel()
 
     return lifespan
-
-
-@contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens.
-
-    Args:
-        host: an IPv4 or IPv6 address or a name.
-        port: 0 takes a free one.
-
-    Raises:
-        OSError: the address cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise OSError(f"cannot listen at {host}, port {port}: {error}") from error
-        listener.listen()
-        yield listener
-
-
-def serve(app: FastAPI, listener: socket.socket, limits: Limits) -> None:
-    """Serves until it is interrupted, or terminated, which counts as an interrupt."""
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=2,  # open pages do not hold it up
-    )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

@@ -57,6 +57,12 @@ class ImageTokens:
         )
         return self.features[:, :start], coarse
 
+    def level_maps(self, values: Tensor) -> list[Tensor]:
+        """(B, T, ...) values of the tokens -> (B, H_l, W_l, ...) of every level."""
+        areas = [height * width for height, width in self.level_sizes]
+        parts = values.split(areas, dim=1)
+        return [x.unflatten(1, size) for x, size in zip(parts, self.level_sizes, strict=True)]
+
     def grid_centres(self) -> Tensor:
         """Token centres (T, 2) in (x, y), each level's padded map being the unit square."""
         centres = []

@@ -1,22 +1,25 @@
 """From image tokens and class slots to predictions."""
 
 from .cpu_fusion import ChunkedBiAttention
+from .cross_scale import CrossScaleFusion
 from .decoder import Decoder
 from .denoising import CategoryContent, Denoising, ReleasedLabelContent, TextContent
 from .encoder import Encoder
 from .fusion import BiAttention
 from .heads import ClassificationHead, ContrastiveHead, HiddenState, TextTableHead
-from .image_layers import DeformableEncoderLayer
+from .image_layers import AttentionEncoderLayer, DeformableEncoderLayer
 from .query_selection import QuerySelection
 from .slot_layers import SlotSelfAttentionLayer
 from .tokenizer import ImageTokenizer
 
 __all__ = [
+    "AttentionEncoderLayer",
     "BiAttention",
     "CategoryContent",
     "ChunkedBiAttention",
     "ClassificationHead",
     "ContrastiveHead",
+    "CrossScaleFusion",
     "Decoder",
     "Denoising",
     "DeformableEncoderLayer",

@@ -99,6 +99,8 @@ class BiAttention(nn.Module):
 
         Multiplications per token: 3 heads K C folded, 3 A (C + K) else.
         """
+        if isinstance(num_slots, torch.SymInt):  # of the traced example; a comparison would bind
+            num_slots = num_slots.node.hint
         width, dim = self.image_query.weight.shape
         folded = self.num_heads * num_slots * dim
         return _FOLDING_OVERHEAD * folded < width * (dim + num_slots)

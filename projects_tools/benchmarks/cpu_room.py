@@ -1,4 +1,4 @@
-"""What the parts of `cqdino_d2.layers.cpu` gain, each switched off in turn.
+"""What the parts that only make CPUs faster gain, each switched off in turn.
 
 Example:
     OMP_NUM_THREADS=1 python projects_tools/benchmark.py cpu_room
@@ -22,8 +22,11 @@ from unittest import mock
 
 import torch
 from benchmarks import categories, time_model
+from timm.models.efficientvit_mit import ConvNormAct
 from torch import nn
 
+from cqdino_d2.backbone import TimmBackbone
+from cqdino_d2.backbone.fused_convolution import FusedConvNormAct
 from cqdino_d2.backbone.windowed_block import WindowedBlock
 from cqdino_d2.layers import CrossAttention, FeedForward, accelerate_for_cpu
 from cqdino_d2.layers.cpu import CpuCrossAttention, Dropout, chunks, onednn
@@ -38,6 +41,7 @@ SWITCHES: dict[str, list[tuple[Any, str, Any]]] = {
         (Dropout, "forward", nn.Dropout.forward),
         (CpuCrossAttention, "_with_dropout", CrossAttention.look),
     ],
+    "convolutions": [(FusedConvNormAct, "forward", ConvNormAct.forward)],
 }
 SIDES: dict[str, tuple[str, ...]] = {
     "all": (),
@@ -94,6 +98,9 @@ CASES: dict[str, Callable[[argparse.Namespace], Callable[[], None]]] = {
         FeedForward(dim=WIDTH, hidden_dim=HIDDEN), torch.randn(1, TOKENS, WIDTH)
     ),
     "inference, Swin-B block of the first stage": lambda _: swin_block(),
+    "inference, EfficientViT-L1 at 640 x 640": lambda _: without_gradients(
+        TimmBackbone(name="efficientvit_l1", out_indices=[1, 2, 3]), torch.randn(1, 3, 640, 640)
+    ),
 }
 
 

@@ -1,8 +1,8 @@
 """What each stage of a detector costs as the vocabulary grows.
 
 Example:
-    python projects_tools/profile_model.py --config-file configs/v3det/cqdino_tree_swinb22k.py \
-        --vocabulary 1000,13204,50000,130000 --size 800 1216 --device cpu --output output/profile
+    python projects_tools/benchmark.py profile_model --vocabulary 1000,13204,50000,130000 \
+        --config-file configs/v3det/cqdino_tree_swinb22k.py --size 800 1216 --output output/profile
 
 For each vocabulary size (made-up categories in a tree) and each mode (inference, training, and
 compact: inference in little memory, see `CategoryPredictor.compact`) it prints per stage the
@@ -51,9 +51,14 @@ def _linear_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:
     return 2 * math.prod(x) * weight[0]
 
 
+def _convolution_flops(x: Any, weight: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+
 # operators of the CPU that the counter does not know yet; it is given the shapes
 FLOPS = {
     torch.ops.mkldnn._linear_pointwise: _linear_flops,
+    torch.ops.mkldnn._convolution_pointwise: _convolution_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
 }

@@ -10,7 +10,7 @@ text      learns the names of base emoji with configs/emojidet/text_prompted.py
 shuffled  the same with the names dealt out anew, so that words say nothing about looks
 closed    the quickstart's CQ-DINO, with fixed categories
 extended  the same with the base categories alone, whose embeddings are MiniLM's features of their
-          names and stay so; the novel ones are added to its vocabulary afterwards
+          names, centred and scaled, and stay so; the novel ones are added afterwards
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ CONFIG_OF = {
     "text": TEXT_CONFIG,
     "shuffled": TEXT_CONFIG,
     "closed": "configs/emojidet/quickstart.py",
-    "extended": "configs/emojidet/quickstart.py",
+    "extended": "configs/emojidet/text_features.py",
 }
 DATA_OF = {"text": "named", "shuffled": "shuffled", "closed": "named", "extended": "base"}
 COMPOSITION = CompositionSettings(
@@ -132,24 +132,25 @@ def categories_of(output: Path, data: str) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8"))["categories"]
 
 
-def features_of(names: Sequence[str]) -> Tensor:
-    """(V, 384) of MiniLM."""
-    return encode_names(SentenceEncoder(packaged_model()), names)
+def features_of(names: Sequence[str], base: Sequence[str]) -> Tensor:
+    """(V, 384) of MiniLM, with the mean 0 and the length 1 over those of the base names.
+
+    As they are, names have most of their features in common.
+    """
+    encoder = SentenceEncoder(packaged_model())
+    known = encode_names(encoder, base)
+    mean = known.mean(dim=0)
+    return (encode_names(encoder, names) - mean) / (known - mean).norm(dim=1).mean()
 
 
 def with_fixed_features(output: Path) -> list[str]:
     """Overrides for categories that are features of their names and stay so."""
     rows = categories_of(output, "base")
     names, ids = [row["name"] for row in rows], [row["id"] for row in rows]
-    content = {"embeddings": features_of(names), "ids": ids, "categories": names}
+    content = {"embeddings": features_of(names, names), "ids": ids, "categories": names}
     path = output / "datasets/base_features.pth"
     write_atomically(path, lambda file: torch.save(content, file))
-    return [
-        f"train.category_embeddings={path.resolve()}",
-        "model.categories.relation._target_=torch.nn.Identity",
-        "model.categories.embedding_dim=384",
-        "train.frozen=[categories.embeddings]",
-    ]
+    return [f"train.category_embeddings={path.resolve()}"]
 
 
 def extended_figures(output: Path, folder: Path, settings: Sequence[str]) -> dict[str, float]:
@@ -165,9 +166,10 @@ def evaluate_extended(output: Path, folder: Path) -> None:
     """Scores a trained CQ-DINO with the novel categories added to its vocabulary."""
     config, weights = folder / "config.yaml", folder / "model_inference.pth"
     predictor = CategoryPredictor(get_predictor_cfg(config, weights=weights))
+    base = [row["name"] for row in categories_of(output, "base")]
     novel = [row for row in categories_of(output, "named") if row["novel"]]
     names, ids = [row["name"] for row in novel], [row["id"] for row in novel]
-    extended = predictor.extend_vocabulary(names, features_of(names), dataset_ids=ids)
+    extended = predictor.extend_vocabulary(names, features_of(names, base), dataset_ids=ids)
     register_all(output / "datasets/named")
     cfg = load_config(config, [f"train.output_dir={(folder / 'extended').resolve()}"])
     cfg = with_vocabulary(cfg, extended.vocabulary)

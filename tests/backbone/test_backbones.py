@@ -4,7 +4,12 @@ import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 
-from cqdino_d2.backbone import ChannelMapper, SmallResNet, TimmBackbone
+from cqdino_d2.backbone import (
+    ChannelMapper,
+    SimpleFeaturePyramid,
+    SmallResNet,
+    TimmBackbone,
+)
 from cqdino_d2.checkpoint import convert_released_weights
 from tests.golden_files import golden_tensors
 from tests.plain_model import pad_and_attend
@@ -157,3 +162,24 @@ def test_the_first_stage_agrees_with_the_recorded_numbers():
     close = dict(rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(before.flatten(1, 2), recorded["swin_stage0_prenorm"], **close)
     torch.testing.assert_close(after.flatten(1, 2), recorded["swin_stage0_down"], **close)
+
+
+def test_one_map_of_a_vit_becomes_a_pyramid():
+    torch.manual_seed(0)
+    args = dict(img_size=64, embed_dim=12, depth=2, num_heads=2, dynamic_img_size=True)
+    backbone = TimmBackbone(
+        name="vit_tiny_patch16_224", out_indices=[1], output_norm=True, model_args=args
+    ).eval()
+    neck = SimpleFeaturePyramid(in_channels=12, dim=8, num_levels=4)
+    with torch.no_grad():
+        maps = list(backbone(torch.randn(2, 3, 70, 101)).values())
+        levels = neck(maps)
+    assert [tuple(x.shape) for x in maps] == [(2, 12, 5, 7)]
+    sizes = [(10, 14), (5, 7), (3, 4), (2, 2)]
+    assert [tuple(x.shape) for x in levels] == [(2, 8, *size) for size in sizes]
+    pooled = torch.nn.functional.max_pool2d(maps[0], 2, ceil_mode=True)
+    torch.testing.assert_close(levels[2], neck.levels[2](pooled))
+    for level in levels:  # each place is normalised over its channels
+        torch.testing.assert_close(level.mean(dim=1), torch.zeros(2, *level.shape[2:]))
+    with pytest.raises(ValueError, match="at least 2, got 1"):
+        SimpleFeaturePyramid(in_channels=12, dim=8, num_levels=1)

@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from detectron2.config import instantiate
+from detectron2.config import LazyConfig, instantiate
 from detectron2.structures import Instances
 from torch import nn
 
 from cqdino_d2.structures import ClassRequest, TextPrompt
 from tests.detector.test_mixed_sizes import PatchBackbone
 from tests.prompted import WORDS, prompted_config, randomised
-from tests.tiny import make_input
+from tests.tiny import ROOT, make_input
 
 PROMPTS = [
     TextPrompt("a red cat. two dog.", (((2, 9),), ((11, 18),)), (7, 3)),
@@ -23,9 +23,20 @@ PROMPTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    detector = instantiate(prompted_config(tmp_path_factory.mktemp("words")).model)
+def use_light_encoder(model):
+    """The second of two levels meets the words, and the two are merged."""
+    light = LazyConfig.load(str(ROOT / "configs/models/grounding_dino_edge.py")).model.encoder
+    model.encoder.update(first_level=1, image_layer=light.image_layer, merge=light.merge)
+    model.encoder.image_layer.update(num_heads=2, hidden_dim=24)
+    model.encoder.merge.update(hidden_dim=12, num_convolutions=1)
+
+
+@pytest.fixture(scope="module", params=["deformable", "light"])
+def model(request, tmp_path_factory):
+    cfg = prompted_config(tmp_path_factory.mktemp("words"))
+    if request.param == "light":
+        use_light_encoder(cfg.model)
+    detector = instantiate(cfg.model)
     detector.backbone, detector.neck = PatchBackbone(16), nn.Identity()
     randomised(detector)
     with torch.no_grad():

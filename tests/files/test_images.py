@@ -1,5 +1,6 @@
 """One reader of images, which reads a few formats and starts no program."""
 
+import io
 import os
 import re
 import subprocess
@@ -27,6 +28,10 @@ def test_every_format_is_read_under_any_name(tmp_path, name):
     image = read_image(tmp_path / "a.dat", "RGB")
     assert (image.shape, image.dtype) == ((9, 14, 3), np.uint8)
     assert read_image_size(tmp_path / "a.dat") == (9, 14)
+    opened = io.BytesIO((tmp_path / "a.dat").read_bytes())
+    for _ in range(2):  # from its start, wherever it stands
+        assert read_image_size(opened) == (9, 14)
+        assert np.array_equal(read_image(opened, "RGB"), image)
     if name in ("BMP", "PNG", "PPM", "TIFF"):
         assert np.array_equal(image, noise())
         assert np.array_equal(read_image(str(tmp_path / "a.dat"), "BGR"), noise()[:, :, ::-1])

@@ -3,11 +3,14 @@
 import json
 
 import export
+import numpy as np
 import pytest
 import torch
 
 from cqdino_d2 import ops
+from cqdino_d2.export import ExportedDetector, TextInputs
 from cqdino_d2.export import check as export_check
+from cqdino_d2.export.runtimes import onnxruntime_runner, torch_runner
 from cqdino_d2.structures import random_vocabulary
 from tests.tiny import tiny_model
 
@@ -39,10 +42,9 @@ def arguments(weights, output, kind, *more):
 
 
 def agrees(model, run, size, seed=5):
-    image = export_check.make_image(size, seed)
-    difference, share = export_check.compare(
-        export_check.reference_detections(model, image), run(image)
-    )
+    sample = export_check.make_sample(model, size, seed)
+    expected = export_check.reference_detections(model, sample.item)
+    difference, share = export_check.compare(expected, run(sample.inputs))
     return difference < 1e-5 and share == 1
 
 
@@ -50,13 +52,13 @@ def agrees(model, run, size, seed=5):
 def test_torch_export(model, weights, tmp_path, capsys):
     output = tmp_path / "new" / "detector.pt2"
     assert export.main(arguments(weights, output, "torch.export")) == 0
-    assert capsys.readouterr().out.count("100.0% of the detections agree") == 2
-    run = export_check.torch_runner(output.read_bytes())
+    assert capsys.readouterr().out.count("100.0% of the detections agree") == 3
+    run = torch_runner(output.read_bytes())
     for size in ((70, 75), (150, 99)):
         assert agrees(model, run, size)
     facts = json.loads(output.with_suffix(".json").read_text())
     assert facts["names"][3] == "category 3" and facts["dataset_ids"][3] == 4
-    assert facts["outputs"]["boxes"][0] == len(run(torch.zeros(3, 80, 80))[1])
+    assert facts["outputs"]["boxes"][0] == len(run({"image": np.zeros((3, 80, 80), np.float32)})[1])
     assert facts["needs"] == ("import cqdino_d2.ops" if ops.backend() == "compiled" else None)
 
 
@@ -68,17 +70,36 @@ def test_onnx(model, weights, tmp_path):
 
     output = tmp_path / "detector.onnx"
     assert export.main(arguments(weights, output, "onnx")) == 0
-    run = export_check.onnx_runner(output.read_bytes())
+    run = onnxruntime_runner(output.read_bytes())
     for size in ((70, 75), (150, 99)):
         assert agrees(model, run, size)
     made = onnx.load(output)
     operators = {node.op_type for node in made.graph.node}
     assert "GridSample" in operators and {node.domain for node in made.graph.node} == {""}
+    assert not any("Sequence" in name for name in operators)  # TensorRT has none
+    assert [opset.version for opset in made.opset_import] == [18]
     (image,) = made.graph.input
     sides = image.type.tensor_type.shape.dim
     assert sides[0].dim_value == 3 and sides[1].dim_param and sides[2].dim_param
     shapes = [list(tensor.dims) for tensor in made.graph.initializer]
     assert [40, 32] in shapes  # the category queries
+    check_file_at_work(output)
+
+
+def check_file_at_work(path):
+    image = export_check.make_image((70, 75), seed=1).numpy()
+    found = ExportedDetector(path, threads=1)(image)
+    assert len(found.boxes) == len(found.scores) == len(found.names) > 0
+    assert (np.diff(found.scores) <= 0).all()
+    facts = json.loads(path.with_suffix(".json").read_text())
+    assert set(found.names) <= set(facts["names"])
+    words = TextInputs(("cat",), {}, facts["checkpoint"])
+    with pytest.raises(ValueError, match=r"detector\.onnx reads no words"):
+        ExportedDetector(path)(image, [words])
+    facts["input"] |= {"side_pixels": None, "shape": [3, 96, 128]}  # as --static writes it
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match="of exactly 96 x 128 pixels, got 70 x 75"):
+        ExportedDetector(path)(image)
 
 
 @pytest.mark.slow
@@ -87,14 +108,14 @@ def test_a_fixed_size(model, weights, tmp_path):
     assert (
         export.main(arguments(weights, output, "torch.export", "--static", "--reference-ops")) == 0
     )
-    run = export_check.torch_runner(output.read_bytes())
+    run = torch_runner(output.read_bytes())
     assert agrees(model, run, (96, 128))
     nodes = torch.export.load(output).graph.nodes
     assert not any("cqdino_d2" in str(node.target) for node in nodes)
     facts = json.loads(output.with_suffix(".json").read_text())
     assert facts["needs"] is None and facts["input"]["shape"] == [3, 96, 128]
     with pytest.raises((RuntimeError, AssertionError)):
-        run(torch.zeros(3, 90, 128))
+        run({"image": np.zeros((3, 90, 128), np.float32)})
 
 
 def test_bad_input(weights, tmp_path, capsys):

@@ -7,7 +7,7 @@ from .attention import CpuCrossAttention
 from .chunks import ChunkedFeedForward, in_chunks
 from .dropout import Dropout, dropout
 from .forms import accelerate_for_cpu, form_of
-from .onednn import Linear, batched_linear, linear
+from .onednn import Linear, batched_linear, linear, takes_onednn
 
 __all__ = [
     "ChunkedFeedForward",
@@ -20,4 +20,5 @@ __all__ = [
     "form_of",
     "in_chunks",
     "linear",
+    "takes_onednn",
 ]

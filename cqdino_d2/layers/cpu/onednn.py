@@ -48,12 +48,19 @@ def batched_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 def is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN does the product (..., in), (out, in) faster."""
     return (
-        not torch.compiler.is_compiling()  # first: sizes may be symbols there
-        and x.device.type == "cpu"
+        takes_onednn(x, weight)  # first: sizes may be symbols in a compiler
         and x.dim() > 1
-        and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= LEAST_WORK
         and min(weight.shape) >= _LEAST_WIDTH
+    )
+
+
+def takes_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN can be called directly: float32 on a CPU, neither compiled nor autocast."""
+    return (
+        not torch.compiler.is_compiling()
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
         and torch.backends.mkldnn.is_available()

@@ -1,0 +1,188 @@
+"""An HTTP server that finds objects in images. Needs: pip install .[serve].
+
+Examples:
+    python projects_tools/serve.py \\
+        --model words=configs/grounding_dino/swint_ogc.py,models/gdino_swint/model.pth
+    python projects_tools/serve.py --folder photos --max-batch 8 --token-file token.txt \\
+        --model emoji=configs/emojidet/quickstart.py,output/quickstart/training/model_inference.pth
+
+Several --model can be asked for by their names; the first is the default. The server is at
+http://127.0.0.1:8000, for this machine alone unless --host says otherwise; /docs describes it. A
+token that clients must bring is read from --token-file or from the environment variable
+CQDINO_API_TOKEN. The log is a line of JSON per request. Ctrl-C or SIGTERM end the server after it
+has answered what is under way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import ssl
+import sys
+from pathlib import Path
+
+from cqdino_d2.serving.limits import ApiLimits, size_in_bytes
+from cqdino_d2.structures import one_line
+
+MISSING = "the server needs {}, which is not installed here: pip install .[serve]"
+PACKAGES = ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn")
+TOKEN_VARIABLE = "CQDINO_API_TOKEN"
+BAD_INPUT = 2
+GRACE_SECONDS = 30
+
+
+def model_of(text: str) -> tuple[str, str, str]:
+    """Name, config and weights of a ``--model``."""
+    name, _, files = text.partition("=")
+    config, _, weights = files.rpartition(",")
+    if not (name.strip() and config and weights) or not name.isprintable() or "/" in name:
+        raise argparse.ArgumentTypeError(f"expected NAME=CONFIG,WEIGHTS, got {text!r}")
+    return name.strip(), config, weights
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--model",
+        action="append",
+        required=True,
+        type=model_of,
+        metavar="NAME=CONFIG,WEIGHTS",
+        help="can be given several times",
+    )
+    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (127.0.0.1)")
+    add("--port", type=int, default=8000, help="0 takes a free one (8000)")
+    add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
+    add("--folder", type=Path, metavar="DIR", help="whose images requests may name by their path")
+    add("--token-file", type=Path, metavar="FILE", help="a token that clients must bring")
+    add("--certificate", type=Path, metavar="FILE", help="for https, with --key")
+    add("--key", type=Path, metavar="FILE", help="of the certificate")
+    add("--max-batch", type=int, default=4, metavar="N", help="requests at once in a model (4)")
+    add("--max-wait", type=float, default=5, metavar="MS", help="for others of a batch (5)")
+    add("--max-queue", type=int, default=64, metavar="N", help="requests that wait (64)")
+    add("--max-upload", default="15mb", metavar="SIZE", help="largest image file (15mb)")
+    add("--max-pixels", type=float, default=25e6, metavar="N", help="largest image (25e6)")
+    add("--timeout", type=float, default=120, metavar="S", help="longest wait for an answer (120)")
+    add("--rate", type=int, default=6000, metavar="N", help="requests of a client a minute (6000)")
+    given = parser.parse_args(arguments)
+    names = [name for name, _, _ in given.model]
+    if len(set(names)) < len(names):
+        parser.error(f"two models have the same name: {', '.join(names)}")
+    if (given.certificate is None) != (given.key is None):
+        parser.error("--certificate and --key are given together")
+    return given
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token that clients must bring, None for none.
+
+    Raises:
+        ValueError: it is empty, or no header can carry it.
+    """
+    token = os.environ.get(TOKEN_VARIABLE) if file is None else file.read_text("utf-8").strip()
+    if token is None:
+        return None
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(
+            f"the token of {file or TOKEN_VARIABLE} must be printable ASCII without blanks"
+        )
+    return token
+
+
+def limits_of(given: argparse.Namespace) -> ApiLimits:
+    """The limits that the command line names, and what follows from them."""
+    upload, pixels = size_in_bytes(given.max_upload), int(given.max_pixels)
+    default = ApiLimits()
+    return ApiLimits(
+        upload_bytes=upload,
+        pixels=pixels,
+        bytes_at_once=max(default.bytes_at_once, 4 * upload),
+        kept_bytes=max(default.kept_bytes, 2 * upload),
+        pixels_at_once=max(default.pixels_at_once, 2 * pixels),
+        answer_seconds=given.timeout,
+        requests_per_minute=given.rate,
+    )
+
+
+def check_files(given: argparse.Namespace) -> None:
+    """Finds files that are missing before anything is loaded.
+
+    Raises:
+        OSError: a file or folder cannot be had.
+    """
+    for _, _, weights in given.model:
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f"there is no checkpoint {weights}")
+    if given.folder is not None and not given.folder.is_dir():
+        raise NotADirectoryError(f"--folder {given.folder} is no folder")
+    if given.certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(given.certificate, given.key)
+
+
+def run(given: argparse.Namespace) -> None:
+    """Serves until it is interrupted."""
+    limits, token = limits_of(given), read_token(given.token_file)
+    check_files(given)
+    from cqdino_d2.prediction.loading import load_predictor
+    from cqdino_d2.serving.api.app import make_api
+    from cqdino_d2.serving.api.detection import Detector
+    from cqdino_d2.serving.api.journal import log_as_json
+    from cqdino_d2.serving.api.metrics import Metrics
+    from cqdino_d2.serving.listener import address, listening, serve
+    from cqdino_d2.serving.models import Models
+    from cqdino_d2.serving.refusals import LOCAL_HOSTS
+    from cqdino_d2.serving.runner import Batching, Runner
+
+    batching = Batching(given.max_batch, given.max_wait / 1000, given.max_queue)
+    metrics, scheme = Metrics(), "http" if given.certificate is None else "https"
+    with listening(given.host, given.port) as listener:
+        predictors = {
+            name: load_predictor(config, weights, device=given.device)
+            for name, config, weights in given.model
+        }
+        log_as_json()
+        if token is None and given.host not in LOCAL_HOSTS:
+            print("serve: whoever reaches this may use it: see --token-file", file=sys.stderr)
+        with contextlib.closing(Runner(predictors, batching, metrics.count_batch)) as runner:
+            models = Models(predictors, max_pixels=limits.pixels, runner=runner)
+            detector = Detector(models, limits, given.folder)
+            guards = {"limits": limits, "metrics": metrics, "token": token}
+            api = make_api(detector, host=given.host, **guards)
+            print(f"{address(listener, scheme)}  (Ctrl-C ends it)", flush=True)
+            serve(
+                api,
+                listener,
+                connections=limits.connections,
+                grace_seconds=GRACE_SECONDS,
+                ssl_certfile=given.certificate,
+                ssl_keyfile=given.key,
+                log_config=None,
+                access_log=False,
+            )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves; the exit code is 2 if it cannot."""
+    given = parse_arguments(arguments)
+    try:
+        run(given)
+    except ModuleNotFoundError as error:
+        reason = MISSING.format(error.name) if error.name in PACKAGES else str(error)
+        print(f"serve: {one_line(reason)}", file=sys.stderr)
+        return BAD_INPUT
+    except (ValueError, OSError, OverflowError) as error:
+        print(f"serve: {one_line(str(error))}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
