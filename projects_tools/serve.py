@@ -17,28 +17,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import ssl
 import sys
 from pathlib import Path
 
 from cqdino_d2.serving.limits import ApiLimits, size_in_bytes
+from cqdino_d2.serving.server_settings import NamedModel, named_model, read_token
 from cqdino_d2.structures import one_line
 
 MISSING = "the server needs {}, which is not installed here: pip install .[serve]"
 PACKAGES = ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn")
-TOKEN_VARIABLE = "CQDINO_API_TOKEN"
 BAD_INPUT = 2
 GRACE_SECONDS = 30
 
 
-def model_of(text: str) -> tuple[str, str, str]:
-    """Name, config and weights of a ``--model``."""
-    name, _, files = text.partition("=")
-    config, _, weights = files.rpartition(",")
-    if not (name.strip() and config and weights) or not name.isprintable() or "/" in name:
-        raise argparse.ArgumentTypeError(f"expected NAME=CONFIG,WEIGHTS, got {text!r}")
-    return name.strip(), config, weights
+def model_of(text: str) -> NamedModel:
+    """A ``--model``."""
+    try:
+        return named_model(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -76,22 +74,6 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     if (given.certificate is None) != (given.key is None):
         parser.error("--certificate and --key are given together")
     return given
-
-
-def read_token(file: Path | None) -> str | None:
-    """The token that clients must bring, None for none.
-
-    Raises:
-        ValueError: it is empty, or no header can carry it.
-    """
-    token = os.environ.get(TOKEN_VARIABLE) if file is None else file.read_text("utf-8").strip()
-    if token is None:
-        return None
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError(
-            f"the token of {file or TOKEN_VARIABLE} must be printable ASCII without blanks"
-        )
-    return token
 
 
 def limits_of(given: argparse.Namespace) -> ApiLimits:

@@ -22,6 +22,7 @@ import serve
 from benchmarks import serving as benchmark
 from PIL import Image
 
+from cqdino_d2.serving.server_settings import TOKEN_VARIABLE
 from tests import doc_commands as docs
 from tests import prompted
 from tests.serving.api.conftest import encoded
@@ -265,7 +266,7 @@ MODEL = "words=configs/emojidet/tiny_tree.py,{}"
 )
 def test_what_cannot_be_served_is_one_line(arguments, message, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.delenv(serve.TOKEN_VARIABLE, raising=False)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     assert serve.main(arguments) == 2
     said = capsys.readouterr().err
     assert message in said and said.startswith("serve: ") and said.count("\n") == 1
@@ -309,10 +310,10 @@ def test_tokens(tmp_path, monkeypatch):
     file = tmp_path / "token"
     file.write_text(" abc \n")
     assert serve.read_token(file) == "abc"
-    monkeypatch.setenv(serve.TOKEN_VARIABLE, "of-the-environment")
+    monkeypatch.setenv(TOKEN_VARIABLE, "of-the-environment")
     assert serve.read_token(None) == "of-the-environment"
     for wrong in ("", "a b", "\u00e9", "a\tb"):
-        monkeypatch.setenv(serve.TOKEN_VARIABLE, wrong)
+        monkeypatch.setenv(TOKEN_VARIABLE, wrong)
         with pytest.raises(ValueError, match="printable ASCII"):
             serve.read_token(None)
 
