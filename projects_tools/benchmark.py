@@ -22,7 +22,8 @@ synthetic_v3det         the set that `data` makes for itself
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+
+from named_modules import run_named
 
 NAMES = (
     "ops",
@@ -44,16 +45,8 @@ NAMES = (
 
 
 def main() -> int:
-    """Hands the rest of the command line to the benchmark; returns its exit code."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in ("-h", "--help"):
-        print(__doc__)
-        return 0
-    if name not in NAMES:
-        print(f"there is no benchmark {name!r}, only {', '.join(NAMES)}", file=sys.stderr)
-        return 2
-    sys.argv[:2] = [f"{sys.argv[0]} {name}"]
-    return import_module(f"benchmarks.{name}").main() or 0
+    """Runs the benchmark that the command line names; returns its exit code."""
+    return run_named("benchmark", {name: f"benchmarks.{name}" for name in NAMES}, __doc__)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Examples:
         --model ViT-L-14 --pretrained openai --templates imagenet --output v3det_clip.pth
     python projects_tools/build_category_embeddings.py --names names.txt \
         --model FOLDER_OF_A_SENTENCE_TRANSFORMERS_MODEL --output names.pth
+    python projects_tools/build_category_embeddings.py --dataset cq_lvis_v1_train \
+        --preset richsem --output lvis_clip_rn50.pth
 
 The features of all prompts of a category are averaged. The file has one embedding per category with
 its id; give it to a training as train.category_embeddings=FILE. Where its dimension is not the
@@ -28,6 +30,17 @@ from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.text.encoders import RandomEncoder, choose_encoder
 from cqdino_d2.text.prompts import encode_categories, prompts_of, read_templates
 
+PRESETS = {  # options given besides win
+    # RichSem's text table: the plain mean of features as CLIP RN50 makes them
+    "richsem": {
+        "model": "RN50",
+        "pretrained": "openai",
+        "templates": "richsem",
+        "raw_names": True,
+        "raw_features": True,
+    }
+}
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
@@ -38,6 +51,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     source.add_argument("--dataset", metavar="NAME", help="a registered data set")
     source.add_argument(
         "--names", type=Path, metavar="FILE", help="a name per line, or an annotation file (.json)"
+    )
+    parser.add_argument(
+        "--preset", choices=sorted(PRESETS), help="all options of a published table"
     )
     parser.add_argument("--datasets-root", type=Path, help="default: $DETECTRON2_DATASETS")
     parser.add_argument(
@@ -51,12 +67,20 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--descriptions", action="store_true", help="add the data set's description to a prompt"
     )
-    parser.add_argument("--templates", default="simple", help="imagenet, simple or a file")
+    parser.add_argument("--templates", default="simple", help="imagenet, richsem, simple or a file")
+    parser.add_argument(
+        "--raw-names", action="store_true", help="names stay as they are, with their underscores"
+    )
+    parser.add_argument(
+        "--raw-features", action="store_true", help="neither features nor means are made 1 long"
+    )
     parser.add_argument("--batch-size", type=int, default=256, help="texts at once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--random", action="store_true", help="random embeddings, for tests")
     parser.add_argument("--dim", type=int, default=768, help="of random embeddings")
     parser.add_argument("--seed", type=int, default=0, help="of random embeddings")
+    preset = parser.parse_args(arguments).preset
+    parser.set_defaults(**PRESETS.get(preset, {}))
     return parser.parse_args(arguments)
 
 
@@ -72,16 +96,18 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
         raise ValueError("--descriptions: these categories have no descriptions")
     descriptions = texts.descriptions if given.descriptions else [""] * len(texts.names)
     prompts = [
-        prompts_of(name, description, templates)
+        prompts_of(name, description, templates, spoken=not given.raw_names)
         for name, description in zip(texts.names, descriptions, strict=True)
     ]
     if given.random:
         encoder, pretrained = RandomEncoder(given.dim, given.seed), None
     else:
         options = {"quick_gelu": given.quick_gelu, "device": given.device}
+        options["unit"] = not given.raw_features
         encoder = choose_encoder(given.model, given.pretrained, **options)
         pretrained = None if Path(given.model).is_dir() else given.pretrained
-    embeddings = encode_categories(encoder, prompts, given.batch_size)
+    unit = not given.raw_features
+    embeddings = encode_categories(encoder, prompts, given.batch_size, unit=unit)
     return {
         "embeddings": embeddings,
         "ids": list(texts.ids),
@@ -90,6 +116,8 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
         "pretrained": pretrained,
         "templates": templates,
         "descriptions": given.descriptions,
+        "raw_names": given.raw_names,
+        "raw_features": given.raw_features,
         "dim": embeddings.shape[1],
     }
 

@@ -3,8 +3,8 @@
 Example:
     python projects_tools/check_parity.py FIXTURE.json [MORE.json ...]
 
-A fixture is of CQ-DINO, of the official Grounding DINO, of MM-Grounding-DINO's training, or of
-Hugging Face's losses; what it is is seen from the file.
+A fixture is of CQ-DINO, of the official Grounding DINO, of MM-Grounding-DINO's training, of
+Hugging Face's losses, or of the official RichSem; what it is is seen from the file.
 
 Prints the largest absolute difference of every stage and the relative difference of its norm;
 exits 0 only if all agree: 1e-4 relative in norm, the same top-K sets, the same predictions in the
@@ -28,6 +28,7 @@ from parity.fixture import (
     recorded_noise,
     released_loss_name,
 )
+from parity.richsem import richsem_check
 from parity.text_fixtures import text_check
 from torch import Tensor, nn
 
@@ -262,7 +263,7 @@ def check_fixture(path: Path, compare: Comparison) -> None:
         FileNotFoundError, ValueError: it cannot be used.
     """
     about = read_about(path)
-    if check := text_check(about):
+    if check := text_check(about) or richsem_check(about):
         check(path, about, compare, record)
         return
     fixture = ParityFixture.load(path)

@@ -12,8 +12,9 @@ command does what is missing of a job that was stopped. With --workers a Ray clu
 (pip install "ray[data]"): that at --address, or one made on this machine; input, weights and output
 must be where all its machines find them.
 
-A row has image, height, width, labels, category_ids, scores, boxes_xyxy (pixels) and error. The
-exit code is 1 if an image could not be done, and 2 if nothing could.
+A row has image, height, width, labels, category_ids, scores, boxes_xyxy (pixels) and error.
+--retry-failed does parts anew that have images with an error. The exit code is 1 if images of the
+job could not be done, and 2 if nothing could.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--nms", type=float, metavar="IOU", help="of overlapping boxes keep the best")
     add("--part-size", type=int, default=1000, metavar="N", help="images in a file (1000)")
     add("--batch-size", type=int, default=8, metavar="B", help="images at once (8)")
+    add("--retry-failed", action="store_true", help="do parts with failed images anew")
     add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
     add("--workers", type=int, default=0, metavar="N", help="0: this process does it all (0)")
     add("--cpus-per-worker", type=float, default=1.0, metavar="N")
@@ -66,7 +68,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 
 def predict(given: argparse.Namespace) -> int:
-    """Does what is missing and says what it took; how many images could not be done."""
+    """Does what is missing; how many images of the job could not be done."""
     settings = JobSettings(
         config_file=given.config_file,
         weights=given.weights,
@@ -79,10 +81,19 @@ def predict(given: argparse.Namespace) -> int:
         device=given.device,
     )
     job = BatchJob(settings, given.input.resolve(), given.output.resolve())
+    if given.retry_failed:
+        job.forget_failed()
     missing = job.missing_parts()
     print(f"{len(job.names):,} images in {job.num_parts:,} parts, {len(missing):,} to do")
-    if not missing:
-        return 0
+    if missing:
+        do(job, missing, given)
+    if failed := job.num_failed():
+        print(f"{failed:,} images of the job could not be done: see the column error")
+    return failed
+
+
+def do(job: BatchJob, missing: Sequence[int], given: argparse.Namespace) -> None:
+    """Does the missing parts, with a progress bar, and says what it took."""
     if given.workers:
         workers = (given.workers, given.cpus_per_worker, given.gpus_per_worker, given.address)
         doing = do_on_ray(job, RayWorkers(*workers))
@@ -91,7 +102,6 @@ def predict(given: argparse.Namespace) -> int:
     started = time.monotonic()
     done = list(tqdm(doing, total=len(missing), unit="part", disable=None))
     print(report(done, time.monotonic() - started, given.price_per_hour))
-    return sum(summary.failed for summary in done)
 
 
 def report(done: Sequence[PartSummary], seconds: float, price_per_hour: float | None) -> str:

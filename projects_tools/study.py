@@ -13,7 +13,8 @@ few_shot         what few images of each of some sets give
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+
+from named_modules import run_named
 
 MODULES = {
     "claim": "studies.claim.run",
@@ -25,16 +26,8 @@ MODULES = {
 
 
 def main() -> int:
-    """Hands the rest of the command line to the study; returns its exit code."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name in ("-h", "--help"):
-        print(__doc__)
-        return 0
-    if name not in MODULES:
-        print(f"there is no study {name!r}, only {', '.join(MODULES)}", file=sys.stderr)
-        return 2
-    sys.argv[:2] = [f"{sys.argv[0]} {name}"]
-    return import_module(MODULES[name]).main() or 0
+    """Runs the study that the command line names; returns its exit code."""
+    return run_named("study", MODULES, __doc__)
 
 
 if __name__ == "__main__":

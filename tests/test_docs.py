@@ -65,6 +65,12 @@ def test_python_is_python(page):
 
 
 @pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
+def test_no_placeholder_is_left(page):
+    left = re.findall(r"^[A-Z]{4,}$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert not left
+
+
+@pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
 def test_links_and_named_files_are_there(page):
     text = page.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)\s]+)\)", text):

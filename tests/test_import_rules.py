@@ -56,7 +56,7 @@ ALLOWED_OUTSIDE = {
     "annotations": {"numpy", "msgspec"},
     "text": {"torch", "numpy", "open_clip", "safetensors", "tqdm", "transformers"},
     "data": _MODEL | {"PIL", "omegaconf", "tqdm"},
-    "backbone": _MODEL | {"timm"},
+    "backbone": _MODEL | {"open_clip", "timm", "torchvision"},
     "categories": _MODEL,
     "transformer": {"torch", "torchvision"},
     "criterion": _MODEL | {"scipy"},

@@ -1,8 +1,19 @@
 """From pixels to feature maps of one width."""
 
 from .channel_mapper import ChannelMapper
+from .clip_tower import ClipResNet, clip_resnet, random_clip_resnet
 from .feature_pyramid import SimpleFeaturePyramid
+from .region_teacher import RegionTeacher
 from .small_resnet import SmallResNet
 from .timm_backbone import TimmBackbone
 
-__all__ = ["ChannelMapper", "SimpleFeaturePyramid", "SmallResNet", "TimmBackbone"]
+__all__ = [
+    "ChannelMapper",
+    "ClipResNet",
+    "RegionTeacher",
+    "SimpleFeaturePyramid",
+    "SmallResNet",
+    "TimmBackbone",
+    "clip_resnet",
+    "random_clip_resnet",
+]

@@ -8,7 +8,7 @@ from typing import Any
 import timm
 import torch
 from detectron2.modeling import Backbone, ShapeSpec
-from timm.layers import PatchEmbed
+from timm.layers import PatchEmbed, freeze_batch_norm_2d
 from timm.models.swin_transformer import PatchMerging, SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -34,6 +34,7 @@ class TimmBackbone(Backbone):
         output_norm: a LayerNorm over the channels of each returned map.
         frozen: no part of the backbone is trained: it stays in evaluation mode, so that batch
             norms keep their statistics and nothing is dropped.
+        frozen_norms: batch norms keep their statistics and factors, whatever else is trained.
         fixed_statistics: batch norms keep the statistics that they were pre-trained with, as a
             detector's batches are small; their weights are trained.
         model_args: further arguments of ``timm.create_model``.
@@ -50,6 +51,7 @@ class TimmBackbone(Backbone):
         pretrained: bool = False,
         output_norm: bool = False,
         frozen: bool = False,
+        frozen_norms: bool = False,
         fixed_statistics: bool = False,
         model_args: Mapping[str, Any] | None = None,
     ) -> None:
@@ -67,6 +69,8 @@ class TimmBackbone(Backbone):
             )
         except RuntimeError as error:
             raise ValueError(f"timm cannot make the backbone {name!r}: {error}") from error
+        if frozen_norms:
+            self.body = freeze_batch_norm_2d(self.body)
         self.channels_last_maps = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
         self._follow_detector_padding()
         channels, strides = self.body.feature_info.channels(), self.body.feature_info.reduction()

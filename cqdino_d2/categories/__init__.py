@@ -3,7 +3,7 @@
 from .all_categories import AllCategories
 from .all_queries import AllQueries
 from .prompt_vectors import PromptVectors
-from .queries import CategoryEmbeddings, CategoryQueries
+from .queries import CategoryEmbeddings, CategoryQueries, TextTable
 from .selection import ImageGuidedSelection
 from .self_attention import CategorySelfAttention, LengthOneSelfAttention
 from .text_queries import TextQueries
@@ -19,5 +19,6 @@ __all__ = [
     "LengthOneSelfAttention",
     "PromptVectors",
     "TextQueries",
+    "TextTable",
     "TreeAggregation",
 ]

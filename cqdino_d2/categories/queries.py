@@ -50,6 +50,21 @@ class CategoryEmbeddings(nn.Module):
         return self.constant_queries()
 
 
+class TextTable(CategoryEmbeddings):
+    """Text features of the categories' names, which stay as they are: no part of a training.
+
+    They start at random; a training takes the real ones from `train.category_embeddings`.
+
+    Args:
+        vocabulary: its size is V.
+        dim: width H.
+    """
+
+    def __init__(self, *, vocabulary: Vocabulary, dim: int) -> None:
+        super().__init__(vocabulary=vocabulary, dim=dim)
+        self.embeddings.requires_grad_(False)
+
+
 class CategoryQueries(CategoryEmbeddings):
     """Learnable embeddings, projected and related to each other.
 

@@ -9,6 +9,7 @@ from .released import convert_released_weights
 from .released_names import ReleasedConversion
 from .renamed import rename_before_loading, with_present_names
 from .report import ConversionReport, describe_shapes
+from .richsem import convert_richsem_weights
 from .weights_source import read_released
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "convert_mmdet_grounding_weights",
     "convert_official_grounding_weights",
     "convert_released_weights",
+    "convert_richsem_weights",
     "convert_transformers_grounding_weights",
     "describe_shapes",
     "family_of",

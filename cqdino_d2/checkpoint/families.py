@@ -11,6 +11,7 @@ from .grounding_mmdet import convert_mmdet_grounding_weights
 from .grounding_transformers import convert_transformers_grounding_weights
 from .released import convert_released_weights
 from .released_names import ReleasedConversion
+from .richsem import FILLER, convert_richsem_weights
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Family:
         words: whether they are asked in words.
         patch_merging: the order of the backbone's channels that they have unless told otherwise;
             None where there is but one.
+        note: what else becomes of the weights, for the report.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Family:
     convert: Callable[..., ReleasedConversion]
     words: bool = True
     patch_merging: str | None = None
+    note: str = ""
 
 
 _FAMILIES = (
@@ -40,6 +43,13 @@ _FAMILIES = (
         convert=convert_released_weights,
         words=False,
         patch_merging="microsoft",
+    ),
+    Family(
+        name="RichSem, official",
+        mark=r"(module\.)?class_embed\.dino_visual_proj\.weight",
+        convert=convert_richsem_weights,
+        words=False,
+        note=FILLER,
     ),
     Family(
         name="MM-Grounding-DINO or LLMDet of mmdetection",

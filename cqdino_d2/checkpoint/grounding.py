@@ -18,11 +18,7 @@ _LEFT_OUT = [
     (r"bbox_embed\..*", ONE_HEAD),
     (r"transformer\.decoder\.bbox_embed\.[1-9]\d*\..*", ONE_HEAD),
 ]
-_RULES = [
-    (r"^bert\.", "categories.language_model.body."),
-    (r"^feat_map\.", "categories.projection."),
-    (r"^backbone\.0\.patch_embed\.", "backbone.body.patch_embed."),
-    (r"^backbone\.0\.layers\.(\d+)\.blocks\.", r"backbone.body.layers_\1.blocks."),
+OFFICIAL_DINO_RULES = [  # of the parts that the official DINO has as well
     (r"^transformer\.level_embed$", "tokenizer.level_embedding"),
     (r"^transformer\.tgt_embed\.", "query_selection.content."),
     (r"^transformer\.enc_output\.", "query_selection.projection."),
@@ -58,6 +54,13 @@ _RULES = [
     (r"^(decoder\.layers\.\d+)\.norm3\.", r"\1.feed_forward.norm."),
     (r"^((?:en|de)coder\..*layers\.\d+)\.linear1\.", r"\1.feed_forward.expand."),
     (r"^((?:en|de)coder\..*layers\.\d+)\.linear2\.", r"\1.feed_forward.contract."),
+]
+_RULES = [
+    (r"^bert\.", "categories.language_model.body."),
+    (r"^feat_map\.", "categories.projection."),
+    (r"^backbone\.0\.patch_embed\.", "backbone.body.patch_embed."),
+    (r"^backbone\.0\.layers\.(\d+)\.blocks\.", r"backbone.body.layers_\1.blocks."),
+    *OFFICIAL_DINO_RULES,
 ]
 _RENAMING = Renaming(
     left_out=_LEFT_OUT,

@@ -28,7 +28,7 @@ def build_on_meta(cfg: DictConfig, vocabulary: Vocabulary) -> nn.Module:
 def convert_by_family(
     family: Family, weights: Mapping[str, Tensor], request: ConversionRequest
 ) -> tuple[ReleasedConversion, str]:
-    """The weights under our names, and a line about the order of their channels.
+    """The weights under our names, and a line about their family and how it was read.
 
     Raises:
         ValueError: an order for a family that has but one, or weights that cannot be renamed.
@@ -38,7 +38,8 @@ def convert_by_family(
             raise ValueError(
                 f"--patch-merging is for files of mmdetection; {request.input} is of: {family.name}"
             )
-        return family.convert(weights), f"family: {family.name}"
+        note = f"; {family.note}" if family.note else ""
+        return family.convert(weights), f"family: {family.name}{note}"
     order = request.patch_merging or family.patch_merging
     line = f"family: {family.name}; order of the patch merging's channels: {order}"
     return family.convert(weights, patch_merging=order), line

@@ -11,7 +11,13 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..annotations import vocabulary_from_annotations, vocabulary_from_tree
-from ..categories import CategorySelfAttention, LengthOneSelfAttention, TreeAggregation
+from ..categories import (
+    CategoryQueries,
+    CategorySelfAttention,
+    LengthOneSelfAttention,
+    TextTable,
+    TreeAggregation,
+)
 from ..checkpoint import Family, family_of, read_released, weights_of
 from ..data import load_category_embeddings, register_all
 from ..engine import load_config
@@ -54,11 +60,20 @@ def _convert_detector(
 ) -> ConversionOutcome:
     """Writes a CQ-DINO with its vocabulary."""
     vocabulary = choose_vocabulary(cfg, request)
+    embeddings = None
     if request.category_embeddings is not None:  # raises an error where they do not fit
         dim = cfg.model.categories.dim
-        load_category_embeddings(request.category_embeddings, vocabulary, dim)
+        embeddings = load_category_embeddings(request.category_embeddings, vocabulary, dim)
     model = build_on_meta(cfg, vocabulary)
     conversion, line = convert_by_family(family, weights, request)
+    if isinstance(model.categories, TextTable):
+        if embeddings is None:
+            raise ValueError(
+                "the text table of this model is in no released checkpoint: name its file with "
+                "--category-embeddings (build_category_embeddings.py --preset richsem makes it)"
+            )
+        conversion.weights["categories.embeddings"] = embeddings
+        conversion.released_name["categories.embeddings"] = str(request.category_embeddings)
     outcome = write_model(
         request,
         cfg,
@@ -87,6 +102,8 @@ def choose_vocabulary(cfg: DictConfig, request: ConversionRequest) -> Vocabulary
 
 def check_relation(model: nn.Module, vocabulary: Vocabulary) -> list[str]:
     """What makes the config compute something else than the released code, though names fit."""
+    if not isinstance(model.categories, CategoryQueries):
+        return []
     relation = model.categories.relation
     if isinstance(relation, CategorySelfAttention) and not isinstance(
         relation, LengthOneSelfAttention

@@ -24,6 +24,9 @@ class Matched:
         class_targets: (B, Q, S), what every logit should be: 0 or 1.
         boxes_cxcywh_norm: (M, 4), the boxes of the matched.
         normaliser: what sums are divided by: the mean number of boxes per process, at least 1.
+        vocab_ids: (M,) int64, the categories of the matched.
+        slot_vocab_ids: (B, S) int64, the category that each slot stands for, -1 for none.
+        region_embeddings: (M, E), what a teacher sees in the boxes; None without a teacher.
     """
 
     images: Tensor
@@ -32,6 +35,9 @@ class Matched:
     class_targets: Tensor
     boxes_cxcywh_norm: Tensor
     normaliser: float
+    vocab_ids: Tensor
+    slot_vocab_ids: Tensor
+    region_embeddings: Tensor | None = None
 
 
 class MatchedLoss(Protocol):

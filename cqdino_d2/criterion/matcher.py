@@ -19,6 +19,8 @@ class HungarianMatcher:
     Args:
         class_weight, l1_weight, giou_weight: weights of the costs.
         alpha, gamma: of the focal-type class cost.
+        eps: kept from the logarithms of the class cost. RichSem's is 1e-8: probabilities below it
+            cost the same.
         all_slots: whether the class cost sums over all K slots, as MM-Grounding-DINO's and
             CQ-DINO's. Else it is the mean over the box's own: its category in DINO, its tokens in
             Open-GroundingDino and Hugging Face's Grounding DINO.
@@ -32,10 +34,11 @@ class HungarianMatcher:
         giou_weight: float = 2.0,
         alpha: float = 0.25,
         gamma: float = 2.0,
+        eps: float = 1e-12,
         all_slots: bool = True,
     ) -> None:
         self.class_weight, self.l1_weight, self.giou_weight = class_weight, l1_weight, giou_weight
-        self.alpha, self.gamma, self.all_slots = alpha, gamma, all_slots
+        self.alpha, self.gamma, self.eps, self.all_slots = alpha, gamma, eps, all_slots
 
     @torch.no_grad()
     def __call__(
@@ -79,9 +82,9 @@ class HungarianMatcher:
         )
         return cost - self.giou_weight * giou
 
-    def _class_cost(self, logits: Tensor, target_classes: Tensor, eps: float = 1e-12) -> Tensor:
+    def _class_cost(self, logits: Tensor, target_classes: Tensor) -> Tensor:
         """(B, Q, N): what it costs to call query q by the categories of box n."""
-        p = logits.sigmoid()
+        p, eps = logits.sigmoid(), self.eps
         positive = -(p + eps).log() * self.alpha * (1 - p).pow(self.gamma)
         negative = -(1 - p + eps).log() * (1 - self.alpha) * p.pow(self.gamma)
         if not self.all_slots:

@@ -92,10 +92,13 @@ class SetCriterion(nn.Module):
             normaliser = max(1.0, num_boxes * denoising.num_groups)
             known = _denoising_assignment(denoising)
             for layer in noised.layers("_dn"):
-                losses |= self._layer_losses(layer, classes, targets, known, normaliser)
+                matched = _matched(layer.logits, classes, targets, known, normaliser, slots)
+                losses |= self._layer_losses(layer, matched)
         for layer in [*output.layers(), proposals.predictions()]:
             found = self._match(layer, classes, targets)
-            losses |= self._layer_losses(layer, classes, targets, found, max(1.0, num_boxes))
+            normaliser = max(1.0, num_boxes)
+            matched = _matched(layer.logits, classes, targets, found, normaliser, slots)
+            losses |= self._layer_losses(layer, matched)
         return losses
 
     def _match(
@@ -110,15 +113,7 @@ class SetCriterion(nn.Module):
         query_ids, target_ids = zip(*pairs, strict=True)
         return torch.cat(images), torch.cat(query_ids), torch.cat(target_ids)
 
-    def _layer_losses(
-        self,
-        layer: LayerPredictions,
-        classes: Sequence[Tensor],
-        targets: Sequence[ImageTargets],
-        assignment: Assignment,
-        normaliser: float,
-    ) -> dict[str, Tensor]:
-        matched = _matched(layer.logits, classes, targets, assignment, normaliser)
+    def _layer_losses(self, layer: LayerPredictions, matched: Matched) -> dict[str, Tensor]:
         for observe in self.observers:
             observe(layer, matched)
         return {
@@ -134,14 +129,25 @@ def _matched(
     targets: Sequence[ImageTargets],
     assignment: Assignment,
     normaliser: float,
+    slots: ClassSlots,
 ) -> Matched:
     images, query_ids, target_ids = assignment
     start = torch.tensor([0] + [len(t) for t in targets]).cumsum(0).to(logits.device)
     flat_ids = start[images] + target_ids
     class_targets = torch.zeros_like(logits)
     class_targets[images, query_ids] = torch.cat(list(classes))[flat_ids].to(logits.dtype)
-    boxes = torch.cat([target.boxes_cxcywh_norm for target in targets])[flat_ids]
-    return Matched(images, query_ids, target_ids, class_targets, boxes, normaliser)
+    seen = [target.region_embeddings for target in targets]
+    return Matched(
+        images,
+        query_ids,
+        target_ids,
+        class_targets,
+        boxes_cxcywh_norm=torch.cat([target.boxes_cxcywh_norm for target in targets])[flat_ids],
+        normaliser=normaliser,
+        vocab_ids=torch.cat([target.vocab_ids for target in targets])[flat_ids],
+        slot_vocab_ids=slots.vocab_ids,
+        region_embeddings=None if None in seen else torch.cat(seen)[flat_ids],
+    )
 
 
 def _denoising_assignment(denoising: DenoisingGroup) -> Assignment:

@@ -12,7 +12,8 @@ from .augmentation import (
     resized_size,
     training_augmentations,
 )
-from .embedding_files import load_category_embeddings
+from .embedding_files import load_category_embeddings, random_category_embeddings
+from .image_counts import category_image_counts
 from .loader import (
     build_test_loader,
     build_train_loader,
@@ -46,6 +47,7 @@ __all__ = [
     "TrainingPrompts",
     "build_test_loader",
     "build_train_loader",
+    "category_image_counts",
     "dataset_vocabulary",
     "get_prompted_records",
     "get_prompted_training_records",
@@ -55,6 +57,7 @@ __all__ = [
     "large_scale_jitter",
     "load_annotations",
     "load_category_embeddings",
+    "random_category_embeddings",
     "register_all",
     "register_coco_like",
     "register_odvg",

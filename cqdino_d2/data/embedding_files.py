@@ -60,6 +60,12 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", " ", str(name)).strip().casefold()
 
 
+def random_category_embeddings(vocabulary: Vocabulary, dim: int, seed: int = 0) -> Tensor:
+    """(V, dim) float32 made-up text features, for tests: the same for the same seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(len(vocabulary), dim, generator=generator)
+
+
 def load_category_embeddings(path: str | Path, vocabulary: Vocabulary, dim: int) -> Tensor:
     """Reads one embedding per category.
 

@@ -28,6 +28,7 @@ from ..structures.stages import (
     Neck,
     PostProcess,
     QuerySelector,
+    Teacher,
     Tokenizer,
 )
 from .from_cfg import modules_from_cfg
@@ -50,13 +51,15 @@ class CQDINO(ImageModel):
         decoder: all of these -> predictions of every layer.
         criterion: -> weighted losses by name.
         post_processor: -> `Instances` per image.
+        teacher: images and targets -> targets with what a frozen model sees in the boxes, in
+            training; None: there is none.
         pixel_mean, pixel_std: (3,) of RGB values in 0..255.
         autocast_dtype: "bfloat16" or "float16" runs backbone and neck (only these) in that type,
             "auto" in bfloat16 where the processor is faster in it; see `layers.precision`.
         inference_dtype: the same for the whole model in inference: faster, less exact.
     """
 
-    TRAINING_PARTS: ClassVar = ("denoising", "criterion")
+    TRAINING_PARTS: ClassVar = ("denoising", "criterion", "teacher")
 
     @configurable
     def __init__(
@@ -73,6 +76,7 @@ class CQDINO(ImageModel):
         decoder: BoxDecoder,
         criterion: Criterion,
         post_processor: PostProcess,
+        teacher: Teacher | None = None,
         pixel_mean: Sequence[float] = (123.675, 116.28, 103.53),
         pixel_std: Sequence[float] = (58.395, 57.12, 57.375),
         autocast_dtype: str | None = "auto",
@@ -91,7 +95,12 @@ class CQDINO(ImageModel):
         self.encoder, self.query_selection = encoder, query_selection
         self.denoising, self.decoder = denoising, decoder
         self.criterion, self.post_processor = criterion, post_processor
+        self.teacher = teacher
         accelerate_for_cpu(self)
+
+    def training_weights(self) -> frozenset[str]:
+        """Names of the criterion's, such as those of a `SemanticLoss`."""
+        return frozenset(name for name in self.state_dict() if name.startswith("criterion."))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -117,6 +126,8 @@ class CQDINO(ImageModel):
         """
         images = self.preprocess(batched_inputs)
         targets = self.prepare_targets(batched_inputs) if self.training else None
+        if targets is not None and self.teacher is not None:
+            targets = self.teacher(images.tensor, targets)
         found = self.run(images, targets, request)
         if self.training:
             return self.criterion(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checkpoint import with_present_names
 from ..files import read_tensor_file, write_atomically
 from ..files.text_lines import read_text
+from ..structures.stages import HasTrainingWeights
 from .optimizers import load_moments
 from .weights_file import non_finite_names, read_weights, without_prefixes
 
@@ -26,7 +27,8 @@ class WeightsReport:
 
     Attributes:
         taken: names that fit.
-        missing: names of the model that the checkpoint lacks.
+        missing: names of the model that the checkpoint lacks, without those that serve training
+            alone.
         unexpected: names of the checkpoint that the model lacks.
         mismatched: name -> (shape in the checkpoint, shape in the model).
     """
@@ -42,16 +44,18 @@ class WeightsReport:
         wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
         found = {key: tuple(value.shape) for key, value in saved.items()}
         common = wanted.keys() & found.keys()
+        trains = isinstance(model, HasTrainingWeights)
+        optional = model.training_weights() if trains else frozenset()
         return cls(
             taken=tuple(sorted(key for key in common if wanted[key] == found[key])),
-            missing=tuple(sorted(wanted.keys() - found.keys())),
+            missing=tuple(sorted(wanted.keys() - found.keys() - optional)),
             unexpected=tuple(sorted(found.keys() - wanted.keys())),
             mismatched={k: (found[k], wanted[k]) for k in sorted(common) if wanted[k] != found[k]},
         )
 
     @property
     def complete(self) -> bool:
-        """Whether the checkpoint has exactly the model's weights."""
+        """Whether the checkpoint has exactly the model's weights, or all to predict with."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def describe(self) -> str:

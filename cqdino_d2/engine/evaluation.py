@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..files import write_atomically
+from ..structures.stages import HasTrainingWeights
 from .checkpointer import AtomicCheckpointer
 from .config import settle_evaluation
 from .placement import choose_device
@@ -87,8 +88,12 @@ class Evaluation:
         return cls(model, loader, evaluator, cfg.train.output_dir)
 
     def weights(self) -> Mapping[str, Tensor]:
-        """What is evaluated, and what one predicts with: averaged weights if there are such."""
-        return self.model.state_dict()
+        """What one predicts with: averaged weights if there are such, none of training alone."""
+        weights = self.model.state_dict()
+        if not isinstance(self.model, HasTrainingWeights):
+            return weights
+        left_out = self.model.training_weights()
+        return {name: value for name, value in weights.items() if name not in left_out}
 
     def run(self) -> dict[str, Any]:
         """Evaluates.

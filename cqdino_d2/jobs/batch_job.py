@@ -11,12 +11,20 @@ from typing import Any
 import numpy as np
 from detectron2.structures import Instances
 
-from ..files import FileWriteError, UnreadableImageError, inside, read_image
+from ..files import (
+    FileWriteError,
+    UnreadableImageError,
+    inside,
+    read_image,
+    require_package,
+    write_text,
+)
+from ..files.text_lines import read_lines
 from ..prediction.loading import AnyPredictor
 from ..structures import Vocabulary, one_line
-from .image_list import kept_list
+from .image_list import list_images
 from .job_settings import JobSettings
-from .part_file import ImageRow, write_part
+from .part_file import ImageRow, failed_rows, write_part
 
 _NOT_DONE = (ValueError, OSError, RuntimeError, MemoryError)  # RuntimeError: torch's, of memory
 _READERS = 4  # threads that decode the next batch
@@ -42,7 +50,8 @@ class PartSummary:
 class BatchJob:
     """The images of one job and their results, in a folder of its own.
 
-    The folder has ``images.txt``, ``job.json`` and ``part-00000.parquet``, ...; a part is there
+    The folder has ``images.txt`` (written once: images that come later do not shift the parts),
+    ``job.json`` and ``part-00000.parquet``, ...; a part is there
     whole or not at all, so that a job which was stopped does what is missing. Parts may be done in
     any order, by several processes.
 
@@ -57,20 +66,38 @@ class BatchJob:
 
     Raises:
         FileNotFoundError: no such source.
+        ModuleNotFoundError: pyarrow is not installed.
         ValueError: names that cannot be, or results of another job in the folder.
     """
 
     def __init__(self, settings: JobSettings, source: Path, output: Path) -> None:
+        require_package("pyarrow.parquet", "Parquet", ("pyarrow",))
         self.settings, self.output = settings, output
         self.root = source if source.is_dir() else source.parent
+        kept = output / "images.txt"
+        names = read_lines(kept) if kept.is_file() else list_images(source)
         output.mkdir(parents=True, exist_ok=True)
-        settings.claim(output / "job.json")
-        self.names = kept_list(output / "images.txt", source)
+        settings.claim(output / "job.json", source)
+        if not kept.is_file():
+            write_text(kept, "\n".join(names) + "\n")
+        self.names = names
         self.num_parts = -(-len(self.names) // settings.part_size)
 
     def part_path(self, part: int) -> Path:
         """Where the results of a part are."""
         return self.output / f"part-{part:05d}.parquet"
+
+    def num_failed(self) -> int:
+        """Images in the parts that are done which could not be."""
+        paths = map(self.part_path, range(self.num_parts))
+        return sum(failed_rows(path) for path in paths if path.is_file())
+
+    def forget_failed(self) -> None:
+        """Removes the parts with images that could not be done, so that they are done anew."""
+        for part in range(self.num_parts):
+            path = self.part_path(part)
+            if path.is_file() and failed_rows(path):
+                path.unlink()
 
     def missing_parts(self) -> list[int]:
         """Parts that are not done."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..files import inside, write_text
+from ..files import inside
 from ..files.images import image_suffixes
 from ..files.text_lines import read_lines
 
@@ -20,7 +21,8 @@ def list_images(source: Path) -> list[str]:
 
     Raises:
         FileNotFoundError: no such folder or file.
-        ValueError: no image, a name twice, or one that leads out of the folder.
+        ValueError: no image, a name twice, one that leads out of the folder, or one that is no
+            text of one line.
     """
     if source.is_dir():
         names = sorted(_below(source))
@@ -40,6 +42,9 @@ def check_names(names: Sequence[str], source: Path) -> None:
     Raises:
         ValueError: see there.
     """
+    for name in names:
+        if not is_line(name):
+            raise ValueError(f"{source} has a file name that is no text of one line: {name!a}")
     counts = Counter(names)
     if len(counts) < len(names):
         raise ValueError(f"{source} names {counts.most_common(1)[0][0]!r} twice")
@@ -57,10 +62,15 @@ def _below(folder: Path) -> Iterator[str]:
                 yield name if below == "." else f"{Path(below).as_posix()}/{name}"
 
 
-def kept_list(path: Path, source: Path) -> list[str]:
-    """The list of a job: written once, it stays as it is when the job is resumed."""
-    if path.is_file():
-        return read_lines(path)
-    names = list_images(source)
-    write_text(path, "\n".join(names) + "\n")
-    return names
+def is_line(name: str) -> bool:
+    """Whether a list can hold a name: UTF-8, no line breaks, no blanks around it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a file name in another encoding
+        return False
+    return name == name.strip() and name.splitlines() == [name]
+
+
+def digest_of(names: Sequence[str]) -> str:
+    """What tells two lists apart."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

@@ -85,17 +85,24 @@ class JobSettings:
         settings["weights"] = f"{Path(self.weights).name} {_digest(Path(self.weights))}"
         return {"format": _FORMAT, **json.loads(json.dumps(settings))}
 
-    def claim(self, path: Path) -> None:
+    def claim(self, path: Path, source: Path) -> None:
         """Writes the record, or compares it with the one that is there.
+
+        Args:
+            path: of the record.
+            source: where the images are.
 
         Raises:
             ValueError: the folder holds the results of another job; what differs is named.
         """
-        record = self.record()
+        record = self.record() | {"input": str(source)}
         if not path.is_file():
             write_text(path, json.dumps(record, indent=1, ensure_ascii=False))
             return
-        there = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            there = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path} is no record of a job: {error}") from error
         differing = [
             f"{key} {there.get(key)!r} there, {value!r} now"
             for key, value in record.items()

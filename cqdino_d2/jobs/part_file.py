@@ -62,3 +62,10 @@ def write_part(path: Path, rows: Sequence[ImageRow]) -> None:
     }
     table = arrow.table(columns)
     write_atomically(path, lambda file: parquet.write_table(table, file))
+
+
+def failed_rows(path: Path) -> int:
+    """How many images of a part could not be done."""
+    parquet = require_package("pyarrow.parquet", "Parquet", ("pyarrow",))
+    errors = parquet.read_table(path, columns=["error"]).column("error")
+    return len(errors) - errors.null_count

@@ -16,11 +16,13 @@ class ImageTargets:
         boxes_cxcywh_norm: (N, 4), normalised by the unpadded size of the image.
         vocab_ids: (N,) int64.
         image_size: unpadded height and width in pixels.
+        region_embeddings: (N, E), what a teacher sees in the boxes; None without a teacher.
     """
 
     boxes_cxcywh_norm: Tensor
     vocab_ids: Tensor
     image_size: tuple[int, int]
+    region_embeddings: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.vocab_ids)

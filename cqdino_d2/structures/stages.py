@@ -92,6 +92,13 @@ class QuerySelector(Protocol):
         """Q proposals per image."""
 
 
+class Teacher(Protocol):
+    """Tells in training what a frozen model sees in the boxes."""
+
+    def __call__(self, images: Tensor, targets: Sequence[ImageTargets]) -> Sequence[ImageTargets]:
+        """(B, 3, H, W) normalised, padded images -> the targets with `region_embeddings`."""
+
+
 class Denoiser(Protocol):
     """Makes queries from noised ground truth."""
 
@@ -200,6 +207,14 @@ class TrainsScoresAlone(Protocol):
 
     def train_scores_alone(self) -> None:
         """Freezes what makes the features of the slots."""
+
+
+@runtime_checkable
+class HasTrainingWeights(Protocol):
+    """A model with weights that no prediction needs: files to predict with do without them."""
+
+    def training_weights(self) -> frozenset[str]:
+        """Their names in the state dict."""
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ class OpenClipEncoder:
         quick_gelu: whether the weights were trained with the fast GELU, as OpenAI's were; None
             takes what is known about a tag.
         device: where to compute.
+        unit: whether features are made 1 long.
 
     Raises:
         ValueError: unknown model, or weights that cannot be had or do not fit; says how to get
@@ -29,7 +30,13 @@ class OpenClipEncoder:
     """
 
     def __init__(
-        self, model: str, pretrained: str, *, quick_gelu: bool | None = None, device: str = "cpu"
+        self,
+        model: str,
+        pretrained: str,
+        *,
+        quick_gelu: bool | None = None,
+        device: str = "cpu",
+        unit: bool = True,
     ) -> None:
         import open_clip
 
@@ -51,16 +58,16 @@ class OpenClipEncoder:
         except (RuntimeError, OSError, ValueError) as error:
             tags = [] if local else open_clip.list_pretrained_tags_by_model(model)
             raise ValueError(_how_to_get_weights(model, pretrained, tags, error)) from error
-        self._device = device
+        self._device, self._unit = device, unit
         self.dim = self._encode(["x"]).shape[1]
 
     @torch.inference_mode()
     def _encode(self, texts: Sequence[str]) -> Tensor:
         tokens = self._tokenizer(list(texts)).to(self._device)
-        return self._model.encode_text(tokens, normalize=True).float().cpu()
+        return self._model.encode_text(tokens, normalize=self._unit).float().cpu()
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, dim) float32 features of length 1; texts longer than the context are cut."""
+        """(N, dim) float32 features; texts longer than the context are cut."""
         return self._encode(texts)
 
 
@@ -87,13 +94,14 @@ class SentenceEncoder:
         folder: with modules.json, config.json, the tokenizer and the weights; nothing is fetched
             and no code from the folder is run.
         device: where to compute.
+        unit: whether features are made 1 long.
 
     Raises:
         ValueError: not such a folder, or parts that this reader does not know.
         ModuleNotFoundError: the package transformers is not installed.
     """
 
-    def __init__(self, folder: str | Path, *, device: str = "cpu") -> None:
+    def __init__(self, folder: str | Path, *, device: str = "cpu", unit: bool = True) -> None:
         from transformers import AutoModel, AutoTokenizer
 
         folder = Path(folder)
@@ -104,13 +112,13 @@ class SentenceEncoder:
             self._model = AutoModel.from_pretrained(folder, **options).eval().to(device)
         except (OSError, ValueError, KeyError) as error:
             raise ValueError(f"{folder} cannot be read as a text encoder: {error}") from error
-        self._device = device
+        self._device, self._unit = device, unit
         self._max_tokens = _read(folder / "sentence_bert_config.json").get("max_seq_length", 256)
         self.dim = int(self._model.config.hidden_size)
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, dim) float32 features of length 1; texts of too many tokens are cut."""
+        """(N, dim) float32 features; texts of too many tokens are cut."""
         tokens = self._tokenizer(
             list(texts),
             padding=True,
@@ -124,7 +132,7 @@ class SentenceEncoder:
         else:
             mask = tokens["attention_mask"][..., None].float()
             pooled = (states * mask).sum(1) / mask.sum(1)
-        return F.normalize(pooled, dim=-1).cpu()
+        return (F.normalize(pooled, dim=-1) if self._unit else pooled).cpu()
 
 
 def _read(path: Path) -> dict | list:
@@ -177,6 +185,7 @@ def choose_encoder(
     *,
     quick_gelu: bool | None = None,
     device: str = "cpu",
+    unit: bool = True,
 ) -> OpenClipEncoder | SentenceEncoder:
     """The encoder of a folder (sentence-transformers) or of an open_clip model.
 
@@ -185,5 +194,5 @@ def choose_encoder(
         ModuleNotFoundError: the package that it needs is not installed.
     """
     if Path(model).is_dir():
-        return SentenceEncoder(model, device=device)
-    return OpenClipEncoder(model, pretrained, quick_gelu=quick_gelu, device=device)
+        return SentenceEncoder(model, device=device, unit=unit)
+    return OpenClipEncoder(model, pretrained, quick_gelu=quick_gelu, device=device, unit=unit)

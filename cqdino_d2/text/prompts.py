@@ -20,7 +20,7 @@ class TextEncoder(Protocol):
     """Turns texts into features."""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32 features of length 1."""
+        """(N, E) float32 features, of length 1 unless the encoder was told otherwise."""
 
 
 def spoken_name(name: str) -> str:
@@ -29,7 +29,7 @@ def spoken_name(name: str) -> str:
 
 
 def read_templates(choice: str) -> list[str]:
-    """'simple', 'imagenet' (the 80 of CLIP) or a file with a template per line, each with {}.
+    """'simple', 'imagenet' (CLIP's 80), 'richsem' (these and '{}.'), or a file of lines with {}.
 
     Raises:
         ValueError: no text, or a template without {}.
@@ -37,10 +37,11 @@ def read_templates(choice: str) -> list[str]:
     """
     if choice == "simple":
         return list(SIMPLE_TEMPLATES)
-    if choice == "imagenet":
+    if choice in ("imagenet", "richsem"):
         from open_clip import OPENAI_IMAGENET_TEMPLATES
 
-        return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+        own = ["{}."] if choice == "richsem" else []
+        return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES] + own
     templates = [line for line in read_lines(Path(choice)) if line]
     wrong = [line for line in templates if line.count("{}") != 1]
     if wrong or not templates:
@@ -48,9 +49,19 @@ def read_templates(choice: str) -> list[str]:
     return templates
 
 
-def prompts_of(name: str, description: str, templates: Sequence[str]) -> list[str]:
-    """The texts that stand for a category: a sentence per template, each with the description."""
-    texts = [template.replace("{}", spoken_name(name)) for template in templates]
+def prompts_of(
+    name: str, description: str, templates: Sequence[str], *, spoken: bool = True
+) -> list[str]:
+    """The texts that stand for a category: a sentence per template, each with the description.
+
+    Args:
+        name: of the category.
+        description: "" for none.
+        templates: with {} for the name.
+        spoken: whether the name is put as `spoken_name` says it, or stays as it is.
+    """
+    said = spoken_name(name) if spoken else name
+    texts = [template.replace("{}", said) for template in templates]
     return [f"{text} {description}" for text in texts] if description else texts
 
 
@@ -60,17 +71,19 @@ def encode_categories(
     batch_size: int = 256,
     *,
     progress: bool = True,
+    unit: bool = True,
 ) -> Tensor:
     """Averages the features of each category's prompts.
 
     Args:
-        encoder: makes features of length 1.
+        encoder: makes the features.
         prompts: the texts of each of the V categories, equally many.
         batch_size: texts that are encoded at once, about.
         progress: whether a progress bar is shown.
+        unit: whether the means are made 1 long.
 
     Returns:
-        (V, E) float32 of length 1.
+        (V, E) float32.
 
     Raises:
         ValueError: no category, or one without a prompt.
@@ -90,7 +103,8 @@ def encode_categories(
             ]
             parts.append(torch.cat(pieces).view(len(rows), per_category, -1).mean(dim=1))
             bar.update(len(rows))
-    return F.normalize(torch.cat(parts), dim=-1)
+    means = torch.cat(parts)
+    return F.normalize(means, dim=-1) if unit else means
 
 
 def encode_names(

@@ -3,10 +3,10 @@
 from .cpu_fusion import ChunkedBiAttention
 from .cross_scale import CrossScaleFusion
 from .decoder import Decoder
-from .denoising import CategoryContent, Denoising, ReleasedLabelContent
+from .denoising import CategoryContent, Denoising, ReleasedLabelContent, TextContent
 from .encoder import Encoder
 from .fusion import BiAttention
-from .heads import ClassificationHead, ContrastiveHead
+from .heads import ClassificationHead, ContrastiveHead, HiddenState, TextTableHead
 from .image_layers import AttentionEncoderLayer, DeformableEncoderLayer
 from .query_selection import QuerySelection
 from .slot_layers import SlotSelfAttentionLayer
@@ -24,8 +24,11 @@ __all__ = [
     "Denoising",
     "DeformableEncoderLayer",
     "Encoder",
+    "HiddenState",
     "ImageTokenizer",
     "QuerySelection",
     "ReleasedLabelContent",
     "SlotSelfAttentionLayer",
+    "TextContent",
+    "TextTableHead",
 ]

@@ -101,6 +101,7 @@ class Decoder(nn.Module):
     Args:
         category_attention: whether queries look at the slots; DINO's do not.
         class_head: makes (queries, slots) -> logits (B, Q, S), called once per layer.
+        shared_class_head: whether all layers have one class head, as RichSem.
         shared_box_head: whether all layers have one box head, as Grounding DINO's official form.
         prediction_eps: how near to 0 and 1 the reference boxes of predictions may come.
         extra_heads: makers of further heads by name, queries (B, Q, C) -> (B, Q, ...), called
@@ -119,6 +120,7 @@ class Decoder(nn.Module):
         dropout: float = 0.0,
         category_attention: bool = True,
         class_head: Callable[[], nn.Module] = ContrastiveHead,
+        shared_class_head: bool = False,
         shared_box_head: bool = False,
         prediction_eps: float = 1e-5,
         extra_heads: Mapping[str, Callable[[], nn.Module]] | None = None,
@@ -138,7 +140,9 @@ class Decoder(nn.Module):
         )
         self.position_mlp = MLP(2 * dim, dim, dim)
         self.norm = nn.LayerNorm(dim)
-        self.class_heads = nn.ModuleList(class_head() for _ in range(num_layers))
+        self.class_heads = nn.ModuleList(
+            class_head() for _ in range(1 if shared_class_head else num_layers)
+        )
         self.box_heads = nn.ModuleList(
             BoxHead(dim=dim) for _ in range(1 if shared_box_head else num_layers)
         )
@@ -169,9 +173,8 @@ class Decoder(nn.Module):
         previous = references  # with gradient from the second layer on
         logits, boxes = [], []
         extras: dict[str, list[Tensor]] = {name: [] for name in self.extra_heads}
-        for depth, (layer, class_head) in enumerate(
-            zip(self.layers, self.class_heads, strict=True)
-        ):
+        for depth, layer in enumerate(self.layers):
+            class_head = self.class_heads[min(depth, len(self.class_heads) - 1)]
             box_head = self.box_heads[min(depth, len(self.box_heads) - 1)]
             scaled = references[:, :, None] * ratios
             encoding = box_sine_encoding(scaled[:, :, 0], queries.shape[-1] // 2)

@@ -87,6 +87,32 @@ class ReleasedLabelContent(nn.Module):
         return self.embedding(labels)
 
 
+class TextContent(nn.Module):
+    """A denoising query starts as a projection of its (noised) category's text row (RichSem).
+
+    A category that the image has no slot of has no row: its query starts at 0.
+
+    Args:
+        dim: width C of the queries.
+        text_dim: width E of the slots' features, which are rows of a text table.
+    """
+
+    def __init__(self, *, dim: int, text_dim: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(text_dim, dim, bias=False)
+        nn.init.normal_(self.projection.weight, std=text_dim**-0.5)
+
+    def labels(self, targets: Sequence[ImageTargets], slots: ClassSlots) -> tuple[Tensor, int]:
+        """Labels of all boxes of the batch, (boxes,): entries E of the slots, or -1; E."""
+        entry_ids = [slots.entry_ids(i, t.vocab_ids) for i, t in enumerate(targets)]
+        return torch.cat(entry_ids), slots.num_entries
+
+    def forward(self, labels: Tensor, images: Tensor, slots: ClassSlots) -> Tensor:
+        """(R,) labels of (R,) images -> (R, C)."""
+        rows = slots.entry_features()[images, labels.clamp(min=0)]
+        return self.projection(rows.masked_fill((labels < 0)[:, None], 0))
+
+
 class Denoising(nn.Module):
     """Makes the denoising group of a batch.
 
@@ -97,6 +123,8 @@ class Denoising(nn.Module):
             G = max(1, num_queries // most boxes of an image).
         label_noise: half of this share of the labels is replaced.
         box_noise: 1 moves a positive's sides by up to half of the box, a negative's by up to one.
+        pad_empty: whether a batch without any box has a group of padding, as the released code
+            of CQ-DINO; RichSem's is without queries then.
     """
 
     def __init__(
@@ -107,18 +135,23 @@ class Denoising(nn.Module):
         num_queries: int = 100,
         label_noise: float = 0.5,
         box_noise: float = 1.0,
+        pad_empty: bool = True,
     ) -> None:
         super().__init__()
         self.content = content
         self.num_object_queries, self.num_queries = num_object_queries, num_queries
         self.label_noise, self.box_noise = label_noise, box_noise
+        self.pad_empty = pad_empty
 
     def forward(self, targets: Sequence[ImageTargets], slots: ClassSlots) -> DenoisingGroup:
-        """Builds N = 2 G P queries per image, P the most boxes of an image (at least 1)."""
+        """Builds N = 2 G P queries per image, P the most boxes of an image.
+
+        P is at least 1, or N is 0 without any box: see ``pad_empty``.
+        """
         device, batch = slots.features.device, len(targets)
         counts = [len(target) for target in targets]
-        most = max(1, *counts)
-        groups = max(1, self.num_queries // most)
+        most = max(int(self.pad_empty), *counts)
+        groups = max(1, self.num_queries // max(1, most))
         total = sum(counts)
         noise = draw_noise(2 * groups * total, device)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import MLP, linear
@@ -67,6 +68,49 @@ class ClassificationHead(nn.Linear):
             )
         logits = linear(queries, self.weight, self.bias)
         return logits.masked_fill(~slots.valid[:, None], MASKED_LOGIT)
+
+
+class TextTableHead(nn.Linear):
+    """Logit of query q and slot t: the cosine of P q and t, times a fixed scale (RichSem).
+
+    The slots' features are rows of a text table. P has no bias, and there is no class prior.
+
+    Args:
+        dim: width C of the queries.
+        text_dim: width E of the table.
+        scale: of the cosines; CLIP's is 100.
+    """
+
+    def __init__(self, *, dim: int, text_dim: int, scale: float = 100.0) -> None:
+        super().__init__(dim, text_dim, bias=False)
+        nn.init.normal_(self.weight, std=text_dim**-0.5)
+        self.scale = scale
+
+    def forward(self, queries: Tensor, slots: ClassSlots) -> Tensor:
+        """(B, Q, C) -> (B, Q, S); masked slots get a logit whose sigmoid is 0.
+
+        Raises:
+            ValueError: slots of another width than E.
+        """
+        width = slots.features.shape[-1]
+        if width != self.out_features:
+            raise ValueError(
+                f"a text table of {self.out_features} numbers per row is expected, got {width}"
+            )
+        embeddings = F.normalize(linear(queries, self.weight, None), dim=-1)
+        logits = self.scale * embeddings @ F.normalize(slots.features, dim=-1).transpose(1, 2)
+        return logits.masked_fill(~slots.valid[:, None], MASKED_LOGIT)
+
+
+class HiddenState(nn.Module):
+    """An extra head that hands on the queries themselves, for losses that project them.
+
+    In inference it hands on nothing.
+    """
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """(B, Q, C) -> the same in training, else (B, Q, 0)."""
+        return queries if self.training else queries[..., :0]
 
 
 class BoxHead(MLP):

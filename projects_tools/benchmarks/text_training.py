@@ -76,7 +76,8 @@ def pair_of_models(pair: str, given: argparse.Namespace) -> dict[str, Callable[[
 
 def stepping(model: nn.Module, batch: list[dict]) -> Callable[[], None]:
     """A training step."""
-    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-6)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)  # as the recipes have it
     return lambda: train_step(model, optimizer, batch)
 
 

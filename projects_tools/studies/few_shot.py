@@ -60,7 +60,7 @@ def figures_of(name: str, given: argparse.Namespace) -> Figures:
     """Of one set, by the number of shots; 0 is the detector as it is."""
     tested = f"dataloader.test.dataset.names={name}"
     trained = f"dataloader.train.dataset.names={name}_train"
-    before = [f"{trained}_{given.shots[0]}shot_seed{given.seeds[0]}", tested]
+    before = [trained, tested]  # an evaluation alone loads no training set
     figures = {0: [average_precision(f"{name}_0shot", given, before, "--eval-only")]}
     for shots in given.shots:
         for seed in given.seeds:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from quickstart import ROOT
 
+from cqdino_d2.files import write_text
+
 from .claim.verdict import mean_interval
 
 
@@ -39,13 +41,17 @@ def box_figures(
         options: of train_net.py, for example ``--eval-only``.
 
     Raises:
-        ValueError: it failed.
+        ValueError: it failed, or the folder has one of other settings.
     """
     folder = folder.resolve()
-    results = folder / "results.json"
+    results, record = folder / "results.json", folder / "command.json"
+    asked = [config_file, *options, *settings]
     if not results.is_file():
         command = [sys.executable, "train_net.py", "--config-file", config_file, *options]
         run_logged([*command, f"train.output_dir={folder}", *settings], folder)
+        write_text(record, json.dumps(asked))
+    elif record.is_file() and json.loads(record.read_text(encoding="utf-8")) != asked:
+        raise ValueError(f"{folder} has a run of other settings: choose another --output")
     return json.loads(results.read_text(encoding="utf-8"))["bbox"]
 
 

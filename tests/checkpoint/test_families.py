@@ -13,6 +13,7 @@ from cqdino_d2.checkpoint import family_of
         ("bert.embeddings.word_embeddings.weight", "official"),
         ("module.feat_map.bias", "official"),
         ("model.text_projection.bias", "Hugging Face"),
+        ("module.class_embed.dino_visual_proj.weight", "RichSem"),
     ],
 )
 def test_one_name_that_no_other_has_tells(name, family):

@@ -59,7 +59,7 @@ def last_layer(logits, targets):
     boxes = torch.zeros(0, 4)
     return (
         LayerPredictions("", logits, torch.zeros(1, 2, 4)),
-        Matched(nothing, nothing, nothing, targets, boxes, 1.0),
+        Matched(nothing, nothing, nothing, targets, boxes, 1.0, nothing, nothing),
     )
 
 

@@ -69,9 +69,10 @@ def test_an_alias_is_its_parent_unless_it_is_turned(tmp_path, codes):
         "icons": {"real": {"body": SQUARE.format("#0f0", x=0, side=8), "width": 8, "height": 8}},
         "aliases": {"icon-0": {"parent": "real"}, "icon-1": {"parent": "real", "rotate": 1}},
     }
+    base["icons"] |= {"icon-2": {"body": "", "hFlip": True}, "icon-3": {"width": 8}}
     icons = IconSet.read(write_icon_set(tmp_path, "x", "#f00", codes, icons=base))
     assert (np.asarray(icons.picture(codes[0]))[..., 1] == 255).all()
-    assert icons.picture(codes[1]) is None
+    assert all(icons.picture(code) is None for code in codes[1:])
 
 
 def test_an_emoji_is_drawn_in_the_styles_that_have_it(tmp_path, codes):
@@ -126,13 +127,17 @@ def colours_of(folder, split):
     ("change", "message"),
     [
         (["--train-styles", "green"], "no such file: "),
-        (["--train-styles", "twemoji,"], "no such file: "),
+        (["--train-styles", "twemoji,"], "expected names of styles, got 'twemoji, '"),
+        (["--train-styles", "*"], "expected names of styles, got '*'"),
+        (["--val-styles", "short"], "is no icon set of iconify"),
         (["--val-styles", "broken"], "is no icon set of iconify"),
         (["--val-styles", "twice"], "has 2 icon sets of the style 'twice', expected one"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, capsys, codes, change, message):
     (tmp_path / "iconify-json-broken-1.0.0.tgz").write_bytes(b"no archive")
+    whole = write_icon_set(tmp_path, "whole", "#f00", codes).read_bytes()
+    (tmp_path / "iconify-json-short-1.0.0.tgz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "iconify-json-twice-1.0.0.tgz").touch()
     (tmp_path / "iconify-json-twice-1.1.0.tgz").touch()
     start = ["--output", str(tmp_path / "set"), "--categories", "4", "--icons", str(tmp_path)]

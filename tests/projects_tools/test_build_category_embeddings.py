@@ -87,6 +87,25 @@ def test_open_clip_from_a_weight_file(names, tmp_path, tiny_clip):
     torch.testing.assert_close(content["embeddings"], classifier.T)
 
 
+def test_richsems_table_is_the_plain_mean_of_features_of_untouched_names(
+    names, tmp_path, tiny_clip
+):
+    import open_clip
+
+    model, weights = tiny_clip
+    output = tmp_path / "e.pth"
+    arguments = ["--preset", "richsem", "--model", "tiny-for-tests", "--pretrained", str(weights)]
+    assert run(names, output, *arguments) == 0
+    content = torch.load(output, weights_only=True)
+    assert len(content["templates"]) == 81 and content["templates"][80] == "{}."
+    tokenizer = open_clip.get_tokenizer("tiny-for-tests")
+    texts = [template("golden_retriever") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    with torch.no_grad():
+        features = model.encode_text(tokenizer([*texts, "golden_retriever."]))
+    torch.testing.assert_close(content["embeddings"][1], features.mean(dim=0))
+    assert abs(content["embeddings"][1].norm() - 1) > 1e-2
+
+
 def test_missing_weights_say_how_to_get_them(names, tmp_path, tiny_clip, capsys):
     arguments = ["--model", "ViT-B-32", "--pretrained", "openai"]
     assert run(names, tmp_path / "e.pth", *arguments) == 2

@@ -11,6 +11,7 @@ from pathlib import Path
 import check_parity
 import pytest
 
+from cqdino_d2.criterion import FederatedFocalLoss, HungarianMatcher, SemanticLoss
 from tests.golden_files import GOLDEN
 from tests.tiny import ROOT
 
@@ -22,6 +23,12 @@ TEXT_FIXTURES = sorted(
     path
     for pattern in ("gdino_text_cases", "train_*", "hf_loss_*")
     for path in GROUNDING.glob(f"{pattern}.json")
+)
+RICHSEM = FOLDER.parent / "richsem"
+RICHSEM_FIXTURES = sorted(
+    path
+    for part in ("a_teacher", "b_student_kl", "c_text", "d_federated", "f_whole", "g_empty")
+    for path in RICHSEM.glob(f"seed*_{part}.json")
 )
 
 
@@ -46,6 +53,34 @@ def test_texts_and_training_agree_with_the_official_code_mmdet_and_transformers(
     stages += ("topk_indices", "loss_giou_dn_0", "gradient norms", "flickr30k@all")
     for stage in (*stages, "pred.2.scores", "assignment 1", "1.loss_ce_enc"):
         assert f"  {stage} " in out
+
+
+@pytest.mark.skipif(not RICHSEM_FIXTURES, reason=f"no fixtures in {RICHSEM}")
+def test_every_recorded_part_and_step_agrees_with_the_official_richsem(capsys):
+    assert check_parity.main([str(path) for path in RICHSEM_FIXTURES]) == 0
+    out = capsys.readouterr().out
+    stages = ("roi_features", "probabilities", "kl_per_query_denoising", "grad_projection_matching")
+    stages += ("denoising_label_embeddings", "text_path_mean_embedding", "loss_ce_federated")
+    stages += ("grad_logits", "match_interm_1_target", "loss_distill_dn", "total", "gradient_norm")
+    stages += ("grad_hidden_last", "eval1_labels", "one_empty total", "both_empty zero gradient")
+    for stage in stages:
+        assert f"  {stage} " in out
+
+
+@pytest.mark.skipif(not RICHSEM_FIXTURES, reason=f"no fixtures in {RICHSEM}")
+@pytest.mark.parametrize(
+    ("part", "owner", "change", "stage"),
+    [
+        ("b_student_kl", SemanticLoss, dict(weight=0.6), "loss_distill matching"),
+        ("d_federated", FederatedFocalLoss, dict(gamma=1.5), "loss_ce_federated"),
+        ("f_whole", HungarianMatcher, dict(eps=1e-3), "match_interm"),
+    ],
+)
+def test_a_wrong_part_of_richsem_is_found(monkeypatch, capsys, part, owner, change, stage):
+    plain = owner.__init__
+    monkeypatch.setattr(owner, "__init__", lambda self, **given: plain(self, **given | change))
+    assert check_parity.main([str(RICHSEM / f"seed0_{part}.json")]) == 1
+    assert stage in capsys.readouterr().out.partition("DISAGREES in ")[2]
 
 
 @pytest.mark.skipif(not TEXT_FIXTURES, reason=f"no fixtures in {GROUNDING}")

@@ -109,6 +109,14 @@ def test_images_that_cannot_be_done_are_named_in_their_rows(weights, images, tmp
     assert rows["a/0.png"]["scores"] and rows["b/1.png"]["scores"]
     assert rows["gone.png"]["scores"] == [] and rows["gone.png"]["height"] == 0
     assert "2 images that could not be done" in capsys.readouterr().out
+    assert predict(weights, images / "list.txt", output) == 1  # it is remembered
+    out = capsys.readouterr().out
+    assert "0 to do" in out and "2 images of the job could not be done" in out
+    write_image(images / "gone.png", np.zeros((30, 30, 3), np.uint8))
+    write_image(images / "a/2.png", np.zeros((30, 30, 3), np.uint8))
+    assert predict(weights, images / "list.txt", output, "--retry-failed") == 0
+    assert "1 to do" in capsys.readouterr().out  # the fourth image is in a part of its own
+    assert all(row["error"] is None for row in rows_of(output))
 
 
 def test_a_batch_that_fails_is_done_one_by_one(weights, images, tmp_path, monkeypatch):
@@ -142,6 +150,31 @@ def test_another_job_does_not_mix_with_the_results(
     assert predict(weights, images, output, *options) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_another_input_is_another_job(weights, images, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert predict(weights, images, output) == 0
+    assert predict(weights, images / "a", output) == 2
+    assert "holds results of another job (input " in capsys.readouterr().err
+    (output / "job.json").write_text("[1]")
+    assert predict(weights, images, output) == 2
+    assert "job.json is no record of a job" in capsys.readouterr().err
+
+
+def test_nothing_is_claimed_by_an_input_that_is_not_there(weights, images, tmp_path):
+    output = tmp_path / "out"
+    assert predict(weights, tmp_path / "nowhere", output) == 2
+    assert not output.exists()
+    assert predict(weights, images, output) == 0
+
+
+@pytest.mark.parametrize("name", ["a\nb.png", " c.png", os.fsdecode(b"\xff.png")])
+def test_names_that_a_list_cannot_hold(weights, images, tmp_path, capsys, name):
+    (images / name).write_bytes(b"")
+    assert predict(weights, images, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "has a file name that is no text of one line" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,9 @@ class EmojiDetSettings:
         for name in ("categories", "train_images", "val_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.train_styles or not self.val_styles:
-            raise ValueError("training and held-out pictures need a style of artwork each")
+        for styles in (self.train_styles, self.val_styles):
+            if not styles or any(not name.replace("-", "").isalnum() for name in styles):
+                raise ValueError(f"expected names of styles, got {', '.join(styles)!r}")
         if self.hold_out_novel and self.categories < 2:
             raise ValueError("holding out novel emoji needs at least 2 categories, got 1")
         if self.zipf < 0 or self.seed < 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +27,10 @@ _TWEMOJI = (
     "Twemoji, CC-BY 4.0",
     "Twemoji, Twitter, Inc. and other contributors, CC-BY 4.0 "
     "(https://creativecommons.org/licenses/by/4.0/)",
+)
+_UNREADABLE = (
+    *(tarfile.TarError, EOFError, zlib.error, OSError),
+    *(KeyError, TypeError, AttributeError, ValueError),
 )
 _SIDE = 72  # pixels, as Twemoji's
 _SVG = (
@@ -73,7 +78,7 @@ class IconSet:
             author = f"{info['name']}, {info['author']['name']}, {licence['title']}"
             credit = (short, f"{author} ({licence['url']})")
             return cls(credit, about["version"], chars, icons)
-        except (tarfile.TarError, KeyError, TypeError, AttributeError, ValueError) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"{package} is no icon set of iconify: {error}") from error
 
     def svg(self, code_points: str) -> str | None:
@@ -88,7 +93,7 @@ class IconSet:
                 return None
             name = alias["parent"]
         icon = self.icons["icons"].get(name)
-        if icon is None:
+        if icon is None or "body" not in icon or icon.keys() & {"rotate", "hFlip", "vFlip"}:
             return None
         side = self.icons.get("height", 16)
         frame = {"left": 0, "top": 0, "width": self.icons.get("width", side), "height": side}

@@ -59,6 +59,8 @@ def test_a_set_is_drawn_trained_on_and_evaluated(tmp_path, capsys):
     assert out.splitlines()[-1].endswith(f" {found:.1f} |")
     assert (tmp_path / "out/table.md").read_text() == out.rstrip("\n")
     assert few_shot.main(arguments) == 0  # nothing is done again
+    assert few_shot.main([*arguments, "train.seed=4"]) == 2
+    assert "has a run of other settings" in capsys.readouterr().err
     missing = [*arguments[:6], "--shots", "5", *arguments[8:]]
     assert few_shot.main(missing) == 2
     assert "the run odinw13_pothole_5shot_seed30 failed: see" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""RichSem through train_net.py: trained, resumed, in two processes, evaluated, predicted with."""
+
+import json
+
+import pytest
+import torch
+
+from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
+from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
+from tests.runs import ROOT, kill_after_checkpoint, losses, run
+
+CONFIG = "configs/emojidet/tiny_richsem.py"
+SAME = {"config": CONFIG}
+SETTINGS = [
+    "train.max_iter=12",
+    "train.checkpointer.period=3",
+    "train.log_period=1",
+    "train.log_window=1",
+]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("datasets")
+    settings = EmojiDetSettings(categories=12, train_images=16, val_images=6)
+    build_emojidet(root / "emojidet", settings, workers=1, progress=False)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def use_datasets(datasets, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+
+
+def train(folder, *arguments):
+    return run(folder, *SETTINGS, *arguments, **SAME)
+
+
+def test_it_trains_resumes_and_predicts_without_what_only_training_needs(tmp_path):
+    train(tmp_path / "whole", "train.ema.enabled=true")
+    half = tmp_path / "half"
+    kill_after_checkpoint(half, "model_0000002.pth", *SETTINGS, "train.ema.enabled=true", **SAME)
+    train(half, "train.ema.enabled=true", "--resume")
+    whole = losses(tmp_path / "whole")
+    assert len(whole) == 12 and losses(half) == whole
+    assert {"loss_semantic", "loss_semantic_dn", "loss_class_dn"} <= set(whole[11])
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert {"APr", "APc", "APf"} <= results["lvis"].keys()
+
+    saved = torch.load(tmp_path / "whole" / "model_0000011.pth", weights_only=True)
+    names = [*saved["model"], *saved["ema"]["weights"]]
+    assert not [name for name in names if "teacher" in name or "visual" in name]
+    assert "criterion.losses.semantic.projection.weight" in names
+
+    path = tmp_path / "whole" / "model_inference.pth"
+    kept = torch.load(path, weights_only=True)["model"]
+    assert not [n for n in kept if n.startswith(("criterion", "teacher")) or "semantic" in n]
+    cfg = get_predictor_cfg(ROOT / CONFIG, weights=path, device="cpu")
+    found = CategoryPredictor(cfg)(torch.zeros(64, 64, 3, dtype=torch.uint8).numpy())
+    assert len(found["instances"]) > 0
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """All but the federated sets, which every process draws for its own images."""
+    plain = [
+        "train.max_iter=4",
+        "model.denoising=null",
+        "model.criterion.losses.focal.num_sampled=100",
+    ]
+    train(tmp_path / "one", *plain)
+    train(tmp_path / "two", *plain, "--num-cpu-processes", "2")
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == 4
+    for iteration, row in one.items():
+        assert two[iteration] == pytest.approx(row, rel=1e-3)
