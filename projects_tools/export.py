@@ -10,10 +10,10 @@ Examples:
 
 The exported function takes image (3, H, W), float32 RGB in 0..255, already of the size the model is
 to see, of any height and width between limits, and returns boxes (N, 4) xyxy in its pixels, scores
-(N,), best first, and vocab_ids (N,). It takes one image at a time. Names, ids and limits stand in
-a .json beside it. The vocabulary of a CQ-DINO is fixed: what depends on it alone is a constant in
-the file. What a Grounding DINO looks for is an input: --format words writes it as a file of numpy,
-whose arrays are the other inputs. docs/export.md has the whole way.
+(N,), best first, and vocab_ids (N,). It takes one image at a time. Names, ids and limits are in
+OUTPUT.json beside it. The vocabulary of a CQ-DINO is fixed: what depends on it alone is a constant
+in the file. What a Grounding DINO looks for is an input: --format words writes it as a file of
+numpy, whose arrays are the other inputs. docs/export.md has the whole way.
 
 The file is run on images of three sizes and compared with the model before it is written. ONNX
 needs pip install .[export]; deformable attention becomes GridSample there.
@@ -59,6 +59,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="torch.export: operators of torch alone, slower (always so in ONNX)",
     )
+    add(
+        "--several-names",
+        action="store_true",
+        help="a box may have several, where the model reads words (default: its best one)",
+    )
     add("--openvino", action="store_true", help="ONNX: compare in OpenVINO as well")
     words = parser.add_mutually_exclusive_group()
     words.add_argument("--text", metavar="CAPTION", help='words: such as "a cat. a red ball."')
@@ -79,6 +84,7 @@ def write_detector(given: argparse.Namespace) -> None:
         width=given.width,
         static=given.static,
         reference_ops=given.reference_ops,
+        several_names=given.several_names,
         runtimes=("onnxruntime", "openvino") if given.openvino else ("onnxruntime",),
     )
     made = export_detector(

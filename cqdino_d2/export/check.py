@@ -100,13 +100,20 @@ def compare(expected: tuple[np.ndarray, ...], found: tuple[np.ndarray, ...]) -> 
     Returns:
         The largest difference of scores, best with best, and the share of the expected detections
         that have a counterpart: same category, about the same score and box.
+
+    Raises:
+        ExportError: nothing is expected, or fewer detections are found than expected.
     """
     boxes, scores, ids = expected
+    if not len(scores):
+        raise ExportError("the model detects nothing: there is nothing to compare a file with")
+    if len(found[1]) < len(scores):
+        raise ExportError(f"the file gives {len(found[1])} detections in place of {len(scores)}")
     found_boxes, found_scores, found_ids = (x[: len(scores)] for x in found)
     same = ids[:, None] == found_ids
     same &= np.abs(scores[:, None] - found_scores) <= SCORE_TOLERANCE
     same &= np.abs(boxes[:, None] - found_boxes).max(-1) <= BOX_TOLERANCE
-    return float(np.abs(scores - found_scores).max(initial=0)), float(same.any(1).mean())
+    return float(np.abs(scores - found_scores).max()), float(same.any(1).mean())
 
 
 def check(model: nn.Module, run: Run, sizes: Sizes, runtime: str) -> list[str]:
@@ -116,7 +123,7 @@ def check(model: nn.Module, run: Run, sizes: Sizes, runtime: str) -> list[str]:
         A line for each.
 
     Raises:
-        ExportError: they differ.
+        ExportError: they differ, or nothing can be compared.
     """
     lines = []
     for number, size in enumerate(sizes.compared):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from detectron2.config import CfgNode
@@ -22,6 +23,7 @@ from ..prediction.image_predictor import ImagePredictor
 from ..prediction.predictor_config import build_augmentations
 from .check import Sizes, check, make_sample
 from .exportable import ExportableDetector, exportable, least_names
+from .exported import description_of
 from .onnx import to_onnx
 from .runtimes import RUNTIMES
 from .text_side import TEXT_INPUTS, TextSide, checkpoint_id
@@ -44,6 +46,8 @@ class ExportOptions:
         static: for images of exactly this size; else for any between limits.
         reference_ops: with torch.export operators of torch alone, slower (always so in ONNX).
         runtimes: some of `ONNX_RUNTIMES`, in which an ONNX file is compared with the model.
+        several_names: whether a box may have several names, where a model reads words; as in a
+            `TextPredictor` it has its best one otherwise.
     """
 
     format: str
@@ -52,6 +56,7 @@ class ExportOptions:
     static: bool = False
     reference_ops: bool = False
     runtimes: Sequence[str] = ("onnxruntime",)
+    several_names: bool = False
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -70,7 +75,7 @@ class ExportedFile:
 
     Attributes:
         path: the file.
-        description: names, ids and limits, a JSON file beside it.
+        description: names, ids, limits and the file's SHA-256, see `description_of`.
         num_bytes: of the file.
         comparisons: a line for each size at which it was compared with the model.
     """
@@ -82,7 +87,11 @@ class ExportedFile:
 
 
 def load_model(
-    config_file: str | Path, weights: str | Path, overrides: Sequence[str] = ()
+    config_file: str | Path,
+    weights: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    several_names: bool = False,
 ) -> tuple[CQDINO, CfgNode]:
     """A model that computes in float32 on the CPU, and its config for predictors.
 
@@ -90,6 +99,7 @@ def load_model(
         config_file: as `get_predictor_cfg` takes it.
         weights: a training's ``model_inference.pth``.
         overrides: ``key=value`` for the config.
+        several_names: see `ExportOptions`.
 
     Raises:
         FileNotFoundError, ValueError: see `get_predictor_cfg`.
@@ -97,6 +107,8 @@ def load_model(
     cfg = get_predictor_cfg(config_file, weights=weights, device="cpu", overrides=overrides)
     model = ImagePredictor(cfg).model
     model.autocast_dtype = model.inference_dtype = None
+    if isinstance(model, GroundingDINO):
+        model.post_processor.one_per_query = not several_names
     return model, cfg
 
 
@@ -126,11 +138,12 @@ def export_detector(
 
     One that reads words takes their text side besides, see `ExportableTextDetector.forward`. The
     file is compared with the model, at three sizes where it takes several, before it is written.
+    If a write fails, an earlier file and its description remain.
 
     Args:
         config_file: as `get_predictor_cfg` takes it.
         weights: a training's ``model_inference.pth``.
-        output: the file; its folder is made.
+        output: the file, no ``.json``; its folder is made.
         options: format and sizes.
         overrides: ``key=value`` for the config.
 
@@ -139,7 +152,9 @@ def export_detector(
         ValueError: an `ExportError` for what cannot be exported, or an unusable argument.
         OSError: the file cannot be written.
     """
-    model, cfg = load_model(config_file, weights, overrides)
+    output = Path(output)
+    _check_output(output)
+    model, cfg = load_model(config_file, weights, overrides, several_names=options.several_names)
     detector = exportable(model)
     sizes = choose_sizes(
         detector, cfg, height=options.height, width=options.width, static=options.static
@@ -153,13 +168,30 @@ def export_detector(
     comparisons: list[str] = []
     for runtime in options.runtimes if onnx else ("torch",):
         comparisons += check(model, RUNTIMES[runtime](content), sizes, runtime)
-    output = Path(output)
-    sidecar = output.with_suffix(".json")
     facts = _description(options, cfg, sizes, detector) | {"checkpoint": checkpoint_id(model)}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, lambda file: file.write(content))  # the larger, which a disk lacks
-    write_text(sidecar, json.dumps(facts, indent=1))
-    return ExportedFile(output, sidecar, len(content), comparisons)
+    _write_both(output, content, facts)
+    return ExportedFile(output, description_of(output), len(content), comparisons)
+
+
+def _check_output(path: Path) -> None:
+    if path.suffix.lower() == ".json":
+        raise ValueError(f"{path} has the name of a description, which is written beside the file")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder")
+
+
+def _write_both(path: Path, content: bytes, facts: dict[str, Any]) -> None:
+    """The file and its description; what fails leaves both as they were."""
+    digest = {"sha256": hashlib.sha256(content).hexdigest()}
+
+    def write(file: IO[bytes]) -> None:
+        file.write(content)  # the larger, which a disk lacks
+        file.flush()
+        # a process killed before the file gets its name leaves a digest that does not fit
+        write_text(description_of(path), json.dumps(facts | digest, indent=1))
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)
 
 
 def _saved(program: torch.export.ExportedProgram) -> bytes:
@@ -201,6 +233,7 @@ def _words(detector: ExportableDetector) -> dict[str, Any]:
         "text_inputs": list(TEXT_INPUTS),
         "text_width": detector.model.tokenizer.level_embedding.shape[1],
         "least_names": least_names(detector.model),
+        "several_names": not detector.model.post_processor.one_per_query,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import numpy as np
 
 from .runtimes import RUNTIMES, ExportError
 from .text_side import TextInputs
+
+REQUIRED_FACTS = {"input", "outputs", "checkpoint", "sha256"}
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,14 @@ class ExportedDetector:
     """An ONNX file of `export_detector` in onnxruntime or OpenVINO.
 
     Args:
-        path: the file; its description is a .json beside it.
+        path: the file; its description is beside it, see `description_of`.
         runtime: one of ``onnxruntime`` and ``openvino``.
         threads: of the runtime; None leaves the number to it.
 
     Raises:
         FileNotFoundError: the file or its description is missing.
-        ValueError: not such a file, another runtime, or a runtime that is not installed.
+        ValueError: not such a file, the description of another one, another runtime, or a runtime
+            that is not installed.
     """
 
     def __init__(
@@ -49,7 +53,10 @@ class ExportedDetector:
         if runtime not in ("onnxruntime", "openvino"):
             raise ValueError(f"runtime must be onnxruntime or openvino, got {runtime!r}")
         self.facts = _read_facts(self.path)
-        self._run = RUNTIMES[runtime](self.path.read_bytes(), threads)
+        content = self.path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.facts["sha256"]:
+            raise ExportError(f"{self.path} is another file than {description_of(path)} describes")
+        self._run = RUNTIMES[runtime](content, threads)
 
     @property
     def reads_words(self) -> bool:
@@ -111,6 +118,12 @@ class ExportedDetector:
 _NOTHING = TextInputs((), {}, "")
 
 
+def description_of(path: str | Path) -> Path:
+    """Where the description of an exported file is: its whole name and .json."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.json")
+
+
 def _read_facts(path: Path) -> dict[str, Any]:
     """The description beside a file.
 
@@ -118,13 +131,13 @@ def _read_facts(path: Path) -> dict[str, Any]:
         FileNotFoundError: either is missing.
         ValueError: it describes something else.
     """
-    sidecar = path.with_suffix(".json")
+    sidecar = description_of(path)
     for one in (path, sidecar):
         if not one.is_file():
             raise FileNotFoundError(f"there is no {one}")
     try:
         facts = json.loads(sidecar.read_text(encoding="utf-8"))
-        known = facts["format"] == "onnx" and {"input", "outputs", "checkpoint"} <= facts.keys()
+        known = facts["format"] == "onnx" and REQUIRED_FACTS <= facts.keys()
     except (ValueError, KeyError, TypeError, AttributeError):
         known = False
     if not known:

@@ -101,7 +101,7 @@ class Exported:
 
 def export(given: argparse.Namespace) -> Exported:
     """Exports the model in memory."""
-    model, cfg = load_model(given.config_file, given.weights, given.overrides)
+    model, cfg = load_model(given.config_file, given.weights, given.overrides, several_names=True)
     detector = exportable(model)
     sample = check.make_sample(model, tuple(given.size), 0, NAMES)
     sizes = choose_sizes(detector, cfg, height=given.size[0], width=given.size[1])

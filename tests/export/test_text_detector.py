@@ -1,5 +1,6 @@
 """A detector that reads words as a function of an image and the text side of a prompt."""
 
+import hashlib
 import json
 
 import export
@@ -10,8 +11,11 @@ from detectron2.config import instantiate
 
 from cqdino_d2.export import ExportedDetector, TextInputs, TextSide, exportable
 from cqdino_d2.export import check as export_check
+from cqdino_d2.export.detector_file import load_model
 from cqdino_d2.export.exportable import name_scores
+from cqdino_d2.export.exported import description_of
 from cqdino_d2.export.text_side import TEXT_INPUTS
+from cqdino_d2.prediction import TextPredictor, get_predictor_cfg
 from cqdino_d2.structures import ClassRequest, ClassSlots, Phrases
 from tests.prompted import prompted_config, randomised, save_prompted
 
@@ -45,6 +49,21 @@ def test_it_detects_what_the_model_detects(model, names, one_per_query, monkeypa
     torch.testing.assert_close(boxes[:count], found.pred_boxes.tensor, rtol=0, atol=1e-3)
     assert (ids[:count] == found.pred_classes).all()
     assert (ids[count:] == -1).all() and (scores[count:] == 0).all()
+
+
+@pytest.mark.parametrize("several_names", [False, True])
+def test_it_detects_what_a_text_predictor_detects(tmp_path, several_names):
+    config, weights = save_prompted(tmp_path)
+    options = {"several_names": True} if several_names else {}
+    model, _ = load_model(config, weights, **options)
+    sample = export_check.make_sample(model, (70, 91), 0, NAMES)
+    with torch.no_grad():
+        boxes, scores, _ = exportable(model)(**sample.tensors())
+    cfg = get_predictor_cfg(config, weights=weights, device="cpu")
+    options = {"one_per_query": False} if several_names else {}
+    expected = export_check.reference_detections(TextPredictor(cfg, **options).model, sample.item)
+    np.testing.assert_allclose(scores, expected[1], atol=1e-6)
+    assert (len(boxes.unique(dim=0)) < len(boxes)) == several_names
 
 
 def test_name_scores_are_those_of_the_slots():
@@ -117,7 +136,7 @@ def test_from_a_checkpoint_to_detections(tmp_path, capsys):
         pytest.importorskip(package, reason=f"{package} is not installed")
     start = exported(tmp_path, "--openvino")
     assert capsys.readouterr().out.count("100.0% of the detections agree") == 6
-    facts = json.loads((tmp_path / "detector.json").read_text())
+    facts = json.loads((tmp_path / "detector.onnx.json").read_text())
     assert facts["text_inputs"] == list(TEXT_INPUTS) and "names" not in facts
     output = tmp_path / "new" / "words.npz"
     command = [*start, "--format", "words", "--output", str(output), "--text", "a cat. red dog."]
@@ -149,13 +168,18 @@ def check_bad_input(path, words, image):
     with pytest.raises(ValueError, match="runtime must be onnxruntime or openvino"):
         ExportedDetector(path, runtime="tensorrt")
     (path.parent / "other.onnx").write_bytes(path.read_bytes())
-    with pytest.raises(FileNotFoundError, match=r"no .*other\.json"):
+    with pytest.raises(FileNotFoundError, match=r"no .*other\.onnx\.json"):
         ExportedDetector(path.parent / "other.onnx")
-    (path.parent / "other.json").write_text('{"format": "onnx"}')
+    (path.parent / "other.onnx.json").write_text('{"format": "onnx"}')
     with pytest.raises(ValueError, match="describes no ONNX file of this package"):
         ExportedDetector(path.parent / "other.onnx")
     (path.parent / "other.onnx").write_bytes(b"no graph")
-    (path.parent / "other.json").write_text(path.with_suffix(".json").read_text())
+    facts = json.loads(description_of(path).read_text())
+    (path.parent / "other.onnx.json").write_text(json.dumps(facts))
+    with pytest.raises(ValueError, match=r"other\.onnx is another file than .*other\.onnx\.json"):
+        ExportedDetector(path.parent / "other.onnx")
+    facts["sha256"] = hashlib.sha256(b"no graph").hexdigest()
+    (path.parent / "other.onnx.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="onnxruntime cannot read the file"):
         ExportedDetector(path.parent / "other.onnx")
 

@@ -53,6 +53,16 @@ def test_differences_are_found(model):
         export_check.check(model, lambda _: (boxes, scores * 0.9, ids), sizes, "nothing")
 
 
+def test_a_comparison_compares_something(model, monkeypatch):
+    nothing = np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)
+    one = np.zeros((1, 4)), np.zeros(1), np.zeros(1, int)
+    two = np.zeros((2, 4)), np.zeros(2), np.zeros(2, int)
+    with pytest.raises(ExportError, match="the model detects nothing"):
+        export_check.compare(nothing, one)
+    with pytest.raises(ExportError, match="1 detections in place of 2"):
+        export_check.compare(two, one)
+
+
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(ExportError, match="pip install onnx onnxruntime onnxscript"):

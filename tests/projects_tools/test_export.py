@@ -1,5 +1,6 @@
 """Exported files compute what the model does, on sizes they were not traced at."""
 
+import hashlib
 import json
 
 import export
@@ -8,10 +9,12 @@ import pytest
 import torch
 
 from cqdino_d2 import ops
-from cqdino_d2.export import ExportedDetector, TextInputs
+from cqdino_d2.export import ExportedDetector, TextInputs, detector_file
 from cqdino_d2.export import check as export_check
+from cqdino_d2.export.exported import description_of
 from cqdino_d2.export.runtimes import onnxruntime_runner, torch_runner
 from cqdino_d2.structures import random_vocabulary
+from tests.projects_tools.test_full_disk import full_disk
 from tests.tiny import tiny_model
 
 CONFIG = "configs/emojidet/tiny_tree.py"
@@ -56,7 +59,7 @@ def test_torch_export(model, weights, tmp_path, capsys):
     run = torch_runner(output.read_bytes())
     for size in ((70, 75), (150, 99)):
         assert agrees(model, run, size)
-    facts = json.loads(output.with_suffix(".json").read_text())
+    facts = json.loads(description_of(output).read_text())
     assert facts["names"][3] == "category 3" and facts["dataset_ids"][3] == 4
     assert facts["outputs"]["boxes"][0] == len(run({"image": np.zeros((3, 80, 80), np.float32)})[1])
     assert facts["needs"] == ("import cqdino_d2.ops" if ops.backend() == "compiled" else None)
@@ -91,13 +94,13 @@ def check_file_at_work(path):
     found = ExportedDetector(path, threads=1)(image)
     assert len(found.boxes) == len(found.scores) == len(found.names) > 0
     assert (np.diff(found.scores) <= 0).all()
-    facts = json.loads(path.with_suffix(".json").read_text())
+    facts = json.loads(description_of(path).read_text())
     assert set(found.names) <= set(facts["names"])
     words = TextInputs(("cat",), {}, facts["checkpoint"])
     with pytest.raises(ValueError, match=r"detector\.onnx reads no words"):
         ExportedDetector(path)(image, [words])
     facts["input"] |= {"side_pixels": None, "shape": [3, 96, 128]}  # as --static writes it
-    path.with_suffix(".json").write_text(json.dumps(facts))
+    description_of(path).write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="of exactly 96 x 128 pixels, got 70 x 75"):
         ExportedDetector(path)(image)
 
@@ -112,7 +115,7 @@ def test_a_fixed_size(model, weights, tmp_path):
     assert agrees(model, run, (96, 128))
     nodes = torch.export.load(output).graph.nodes
     assert not any("cqdino_d2" in str(node.target) for node in nodes)
-    facts = json.loads(output.with_suffix(".json").read_text())
+    facts = json.loads(description_of(output).read_text())
     assert facts["needs"] is None and facts["input"]["shape"] == [3, 96, 128]
     with pytest.raises((RuntimeError, AssertionError)):
         run({"image": np.zeros((3, 90, 128), np.float32)})
@@ -129,3 +132,51 @@ def test_bad_input(weights, tmp_path, capsys):
     assert export.main(random) == 2
     assert "cannot be exported" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+    (tmp_path / "folder.onnx").mkdir()
+    for name, message in [("x.json", "description"), ("folder.onnx", "is a folder")]:
+        assert export.main(arguments(weights, tmp_path / name, "onnx")) == 2
+        assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
+
+
+@pytest.fixture()
+def quick_export(weights, tmp_path, monkeypatch):
+    """Writes a given content in place of a traced model."""
+
+    def made(name, content):
+        monkeypatch.setattr(detector_file, "to_onnx", lambda *_: content)
+        return export.main(arguments(weights, tmp_path / name, "onnx"))
+
+    monkeypatch.setattr(detector_file, "trace", lambda *_, **__: None)
+    monkeypatch.setitem(detector_file.RUNTIMES, "onnxruntime", lambda _: None)
+    monkeypatch.setattr(detector_file, "check", lambda *_: [])
+    return made
+
+
+def test_each_file_has_its_own_description(quick_export, tmp_path):
+    assert quick_export("a.onnx", b"first") == quick_export("a.second.onnx", b"second") == 0
+    names = {"a.onnx", "a.onnx.json", "a.second.onnx", "a.second.onnx.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert quick_export("a.pt2", b"third") == 0
+    for name, content in [("a.onnx", b"first"), ("a.pt2", b"third")]:
+        facts = json.loads((tmp_path / f"{name}.json").read_text())
+        assert (tmp_path / name).read_bytes() == content
+        assert facts["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("content, most", [(9000, 5000), (9, 100)], ids=["file", "description"])
+def test_a_full_disk_leaves_both(quick_export, tmp_path, capsys, content, most):
+    assert quick_export("a.onnx", b"first") == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert 100 < len(before[tmp_path / "a.onnx.json"]) < 5000
+    with full_disk(most):
+        assert quick_export("a.onnx", bytes(content)) == 2
+    assert "File too large" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_description_of_another_file_is_refused(quick_export, tmp_path):
+    assert quick_export("a.onnx", b"first") == 0
+    (tmp_path / "a.onnx").write_bytes(b"second")
+    with pytest.raises(ValueError, match=r"a\.onnx is another file than .*a\.onnx\.json describes"):
+        ExportedDetector(tmp_path / "a.onnx")

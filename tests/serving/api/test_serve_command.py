@@ -155,8 +155,8 @@ def test_the_page_is_followed_with_curl(checkout, servers):
 def test_the_page_is_followed_in_python(checkout, servers):
     (_, address), _ = servers
     text = HTTPX.text.replace("http://127.0.0.1:8000", address)
-    for line in run(checkout, [sys.executable, "-c", text]).splitlines():
-        assert re.match(r"(cat|sofa) 0\.\d+ \[", line), line
+    lines = run(checkout, [sys.executable, "-c", text]).splitlines()
+    assert lines and all(re.match(r"(cat|sofa) 0\.\d+ \[", line) for line in lines), lines
 
 
 @pytest.mark.skipif(
