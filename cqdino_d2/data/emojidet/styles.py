@@ -106,7 +106,7 @@ class IconSet:
             return None
         resvg = require_package("resvg_py", "artwork in other styles", ("resvg-py",))
         png = bytes(resvg.svg_to_bytes(svg_string=svg, width=_SIDE, height=_SIDE))
-        return Image.open(io.BytesIO(png)).convert("RGBA")
+        return open_image(io.BytesIO(png)).convert("RGBA")
 
 
 @dataclass(frozen=True)
