@@ -184,7 +184,7 @@ made = export_detector({str(inputs / "config.yaml")!r}, weights, "new/detector.p
 print(len(made.comparisons))
 """
     assert run(unpacked, code, tmp_path).split()[-1] == "1"
-    facts = json.loads((tmp_path / "new" / "detector.json").read_text())
+    facts = json.loads((tmp_path / "new" / "detector.pt2.json").read_text())
     assert facts["names"][3] == "category 3" and (tmp_path / "new" / "detector.pt2").is_file()
 
 
