@@ -24,6 +24,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -72,9 +73,8 @@ def predict(given: argparse.Namespace) -> int:
     settings = JobSettings(
         config_file=given.config_file,
         weights=given.weights,
-        question=question_of(given),
+        question=replace(question_of(given), nms_threshold=given.nms),
         threshold=given.threshold,
-        nms_threshold=given.nms,
         overrides=tuple(given.overrides),
         part_size=given.part_size,
         batch_size=given.batch_size,

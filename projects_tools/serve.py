@@ -111,31 +111,28 @@ def run(given: argparse.Namespace) -> None:
     """Serves until it is interrupted."""
     limits, token = limits_of(given), read_token(given.token_file)
     check_files(given)
-    from cqdino_d2.prediction.loading import load_predictor
-    from cqdino_d2.serving.api.app import make_api
-    from cqdino_d2.serving.api.detection import Detector
     from cqdino_d2.serving.api.journal import log_as_json
-    from cqdino_d2.serving.api.metrics import Metrics
+    from cqdino_d2.serving.api.served import load_api
     from cqdino_d2.serving.listener import address, listening, serve
-    from cqdino_d2.serving.models import Models
     from cqdino_d2.serving.refusals import LOCAL_HOSTS
-    from cqdino_d2.serving.runner import Batching, Runner
+    from cqdino_d2.serving.runner import Batching
 
     batching = Batching(given.max_batch, given.max_wait / 1000, given.max_queue)
-    metrics, scheme = Metrics(), "http" if given.certificate is None else "https"
+    scheme = "http" if given.certificate is None else "https"
     with listening(given.host, given.port) as listener:
-        predictors = {
-            name: load_predictor(config, weights, device=given.device)
-            for name, config, weights in given.model
-        }
+        api, runner = load_api(
+            given.model,
+            host=given.host,
+            device=given.device,
+            batching=batching,
+            limits=limits,
+            folder=given.folder,
+            token=token,
+        )
         log_as_json()
         if token is None and given.host not in LOCAL_HOSTS:
             print("serve: whoever reaches this may use it: see --token-file", file=sys.stderr)
-        with contextlib.closing(Runner(predictors, batching, metrics.count_batch)) as runner:
-            models = Models(predictors, max_pixels=limits.pixels, runner=runner)
-            detector = Detector(models, limits, given.folder)
-            guards = {"limits": limits, "metrics": metrics, "token": token}
-            api = make_api(detector, host=given.host, **guards)
+        with contextlib.closing(runner):
             print(f"{address(listener, scheme)}  (Ctrl-C ends it)", flush=True)
             serve(
                 api,

@@ -58,9 +58,8 @@ def run(given: argparse.Namespace) -> None:
         disk_bytes=size_in_bytes(given.max_disk),
         pixels=int(given.max_pixels),
     )
-    from cqdino_d2.prediction.loading import load_predictor
     from cqdino_d2.serving.listener import address, listening, serve
-    from cqdino_d2.serving.models import Models, model_names
+    from cqdino_d2.serving.models import Models, load_predictors, model_names
     from cqdino_d2.serving.web_app import make_app
 
     names = model_names(given.config_file, given.weights)
@@ -68,11 +67,8 @@ def run(given: argparse.Namespace) -> None:
         tempfile.TemporaryDirectory(prefix="cqdino_web_") as folder,
         listening(given.host, given.port) as listener,
     ):
-        predictors = {
-            name: load_predictor(config, weights, device=given.device)
-            for name, config, weights in zip(names, given.config_file, given.weights, strict=True)
-        }
-        models = Models(predictors, max_pixels=limits.pixels)
+        files = zip(names, given.config_file, given.weights, strict=True)
+        models = Models(load_predictors(files, given.device), max_pixels=limits.pixels)
         app = make_app(models, host=given.host, folder=Path(folder), limits=limits)
         print(f"{address(listener)}  (Ctrl-C ends it)", flush=True)
         with contextlib.closing(models.runner):

@@ -15,13 +15,17 @@ def use_classification_head(model: DictConfig) -> None:
     denoising group and nothing else. Encoder and decoder do not look at them.
     """
     model.categories = L(CategoryEmbeddings)(vocabulary="${vocabulary}", dim="${model.neck.dim}")
+    use_fixed_slots(
+        model,
+        L(factory)(module=ClassificationHead, dim="${model.neck.dim}", vocabulary="${vocabulary}"),
+    )
+
+
+def use_fixed_slots(model: DictConfig, class_head: DictConfig) -> None:
+    """All V categories are slots of every image, which nothing but the class heads looks at."""
     model.selection = L(AllCategories)(dim="${model.categories.dim}")
     model.encoder.exchange = None
-    head = L(factory)(
-        module=ClassificationHead, dim="${model.neck.dim}", vocabulary="${vocabulary}"
-    )
-    model.query_selection.class_head = head
-    model.decoder.class_head = head
-    model.decoder.category_attention = False
+    model.query_selection.class_head = class_head
+    model.decoder.update(class_head=class_head, category_attention=False)
     model.criterion.category_loss = None
     model.criterion.matcher.all_slots = False

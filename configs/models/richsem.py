@@ -4,11 +4,13 @@ from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
 from cqdino_d2.backbone import RegionTeacher, clip_resnet
-from cqdino_d2.categories import AllCategories, TextTable
+from cqdino_d2.categories import TextTable
 from cqdino_d2.criterion import FederatedFocalLoss, SemanticLoss
 from cqdino_d2.data import category_image_counts, load_category_embeddings
 from cqdino_d2.layers import factory
 from cqdino_d2.transformer import HiddenState, TextContent, TextTableHead
+
+from .classification_head import use_fixed_slots
 
 TEXT_DIM = 1024  # of CLIP's RN50
 
@@ -57,23 +59,10 @@ def use_semantic_branch(model: DictConfig, table: str) -> None:
 def use_text_table(model: DictConfig) -> None:
     """A DINO whose class heads compare queries with a fixed text table, in place."""
     model.categories = L(TextTable)(vocabulary="${vocabulary}", dim=TEXT_DIM)
-    model.selection = L(AllCategories)(dim="${model.categories.dim}")
-    model.encoder.exchange = None
-    head = L(factory)(
-        module=TextTableHead, dim="${model.neck.dim}", text_dim="${model.categories.dim}"
-    )
-    model.query_selection.class_head = head
+    dims = dict(dim="${model.neck.dim}", text_dim="${model.categories.dim}")
+    use_fixed_slots(model, L(factory)(module=TextTableHead, **dims))
     model.query_selection.skip_padding = True
-    model.decoder.update(
-        class_head=head,
-        category_attention=False,
-        shared_class_head=True,
-        shared_box_head=True,
-        prediction_eps=1e-3,
-    )
-    model.denoising.content = L(TextContent)(
-        dim="${model.neck.dim}", text_dim="${model.categories.dim}"
-    )
+    model.decoder.update(shared_class_head=True, shared_box_head=True, prediction_eps=1e-3)
+    model.denoising.content = L(TextContent)(**dims)
     model.denoising.pad_empty = False
-    model.criterion.category_loss = None
-    model.criterion.matcher.update(all_slots=False, eps=1e-8)
+    model.criterion.matcher.eps = 1e-8

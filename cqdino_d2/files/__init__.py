@@ -12,7 +12,7 @@ from .packages import package_folder, require_package
 from .places import inside
 
 if TYPE_CHECKING:
-    from .images import UnreadableImageError, read_image, read_image_size
+    from .images import UnreadableImageError, read_image, read_image_size, reason_of
     from .tensor_file import Discarded, read_safetensors_file, read_tensor_file
 
 _FILE_OF = {
@@ -22,6 +22,7 @@ _FILE_OF = {
     "read_image_size": "images",
     "read_safetensors_file": "tensor_file",
     "read_tensor_file": "tensor_file",
+    "reason_of": "images",
 }
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "read_image_size",
     "read_safetensors_file",
     "read_tensor_file",
+    "reason_of",
     "write_atomically",
     "write_column_file",
     "write_text",

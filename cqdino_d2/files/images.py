@@ -54,6 +54,14 @@ class UnreadableImageError(OSError):
         self.reason = reason or message
 
 
+def reason_of(error: Exception) -> str:
+    """Why a file could not be done, without its name; may be of several lines, never empty."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
+    return reason or type(error).__name__
+
+
 def image_suffixes() -> frozenset[str]:
     """The endings, in lower case, of the formats that are read."""
     known = Image.registered_extensions()

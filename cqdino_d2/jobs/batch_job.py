@@ -11,17 +11,11 @@ from typing import Any
 import numpy as np
 from detectron2.structures import Instances
 
-from ..files import (
-    FileWriteError,
-    UnreadableImageError,
-    inside,
-    read_image,
-    require_package,
-    write_text,
-)
+from ..files import inside, read_image, reason_of, require_package, write_text
 from ..files.text_lines import read_lines
 from ..prediction.loading import AnyPredictor
-from ..structures import Vocabulary, one_line
+from ..structures import Vocabulary
+from ..structures.one_by_one import results_or_errors
 from .image_list import list_images
 from .job_settings import JobSettings
 from .part_file import ImageRow, failed_rows, write_part
@@ -155,19 +149,12 @@ class BatchJob:
         return [rows[name] for name, _ in batch]
 
     def _found(self, images: dict[str, np.ndarray], predictor: AnyPredictor) -> dict[str, ImageRow]:
-        """Rows of images; where the batch fails, of one image after the other."""
-        if not images:
-            return {}
-        try:
-            results = predictor.batch(list(images.values()))
-        except _NOT_DONE as error:
-            if len(images) == 1:
-                (name,) = images
-                return {name: ImageRow(name, error=reason_of(error))}
-            singles = (self._found({name: image}, predictor) for name, image in images.items())
-            return {name: row for single in singles for name, row in single.items()}
+        """Rows of images that could be read."""
+        results = results_or_errors(predictor.batch, list(images.values()), _NOT_DONE)
         return {
-            name: self._row(name, image, result, predictor.vocabulary)
+            name: ImageRow(name, error=reason_of(result))
+            if isinstance(result, Exception)
+            else self._row(name, image, result, predictor.vocabulary)
             for (name, image), result in zip(images.items(), results, strict=True)
         }
 
@@ -186,13 +173,3 @@ class BatchJob:
             scores=found.scores.numpy()[kept],
             boxes_xyxy_abs=found.pred_boxes.tensor.numpy()[kept],
         )
-
-
-def reason_of(error: Exception) -> str:
-    """Why an image could not be done, in one line without its path."""
-    if isinstance(error, FileWriteError):
-        raise error
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
-    return one_line(reason) or type(error).__name__

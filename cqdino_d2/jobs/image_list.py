@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -69,8 +68,3 @@ def is_line(name: str) -> bool:
     except UnicodeEncodeError:  # a file name in another encoding
         return False
     return name == name.strip() and name.splitlines() == [name]
-
-
-def digest_of(names: Sequence[str]) -> str:
-    """What tells two lists apart."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]

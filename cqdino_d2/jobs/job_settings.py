@@ -27,7 +27,6 @@ class JobSettings:
         weights: of the model.
         question: what is looked for.
         threshold: lowest confidence that is kept, 0..1.
-        nms_threshold: see `ImagePredictor`.
         overrides: of the config.
         part_size: images in a file of results.
         batch_size: images that go through the model at once.
@@ -41,7 +40,6 @@ class JobSettings:
     weights: str
     question: Question = Question()
     threshold: float = 0.3
-    nms_threshold: float | None = None
     overrides: tuple[str, ...] = ()
     part_size: int = 1000
     batch_size: int = 8
@@ -51,8 +49,8 @@ class JobSettings:
         for name in ("part_size", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("threshold", "nms_threshold"):
-            value = getattr(self, name)
+        shares = {"threshold": self.threshold, "nms_threshold": self.question.nms_threshold}
+        for name, value in shares.items():
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in 0..1, got {value}")
 
@@ -62,13 +60,8 @@ class JobSettings:
         Raises:
             ValueError, OSError: see `load_predictor` and `Question.put_to`.
         """
-        predictor = load_predictor(
-            self.config_file,
-            self.weights,
-            device=self.device,
-            overrides=self.overrides,
-            nms_threshold=self.nms_threshold,
-        )
+        files = (self.config_file, self.weights)
+        predictor = load_predictor(*files, device=self.device, overrides=self.overrides)
         return self.question.put_to(predictor)
 
     def record(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..files import require_package, write_atomically
+from ..structures import one_line
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def write_part(path: Path, rows: Sequence[ImageRow]) -> None:
             [list(row.boxes_xyxy_abs) for row in rows],
             arrow.list_(arrow.list_(arrow.float32(), 4)),
         ),
-        "error": arrow.array([row.error for row in rows], arrow.string()),
+        "error": arrow.array([row.error and one_line(row.error) for row in rows], arrow.string()),
     }
     table = arrow.table(columns)
     write_atomically(path, lambda file: parquet.write_table(table, file))

@@ -49,13 +49,17 @@ class Limits:
     connections: int = 500
 
     def __post_init__(self) -> None:
-        if too_small := [name for name, value in vars(self).items() if value <= 0]:
-            raise ValueError(f"limits must be positive, got {too_small}")
+        _require_positive(self)
         if self.disk_bytes < 2 * self.upload_bytes:
             raise ValueError(
                 f"{self.disk_bytes} bytes of disk are too few for uploads of up to "
                 f"{self.upload_bytes}: at least two must fit"
             )
+
+
+def _require_positive(limits: Limits | ApiLimits) -> None:
+    if too_small := [name for name, value in vars(limits).items() if not value > 0]:
+        raise ValueError(f"limits must be positive, got {too_small}")
 
 
 def size_in_bytes(text: str) -> int:
@@ -140,8 +144,7 @@ class ApiLimits:
     kept_bytes: int = 128 * 2**20
 
     def __post_init__(self) -> None:
-        if too_small := [name for name, value in vars(self).items() if not value > 0]:
-            raise ValueError(f"limits must be positive, got {too_small}")
+        _require_positive(self)
         for most, one in (("bytes_at_once", self.body_bytes), ("kept_bytes", self.upload_bytes)):
             if getattr(self, most) < one:
                 raise ValueError(f"{most} has no room for one upload of {self.upload_bytes} bytes")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..prediction import TextPredictor
-from ..prediction.loading import AnyPredictor, Question
+from ..prediction.loading import AnyPredictor, Question, load_predictor
 from ..structures import Vocabulary
 from ..visualization.result_view import ResultView, ViewSettings
 from .image_reading import checked_size, read_bgr
@@ -185,6 +185,19 @@ class Looks:
                 raise ValueError(GONE)
             self._looks.move_to_end(session)
             return self._looks[session]
+
+
+def load_predictors(
+    models: Iterable[tuple[str, str, str]], device: str | None
+) -> dict[str, AnyPredictor]:
+    """The predictors of (name, config, weights), by name.
+
+    Raises:
+        ValueError, OSError: see `load_predictor`.
+    """
+    return {
+        name: load_predictor(config, weights, device=device) for name, config, weights in models
+    }
 
 
 def model_names(config_files: Sequence[str], weights: Sequence[str]) -> list[str]:

@@ -5,21 +5,16 @@ serve run cqdino_d2.serving.ray_application:build model=emoji=CONFIG,WEIGHTS rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 
 from ..files import require_package
-from ..prediction.loading import load_predictor
-from .api.app import make_api
-from .api.detection import Detector
-from .api.metrics import Metrics
-from .limits import ApiLimits
-from .models import Models
-from .runner import Batching, Runner
-from .server_settings import NamedModel, named_model, read_token
+from .api.served import load_api
+from .runner import Batching
+from .server_settings import named_model, read_token
 
 _ANYWHERE = "0.0.0.0"  # Ray's proxy listens; which names lead there is its affair
 _KNOWN = {"model", "replicas", "cpus", "gpus", "device", "folder", "max_batch"}
@@ -48,7 +43,17 @@ def build(arguments: Mapping[str, str]) -> Any:
     models = [named_model(text) for text in arguments["model"].split(";")]
     batching = Batching(most=int(arguments.get("max_batch", 4)))
     folder = arguments.get("folder")
-    make = api_maker(models, batching, arguments.get("device"), folder, read_token())
+    settings = {
+        "host": _ANYWHERE,
+        "device": arguments.get("device"),
+        "batching": batching,
+        "folder": None if folder is None else Path(folder),
+        "token": read_token(),
+    }
+
+    def make() -> FastAPI:
+        return load_api(models, **settings)[0]
+
     deployment = serve.deployment(
         serve.ingress(make)(),
         name="detection",
@@ -60,25 +65,3 @@ def build(arguments: Mapping[str, str]) -> Any:
         },
     )
     return deployment.bind()
-
-
-def api_maker(
-    models: Sequence[NamedModel],
-    batching: Batching,
-    device: str | None,
-    folder: str | None,
-    token: str | None,
-) -> Callable[[], FastAPI]:
-    """What a replica calls to load its models and make its API."""
-
-    def make() -> FastAPI:
-        limits, metrics = ApiLimits(), Metrics()
-        predictors = {
-            name: load_predictor(config, weights, device=device) for name, config, weights in models
-        }
-        runner = Runner(predictors, batching, metrics.count_batch)
-        served = Models(predictors, max_pixels=limits.pixels, runner=runner)
-        detector = Detector(served, limits, None if folder is None else Path(folder))
-        return make_api(detector, host=_ANYWHERE, limits=limits, metrics=metrics, token=token)
-
-    return make

@@ -12,8 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..files import FileWriteError
-from ..files.images import UnreadableImageError, read_image
+from ..files.images import read_image, reason_of
 from ..structures import Vocabulary, one_line
+from ..structures.one_by_one import results_or_errors
 from .drawing import draw_sheet
 from .media import Source, VideoFile, VideoReader, output_path, write_image
 from .result_files import ImageIds, found_line, write_rows
@@ -120,10 +121,7 @@ class DrawnFiles:
     def _note(self, path: Path, error: Exception) -> None:
         if isinstance(error, FileWriteError) and error.disk_is_full:
             raise error
-        reason = error.reason if isinstance(error, UnreadableImageError) else str(error)
-        if isinstance(error, FileNotFoundError):
-            reason = "there is no such file"
-        self.problems.append(one_line(f"{path}: {reason or type(error).__name__}"))
+        self.problems.append(one_line(f"{path}: {reason_of(error)}"))
         tqdm.write(f"cannot do {self.problems[-1]}", file=sys.stderr)
 
     def _read(
@@ -140,16 +138,12 @@ class DrawnFiles:
         self, batch: Sequence[tuple[Source, np.ndarray]]
     ) -> Iterator[tuple[Source, np.ndarray, dict[str, Any] | None]]:
         """Results; where the batch fails, of one image after the other, None for those that do."""
-        try:
-            results = self._predictor.batch([image for _, image in batch])
-        except _NOT_DONE as error:
-            if len(batch) > 1:
-                for one in batch:
-                    yield from self._look([one])
-                return
-            self._note(batch[0][0].path, error)
-            results = [None]
+        images = [image for _, image in batch]
+        results = results_or_errors(self._predictor.batch, images, _NOT_DONE)
         for (source, image), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                self._note(source.path, result)
+                result = None
             yield source, image, result
 
     def _finish_image(

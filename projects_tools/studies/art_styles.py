@@ -24,10 +24,9 @@ from pathlib import Path
 
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 from cqdino_d2.data.emojidet.styles import TWEMOJI
-from cqdino_d2.files import write_text
 
 from .open_vocabulary import COMPOSITION, FIGURES, TEXT_CONFIG, deal_names_anew, derive
-from .training_runs import box_figures, mean_cell
+from .training_runs import box_figures, keep_table, mean_cell
 
 SEVERAL = (TWEMOJI, "noto", "fluent-emoji-flat")
 HELD_OUT = "openmoji"
@@ -107,12 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for seed in given.seeds:
             for variant in given.variants:
                 runs.setdefault(variant, []).append(figures_of(variant, seed, given))
-        text = table(runs)
-        write_text(given.output / "table.md", text)
+        keep_table(table(runs), given.output)
     except (ValueError, OSError) as error:
         print(f"study art_styles: {error}", file=sys.stderr)
         return 2
-    print(text)
     return 0
 
 

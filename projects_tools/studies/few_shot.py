@@ -18,9 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cqdino_d2.files import write_text
-
-from .training_runs import box_figures
+from .training_runs import box_figures, keep_table
 
 CONFIG = "configs/grounding_dino/finetune_few_shot.py"
 Figures = dict[int, list[float]]  # number of shots -> AP of each seed
@@ -104,12 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what is missing, prints the table and keeps it as table.md."""
     given = parse_arguments(arguments)
     try:
-        text = table({name: figures_of(name, given) for name in given.sets})
-        write_text(given.output / "table.md", text)
+        figures = {name: figures_of(name, given) for name in given.sets}
+        keep_table(table(figures), given.output)
     except (ValueError, OSError) as error:
         print(f"study few_shot: {error}", file=sys.stderr)
         return 2
-    print(text)
     return 0
 
 

@@ -37,9 +37,9 @@ from .open_vocabulary import (
     categories_of,
     derive,
     keep_categories,
-    report,
+    table,
 )
-from .training_runs import box_figures, run_logged
+from .training_runs import box_figures, keep_table, run_logged
 
 VARIANTS = ("full", "backbone", "vectors")
 SHARES = (0.0, 0.25, 0.5, 0.75)  # at 1 it is the fine-tuning itself
@@ -179,10 +179,10 @@ def main(arguments: list[str] | None = None) -> int:
         for seed in given.seeds:
             for name, figures in figures_of(seed, given).items():
                 runs.setdefault(name, []).append(figures)
+        keep_table(table(runs), given.output)
     except (ValueError, OSError) as error:
         print(f"study finetuning: {error}", file=sys.stderr)
         return 2
-    report(runs, given.output)
     return 0
 
 

@@ -38,7 +38,7 @@ from cqdino_d2.text.encoders import SentenceEncoder
 from cqdino_d2.text.prompt_tokenizer import packaged_model
 from cqdino_d2.text.prompts import encode_names
 
-from .training_runs import box_figures, mean_cell
+from .training_runs import box_figures, keep_table, mean_cell
 
 TEXT_CONFIG = "configs/emojidet/text_prompted.py"
 CONFIG_OF = {
@@ -186,13 +186,6 @@ def table(runs: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def report(runs: dict[str, list[dict[str, float]]], output: Path) -> None:
-    """Prints the table and keeps it as table.md."""
-    text = table(runs)
-    write_text(output / "table.md", text)
-    print(text)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(
@@ -217,10 +210,10 @@ def main(arguments: list[str] | None = None) -> int:
                 figures = train(given.output, variant, seed, given.overrides)
                 runs.setdefault(variant, []).append(figures)
                 print(f"{variant}-{seed}: {figures}", file=sys.stderr)
+        keep_table(table(runs), given.output)
     except (ValueError, OSError) as error:
         print(f"study open_vocabulary: {error}", file=sys.stderr)
         return 2
-    report(runs, given.output)
     return 0
 
 

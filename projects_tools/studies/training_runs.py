@@ -55,6 +55,12 @@ def box_figures(
     return json.loads(results.read_text(encoding="utf-8"))["bbox"]
 
 
+def keep_table(text: str, output: Path) -> None:
+    """Prints a study's table and keeps it as table.md."""
+    write_text(output / "table.md", text)
+    print(text)
+
+
 def mean_cell(values: Sequence[float]) -> str:
     """The mean, and of several values its 95 % interval."""
     mean = statistics.fmean(values)

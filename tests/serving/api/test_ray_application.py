@@ -7,7 +7,7 @@ import sys
 import httpx
 import pytest
 
-from cqdino_d2.serving.ray_application import api_maker, build
+from cqdino_d2.serving.ray_application import build
 from cqdino_d2.serving.runner import Batching
 from cqdino_d2.serving.server_settings import TOKEN_VARIABLE, named_model
 
@@ -29,7 +29,10 @@ def free_port():
 def test_a_replica_has_an_api_of_its_own(model, needed):
     from starlette.testclient import TestClient
 
-    api = api_maker([named_model(model)], Batching(most=2), "cpu", None, "secret")()
+    from cqdino_d2.serving.api.served import load_api
+
+    models, options = [named_model(model)], {"batching": Batching(most=2), "token": "secret"}
+    api, runner = load_api(models, host="0.0.0.0", device="cpu", **options)
     client = TestClient(api, base_url="http://anywhere.example:8000")
     upload = {"image": encoded()}
     wanted = {"prompt": "a cat.", "threshold": "0"}
@@ -37,6 +40,7 @@ def test_a_replica_has_an_api_of_its_own(model, needed):
     headers = {"Authorization": "Bearer secret"}
     answer = client.post("/v1/detect", files=upload, data=wanted, headers=headers)
     assert answer.status_code == 200 and answer.json()["objects"]
+    runner.close()
 
 
 @pytest.mark.parametrize(
