@@ -21,6 +21,8 @@ def test_an_interrupt_is_one_line_and_can_be_resumed(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # a shell's background jobs, and with them these tests, may have been told to ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 240
     while not (tmp_path / "last_checkpoint").is_file():
