@@ -23,7 +23,7 @@ ALLOWED_FOLDERS = {
     "annotations": {"files", "structures"},
     "text": {"files", "structures"},
     "data": {"annotations", "files", "structures"},
-    "backbone": {"layers", "structures"},
+    "backbone": {"files", "layers", "structures"},
     "categories": {"layers", "structures"},
     "transformer": {"layers", "structures"},
     "criterion": {"layers", "structures"},

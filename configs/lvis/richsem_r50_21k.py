@@ -4,6 +4,4 @@ from .richsem_r50 import dataloader, lr_multiplier, model, optimizer, train, voc
 
 train.output_dir = "output/lvis_richsem_r50_21k"
 train.frozen = []
-model.backbone.model_args.pretrained_cfg_overlay = dict(
-    file="datasets/resnet50_miil_21k.pth", num_classes=11221
-)
+model.backbone.pretrained = "datasets/resnet50_miil_21k.pth"

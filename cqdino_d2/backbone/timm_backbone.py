@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import fused_convolution  # noqa: F401  a form of timm's module for `accelerate_for_cpu`
 from .padding import PaddedPatchEmbed, PaddedPatchMerging
+from .pretrained import pretrained_weights
 from .windowed_block import WindowedBlock
 
 _FORMS = {
@@ -30,7 +31,8 @@ class TimmBackbone(Backbone):
     Args:
         name: a timm model with ``features_only`` support, e.g. "swin_base_patch4_window12_384".
         out_indices: which of timm's feature maps are returned, ascending.
-        pretrained: take timm's published weights (needs a network or timm's cache).
+        pretrained: True takes timm's published weights (needs a network or timm's cache), 'packaged'
+            those of a Python package, any other text is a weight file: see `pretrained_weights`.
         output_norm: a LayerNorm over the channels of each returned map.
         frozen: no part of the backbone is trained: it stays in evaluation mode, so that batch
             norms keep their statistics and nothing is dropped.
@@ -40,7 +42,9 @@ class TimmBackbone(Backbone):
         model_args: further arguments of ``timm.create_model``.
 
     Raises:
-        ValueError: timm does not know the model or cannot make feature maps of it.
+        ValueError: timm does not know the model or cannot make feature maps of it, or the weights
+            are those of another model.
+        FileNotFoundError: there is no such weight file.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class TimmBackbone(Backbone):
         *,
         name: str,
         out_indices: Sequence[int],
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         output_norm: bool = False,
         frozen: bool = False,
         frozen_norms: bool = False,
@@ -59,10 +63,13 @@ class TimmBackbone(Backbone):
         args = {key: _plain(value) for key, value in (model_args or {}).items()}
         if name.startswith("swin_"):
             args = {"strict_img_size": False, "always_partition": True} | args
+        if isinstance(pretrained, str):
+            weights = pretrained_weights(name, pretrained, args)
+            args = args | {"pretrained_cfg_overlay": {"state_dict": weights, "custom_load": False}}
         try:
             self.body = timm.create_model(
                 name,
-                pretrained=pretrained,
+                pretrained=bool(pretrained),
                 features_only=True,
                 out_indices=tuple(out_indices),
                 **args,

@@ -48,6 +48,14 @@ def test_every_function_leaves_its_config_as_it_was(tmp_path):
     assert plain_container(cfg) == given
 
 
+def test_weight_files_of_the_backbone_are_off_and_those_of_other_parts_stay():
+    cfg = load("+model.backbone.inner.pretrained=resnet.pth", "+model.teacher.pretrained=openai")
+    cfg.model.backbone.pretrained = "packaged"
+    off = without_pretrained(cfg).model
+    assert (off.backbone.pretrained, off.backbone.inner.pretrained) == (False, False)
+    assert off.teacher.pretrained == "openai"
+
+
 @pytest.mark.parametrize(
     "setting",
     [

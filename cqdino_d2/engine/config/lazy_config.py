@@ -72,17 +72,21 @@ def with_vocabulary(cfg: DictConfig, vocabulary: Vocabulary) -> DictConfig:
 
 
 def without_pretrained(cfg: DictConfig) -> DictConfig:
-    """The config with every ``pretrained=True`` of its model off: its weights come from a file."""
+    """The config whose model starts from no published weights: it gets its own from a file.
+
+    Every ``pretrained=True`` is off, and below ``model.backbone`` names of weight files as well;
+    elsewhere they belong to parts that no model file holds, such as a teacher.
+    """
     cfg = copy.deepcopy(cfg)
-    nodes = [cfg.model]
+    nodes = [(cfg.model, False)]
     while nodes:
-        node = nodes.pop()
-        if isinstance(node, DictConfig):
-            if node.get("pretrained") is True:
-                node.pretrained = False
-            nodes += [node[key] for key in node if OmegaConf.is_config(node[key])]
-        else:
-            nodes += [child for child in node if OmegaConf.is_config(child)]
+        node, in_backbone = nodes.pop()
+        is_dict = isinstance(node, DictConfig)
+        if is_dict and (node.get("pretrained") is True or (in_backbone and "pretrained" in node)):
+            node.pretrained = False
+        for key in node if is_dict else range(len(node)):
+            if OmegaConf.is_config(node[key]):
+                nodes.append((node[key], in_backbone or key == "backbone"))
     return cfg
 
 
