@@ -1,4 +1,4 @@
-"""Builds EmojiDet, a detection data set of emoji, in V3Det's layout.
+"""Builds EmojiDet, a detection data set of emoji or icons, in V3Det's layout.
 
 Example:
     python projects_tools/make_emojidet.py --output datasets/emojidet --categories 96 --hue-shift
@@ -7,6 +7,11 @@ Other styles of artwork are icon sets of iconify with emoji, each fetched by npm
     npm pack --pack-destination icons @iconify-json/noto @iconify-json/openmoji
     python projects_tools/make_emojidet.py --output datasets/emojidet --icons icons \\
         --train-styles twemoji,noto --val-styles openmoji
+
+Icons as categories make vocabularies of any size (game-icons, logos and mdi have 14,000 together):
+    npm pack --pack-destination icons @iconify-json/game-icons @iconify-json/logos @iconify-json/mdi
+    python projects_tools/make_emojidet.py --output datasets/emojidet --icons icons \\
+        --icon-sets game-icons,logos,mdi --categories 10000 --zipf 1 --balanced-val
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     pair = {"nargs": 2, "type": int, "metavar": ("MIN", "MAX")}
     add("--output", required=True, type=Path, help="folder to make")
-    add("--categories", type=int, default=96, help="number of emoji, at most 1884 (default 96)")
+    add("--categories", type=int, default=96, help="at most 1884 of emoji (default 96)")
     add("--train-images", type=int, default=8000, help="training pictures (default 8000)")
     add("--val-images", type=int, default=500, help="held-out pictures (default 500)")
     add("--image-size", type=int, default=128, help="side of a picture in pixels (default 128)")
@@ -39,6 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--hue-shift", action="store_true", help="turn the hues of objects by up to 15 degrees")
     add("--grey-share", type=float, default=0.2, help="share of grey objects (default 0.2)")
     add("--zipf", type=float, default=0.0, help="exponent of the frequencies (0: balanced)")
+    add("--balanced-val", action="store_true", help="all alike often in held-out pictures")
     add(
         "--interior-categories",
         action="store_true",
@@ -51,7 +57,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--train-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of the artwork (twemoji)")
     add("--val-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of held-out pictures")
-    add("--icons", type=Path, metavar="DIR", help="icon sets of other styles, see below")
+    add("--icon-sets", default="", metavar="NAME,NAME,...", help="icons are the categories")
+    add("--icons", type=Path, metavar="DIR", help="where npm left the icon sets, see above")
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=2, help="processes (no influence on the result)")
     add("--overwrite", action="store_true", help="replace an EmojiDet with other parameters")
@@ -75,10 +82,12 @@ def main(arguments: list[str] | None = None) -> int:
                 grey_share=given.grey_share,
             ),
             zipf=given.zipf,
+            balanced_val=given.balanced_val,
             interior_categories=given.interior_categories,
             hold_out_novel=given.hold_out_novel,
             train_styles=tuple(given.train_styles.split(",")),
             val_styles=tuple(given.val_styles.split(",")),
+            icon_sets=tuple(given.icon_sets.split(",")) if given.icon_sets else (),
             seed=given.seed,
         )
         built = build_emojidet(

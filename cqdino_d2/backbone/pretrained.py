@@ -1,4 +1,4 @@
-"""Weights that a timm backbone starts from: published ones, a file, or those of a Python package."""
+"""Weights that a timm backbone starts from: those of a file or of a Python package."""
 
 from __future__ import annotations
 

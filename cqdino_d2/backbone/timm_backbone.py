@@ -31,8 +31,9 @@ class TimmBackbone(Backbone):
     Args:
         name: a timm model with ``features_only`` support, e.g. "swin_base_patch4_window12_384".
         out_indices: which of timm's feature maps are returned, ascending.
-        pretrained: True takes timm's published weights (needs a network or timm's cache), 'packaged'
-            those of a Python package, any other text is a weight file: see `pretrained_weights`.
+        pretrained: True takes timm's published weights (needs a network or timm's cache),
+            'packaged' those of a Python package; any other text names a weight file: see
+            `pretrained_weights`.
         output_norm: a LayerNorm over the channels of each returned map.
         frozen: no part of the backbone is trained: it stays in evaluation mode, so that batch
             norms keep their statistics and nothing is dropped.

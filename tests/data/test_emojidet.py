@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image, ImageDraw
 
 from cqdino_d2.data.emojidet import build as emojidet
-from cqdino_d2.data.emojidet.artwork import all_emoji, choose_emoji
+from cqdino_d2.data.emojidet.artwork import all_emoji, choose_subjects
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet, draw_probabilities
 from cqdino_d2.data.emojidet.compose import (
     CompositionSettings,
@@ -173,16 +173,16 @@ def test_all_emoji_and_the_choice():
     assert len({one.code_points for one in emoji}) == 1884
     assert len({one.group for one in emoji}) == 9
     assert len({one.subgroup for one in emoji}) == 99
-    chosen = choose_emoji(emoji, 96, seed=0)
-    assert chosen == choose_emoji(emoji, 96, seed=0)
-    assert chosen != choose_emoji(emoji, 96, seed=1)
+    chosen = choose_subjects(emoji, 96, seed=0)
+    assert chosen == choose_subjects(emoji, 96, seed=0)
+    assert chosen != choose_subjects(emoji, 96, seed=1)
     assert len(chosen) == len({one.code_points for one in chosen}) == 96
     assert len({one.group for one in chosen}) == 9
     assert 40 <= len({one.subgroup for one in chosen}) <= 60
     for count in (1, 5, 1000, 1884):
-        assert len(choose_emoji(emoji, count, seed=0)) == count
+        assert len(choose_subjects(emoji, count, seed=0)) == count
     with pytest.raises(ValueError, match=r"1\.\.1884, got 2000"):
-        choose_emoji(emoji, 2000, seed=0)
+        choose_subjects(emoji, 2000, seed=0)
 
 
 def opaque(width, height):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cqdino_d2.data.emojidet.artwork import all_emoji, choose_emoji
+from cqdino_d2.data.emojidet.artwork import all_emoji, choose_subjects
 from cqdino_d2.data.emojidet.styles import Gallery, IconSet
 
 SQUARE = '<path fill="{}" d="M{x} {x}h{side}v{side}h-{side}z"/>'
-EMOJI = choose_emoji(all_emoji(), 4, seed=0)
+EMOJI = choose_subjects(all_emoji(), 4, seed=0)
 
 
 def write_icon_set(folder, style, colour, codes, **changes):
@@ -150,4 +150,4 @@ def test_bad_input_is_one_line(tmp_path, capsys, codes, change, message):
 def test_a_style_needs_its_folder(tmp_path, capsys):
     start = ["--output", str(tmp_path / "set"), "--train-styles", "noto"]
     assert make_emojidet.main(start) == 2
-    assert "the style 'noto' needs the folder" in capsys.readouterr().err
+    assert "the icon set 'noto' needs the folder" in capsys.readouterr().err

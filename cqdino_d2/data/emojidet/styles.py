@@ -46,14 +46,16 @@ class IconSet:
     Attributes:
         credit: what it is and under which licence; then also whose, and where that stands.
         version: of the package.
-        names: code points joined by '-' -> name of the icon.
+        names: code points joined by '-' -> name of the icon; empty for sets that draw no emoji.
         icons: content of ``icons.json``.
+        coloured: whether the icons have colours of their own.
     """
 
     credit: tuple[str, str]
     version: str
     names: Mapping[str, str]
     icons: Mapping[str, Any]
+    coloured: bool = True
 
     @classmethod
     def read(cls, package: Path) -> IconSet:
@@ -69,20 +71,28 @@ class IconSet:
             )
         try:
             with tarfile.open(package) as archive:
-                info, chars, icons, about = (
+                info, icons, about = (
                     json.load(archive.extractfile(f"package/{name}.json"))
-                    for name in ("info", "chars", "icons", "package")
+                    for name in ("info", "icons", "package")
                 )
+                has_names = "package/chars.json" in archive.getnames()
+                names = archive.extractfile("package/chars.json") if has_names else None
+                chars = json.load(names) if names else {}
             licence = info["license"]
             short = f"{info['name']}, {licence['title']}"
             author = f"{info['name']}, {info['author']['name']}, {licence['title']}"
             credit = (short, f"{author} ({licence['url']})")
-            return cls(credit, about["version"], chars, icons)
+            return cls(credit, about["version"], chars, icons, info.get("palette", True))
         except _UNREADABLE as error:
             raise ValueError(f"{package} is no icon set of iconify: {error}") from error
 
-    def svg(self, code_points: str) -> str | None:
-        """The drawing of an emoji, or None if the set has none."""
+    def drawings(self) -> list[str]:
+        """The names of the icons that `draw` can draw, without those that were given up."""
+        icons = self.icons["icons"].items()
+        return [name for name, icon in icons if self._is_plain(icon) and not icon.get("hidden")]
+
+    def picture(self, code_points: str) -> Image.Image | None:
+        """The drawing of an emoji as RGBA of 72 x 72 pixels, or None if the set has none."""
         short = "-".join(part for part in code_points.split("-") if part != "fe0f")
         name = self.names.get(code_points) or self.names.get(short)
         if name is None:
@@ -93,20 +103,26 @@ class IconSet:
                 return None
             name = alias["parent"]
         icon = self.icons["icons"].get(name)
-        if icon is None or "body" not in icon or icon.keys() & {"rotate", "hFlip", "vFlip"}:
-            return None
+        return self.draw(name) if icon is not None and self._is_plain(icon) else None
+
+    def draw(self, name: str) -> Image.Image:
+        """An icon as RGBA, 72 pixels wide.
+
+        Raises:
+            KeyError: no such icon.
+            ModuleNotFoundError: the renderer is not installed.
+        """
         side = self.icons.get("height", 16)
         frame = {"left": 0, "top": 0, "width": self.icons.get("width", side), "height": side}
-        return _SVG.format_map(frame | icon)
-
-    def picture(self, code_points: str) -> Image.Image | None:
-        """The same as RGBA of 72 x 72 pixels."""
-        svg = self.svg(code_points)
-        if svg is None:
-            return None
-        resvg = require_package("resvg_py", "artwork in other styles", ("resvg-py",))
+        svg = _SVG.format_map(frame | self.icons["icons"][name])
+        resvg = require_package("resvg_py", "artwork of icon sets", ("resvg-py",))
         png = bytes(resvg.svg_to_bytes(svg_string=svg, width=_SIDE, height=_SIDE))
         return open_image(io.BytesIO(png)).convert("RGBA")
+
+    @staticmethod
+    def _is_plain(icon: Mapping[str, Any]) -> bool:
+        """Whether it is drawn as it stands, neither turned nor mirrored."""
+        return "body" in icon and not icon.keys() & {"rotate", "hFlip", "vFlip"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +148,7 @@ class Gallery:
             ValueError: styles but no folder, several packages of one style, or one that is none.
         """
         sets = {
-            style: IconSet.read(_package(style, folder))
+            style: IconSet.read(icon_package(style, folder))
             for style in sorted(styles)
             if style != TWEMOJI
         }
@@ -165,10 +181,14 @@ class Gallery:
         return self.sets[style].picture(emoji.code_points)
 
 
-def _package(style: str, folder: Path | None) -> Path:
-    """The file of a style's icon set."""
+def icon_package(style: str, folder: Path | None) -> Path:
+    """The file of an icon set.
+
+    Raises:
+        ValueError: no folder, or several packages of that set.
+    """
     if folder is None:
-        raise ValueError(f"the style {style!r} needs the folder of its icon set (--icons)")
+        raise ValueError(f"the icon set {style!r} needs the folder of its icon set (--icons)")
     found = sorted(folder.glob(f"iconify-json-{style}-[0-9]*.tgz"))
     if len(found) > 1:
         raise ValueError(

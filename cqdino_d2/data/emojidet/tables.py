@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .artwork import Emoji
+from .artwork import Subject
 from .compose import PlacedObject
 
 _NEGATIVES_PER_IMAGE = 10
 _NOVEL_SHARE = 0.25
+_SHOWN = ("emoji.", "icon.")  # how keys of categories begin that are no groups
 
 
 @dataclass(frozen=True)
@@ -31,52 +32,54 @@ def _slug(name: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
 
 
-def _nodes(emoji: Sequence[Emoji]) -> tuple[list[_Node], list[_Node]]:
-    """The nodes of the emoji, in their order, and the interior ones, groups first."""
+def _nodes(subjects: Sequence[Subject]) -> tuple[list[_Node], list[_Node]]:
+    """The nodes of the subjects, in their order, and the interior ones, groups first."""
     groups: dict[str, _Node] = {}
     subgroups: dict[str, _Node] = {}
     leaves = []
-    for one in emoji:
+    for one in subjects:
         group_key = f"group.{_slug(one.group)}"
         subgroup_key = f"subgroup.{_slug(one.subgroup)}"
         name = one.group.lower()
-        groups[group_key] = _Node(group_key, name, None, (name,), f"emoji of the group {name}")
+        groups[group_key] = _Node(group_key, name, None, (name,), f"{one.kind} of the group {name}")
         subgroups[subgroup_key] = _Node(
             subgroup_key,
             one.subgroup,
             group_key,
             (one.subgroup,),
-            f"emoji of the sub-group {one.subgroup} in the group {name}",
+            f"{one.kind} of the sub-group {one.subgroup} in the group {name}",
         )
         leaves.append(
             _Node(
-                f"emoji.{one.code_points}",
+                one.key,
                 one.name,
                 subgroup_key,
                 one.synonyms,
-                f"the emoji {one.name}, sub-group {one.subgroup} of the group {name}",
+                f"the {one.kind} {one.name}, sub-group {one.subgroup} of the group {name}",
             )
         )
     return leaves, [*groups.values(), *subgroups.values()]
 
 
-def _category_nodes(emoji: Sequence[Emoji], interior_categories: bool) -> list[_Node]:
+def _category_nodes(subjects: Sequence[Subject], interior_categories: bool) -> list[_Node]:
     """The nodes that are categories, by ascending category id (1, 2, ...)."""
-    leaves, interior = _nodes(emoji)
+    leaves, interior = _nodes(subjects)
     return leaves + interior if interior_categories else leaves
 
 
-def category_tree(emoji: Sequence[Emoji], interior_categories: bool) -> dict[str, dict[str, Any]]:
+def category_tree(
+    subjects: Sequence[Subject], interior_categories: bool
+) -> dict[str, dict[str, Any]]:
     """The content of the category tree JSON, with V3Det's keys.
 
     Args:
-        emoji: the emoji categories, in the order of their ids 1, 2, ...
+        subjects: the categories that are shown, in the order of their ids 1, 2, ...
         interior_categories: whether groups and sub-groups are categories as well.
 
     Returns:
         A dict of dicts keyed by strings; a top node has no entry in ``child2father``.
     """
-    leaves, interior = _nodes(emoji)
+    leaves, interior = _nodes(subjects)
     nodes = {node.key: node for node in interior + leaves}
     children: dict[str, list[str]] = {}
     ancestors: dict[str, list[str]] = {}
@@ -90,7 +93,7 @@ def category_tree(emoji: Sequence[Emoji], interior_categories: bool) -> dict[str
             ancestors.setdefault(key, []).append(above)
             descendants.setdefault(above, []).append(key)
             above = nodes[above].parent
-    categories = _category_nodes(emoji, interior_categories)
+    categories = _category_nodes(subjects, interior_categories)
     return {
         "categoryid2treeid": {str(index): node.key for index, node in enumerate(categories, 1)},
         "id2name": {key: node.name for key, node in nodes.items()},
@@ -117,27 +120,27 @@ def novel_emoji(count: int, seed: int) -> np.ndarray:
 
 
 def category_table(
-    emoji: Sequence[Emoji],
+    subjects: Sequence[Subject],
     interior_categories: bool,
     train_objects: Iterable[Sequence[PlacedObject]],
     seed: int,
 ) -> list[dict[str, Any]]:
     """The ``categories`` of the annotation files; counts are those of the training images.
 
-    The emoji of `novel_emoji` are marked novel.
+    Those of `novel_emoji` are marked novel.
     """
     images: Counter[int] = Counter()
     instances: Counter[int] = Counter()
     for objects in train_objects:
         instances.update(placed.category for placed in objects)
         images.update({placed.category for placed in objects})
-    novel = novel_emoji(len(emoji), seed)
+    novel = novel_emoji(len(subjects), seed)
     return [
         {
             "id": index + 1,
             "name": node.name,
             "cat_info": node.description,
-            "novel": bool(index < len(emoji) and novel[index]),
+            "novel": bool(index < len(subjects) and novel[index]),
             "synset": f"{node.key}.01",
             "synonyms": list(node.synonyms),
             "def": node.description,
@@ -145,7 +148,7 @@ def category_table(
             "image_count": images[index],
             "instance_count": instances[index],
         }
-        for index, node in enumerate(_category_nodes(emoji, interior_categories))
+        for index, node in enumerate(_category_nodes(subjects, interior_categories))
     ]
 
 
@@ -158,7 +161,7 @@ def annotation_file(
 ) -> dict[str, Any]:
     """The content of ``emojidet_<split>.json``.
 
-    ``neg_category_ids`` names some of the emoji that an image does not show. As every object
+    ``neg_category_ids`` names some of the categories that an image does not show. As every object
     that shows has its box, ``not_exhaustive_category_ids`` is empty.
 
     Args:
@@ -168,7 +171,7 @@ def annotation_file(
         image_objects: the objects of each picture, in the order of the files.
         rng: source of the negative categories.
     """
-    leaf_ids = np.asarray([row["id"] for row in categories if row["synset"].startswith("emoji.")])
+    leaf_ids = np.asarray([row["id"] for row in categories if row["synset"].startswith(_SHOWN)])
     images, annotations = [], []
     for image_id, objects in enumerate(image_objects, 1):
         drawn = rng.choice(leaf_ids, min(_NEGATIVES_PER_IMAGE, len(leaf_ids)), replace=False)
