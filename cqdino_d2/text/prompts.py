@@ -29,14 +29,16 @@ def spoken_name(name: str) -> str:
 
 
 def read_templates(choice: str) -> list[str]:
-    """'simple', 'imagenet' (CLIP's 80), 'richsem' (these and '{}.'), or a file of lines with {}.
+    """'name', 'simple', 'imagenet' (CLIP's 80), 'richsem' (these and '{}.'), or a file.
+
+    A file has a template with {} for the name on each line; 'name' is the name alone.
 
     Raises:
         ValueError: no text, or a template without {}.
         FileNotFoundError: no such file.
     """
-    if choice == "simple":
-        return list(SIMPLE_TEMPLATES)
+    if choice in ("name", "simple"):
+        return ["{}"] if choice == "name" else list(SIMPLE_TEMPLATES)
     if choice in ("imagenet", "richsem"):
         from open_clip import OPENAI_IMAGENET_TEMPLATES
 
@@ -105,6 +107,21 @@ def encode_categories(
             bar.update(len(rows))
     means = torch.cat(parts)
     return F.normalize(means, dim=-1) if unit else means
+
+
+def centred(features: Tensor) -> Tensor:
+    """(V, E) features less their mean, scaled to a mean length of 1.
+
+    What all names have in common, most of a sentence encoder's feature, tells none from another.
+
+    Raises:
+        ValueError: fewer than two features, or all are alike.
+    """
+    offsets = features - features.mean(dim=0)
+    length = offsets.norm(dim=1).mean() if len(features) > 1 else features.new_zeros(())
+    if not length > 1e-6:
+        raise ValueError(f"{len(features)} features do not differ: nothing is left once centred")
+    return offsets / length
 
 
 def encode_names(

