@@ -91,6 +91,14 @@ def test_text_replaces_no_number_switch_or_list(override, expected):
         load_config(CONFIG, [override])
 
 
+def test_text_replaces_a_switch_where_the_part_takes_both():
+    recipe = "configs/emojidet/icons.py"
+    cfg = load_config(recipe, ["model.backbone.pretrained=weights of 2024.pth"])
+    assert cfg.model.backbone.pretrained == "weights of 2024.pth"
+    with pytest.raises(ValueError, match="expected true or false, got 'yes'"):
+        load_config(recipe, ["model.backbone.fixed_statistics=yes"])
+
+
 def test_later_overrides_count_and_interpolations_stay():
     overrides = ["train.seed=1", "train.seed=2", "optimizer.lr=${train.seed}"]
     cfg = load_config(CONFIG, overrides)

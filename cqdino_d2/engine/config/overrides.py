@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Sequence
 from typing import Any
 
+from detectron2.utils.registry import locate
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -136,6 +138,8 @@ def _check_kind(cfg: DictConfig, key: str, value: Any) -> None:
     """Text replaces no number, switch or list: it is a slip, which would be found much later."""
     if not isinstance(value, str) or "${" in value or key in LENGTHS:
         return
+    if _takes_text(cfg, key):
+        return
     present = OmegaConf.select(cfg, key, throw_on_missing=False)
     if isinstance(present, bool):
         expected = "true or false"
@@ -146,3 +150,15 @@ def _check_kind(cfg: DictConfig, key: str, value: Any) -> None:
     else:
         return
     raise ValueError(f"cannot override {key}: expected {expected}, got {value!r}")
+
+
+def _takes_text(cfg: DictConfig, key: str) -> bool:
+    """Whether what the config calls declares that argument as text, perhaps among others."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent, throw_on_missing=False) if parent else cfg
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    target = locate(target) if isinstance(target, str) else target
+    if not callable(target):
+        return False
+    argument = inspect.signature(target).parameters.get(name)
+    return argument is not None and re.search(r"\bstr\b", str(argument.annotation)) is not None
