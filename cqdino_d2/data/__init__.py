@@ -21,6 +21,7 @@ from .loader import (
     get_training_records,
 )
 from .mapper import CategoryDatasetMapper
+from .mosaic import CutMosaic, QuadrantMosaic
 from .prompting.records import get_prompted_records, get_prompted_training_records
 from .prompting.training import TrainingPrompts
 from .records import Records
@@ -40,6 +41,8 @@ from .text_records import RecordsOfSets, TextRecords
 __all__ = [
     "Annotations",
     "CategoryDatasetMapper",
+    "CutMosaic",
+    "QuadrantMosaic",
     "Records",
     "RecordsOfSets",
     "ResizeShortestEdgeTruncated",
