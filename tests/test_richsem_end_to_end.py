@@ -60,6 +60,17 @@ def test_it_trains_resumes_and_predicts_without_what_only_training_needs(tmp_pat
     assert len(found["instances"]) > 0
 
 
+def test_it_trains_with_the_lists_of_the_data(tmp_path):
+    lists = "{_target_: cqdino_d2.data.CategoryLists, vocabulary: '${vocabulary}'}"
+    few = ["model.criterion.losses.focal.num_sampled=3", "train.max_iter=1"]
+    heeding = [*few, "model.criterion.losses.focal.listed=true"]
+    train(tmp_path / "with", *heeding, f"dataloader.train.mapper.category_lists={lists}")
+    train(tmp_path / "without", *few)
+    first = [losses(tmp_path / name)[0] for name in ("with", "without")]
+    assert first[0]["loss_l1"] == first[1]["loss_l1"]
+    assert first[0]["loss_class"] > first[1]["loss_class"], "ten more categories of each image"
+
+
 def test_two_processes_train_as_one(tmp_path):
     """All but the federated sets, which every process draws for its own images."""
     plain = [

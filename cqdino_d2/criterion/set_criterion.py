@@ -147,6 +147,7 @@ def _matched(
         vocab_ids=torch.cat([target.vocab_ids for target in targets])[flat_ids],
         slot_vocab_ids=slots.vocab_ids,
         region_embeddings=None if None in seen else torch.cat(seen)[flat_ids],
+        listed=tuple(target.listed for target in targets),
     )
 
 

@@ -12,6 +12,7 @@ from .augmentation import (
     resized_size,
     training_augmentations,
 )
+from .category_lists import CategoryLists
 from .embedding_files import load_category_embeddings, random_category_embeddings
 from .image_counts import category_image_counts
 from .loader import (
@@ -41,6 +42,7 @@ from .text_records import RecordsOfSets, TextRecords
 __all__ = [
     "Annotations",
     "CategoryDatasetMapper",
+    "CategoryLists",
     "CutMosaic",
     "QuadrantMosaic",
     "Records",

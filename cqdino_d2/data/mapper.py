@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from ..files.images import read_image
 from ..structures import TextPrompt
+from .category_lists import CategoryLists
 from .mosaic import Mosaic, QuadrantMosaic
 from .seeding import seeded_generators
 
@@ -53,6 +54,8 @@ class CategoryDatasetMapper:
             default, of 1,024 pixels) or `CutMosaic`.
         prompts: makes the prompt of a training image, from the boxes that the augmentation left;
             None for detectors that read no words.
+        category_lists: gives what a data set tells of a training image besides its boxes; None
+            where no loss wants to know.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class CategoryDatasetMapper:
         allow_truncated: bool = True,
         mosaic: Mosaic | None = None,
         prompts: PromptSource | None = None,
+        category_lists: CategoryLists | None = None,
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be 'RGB' or 'BGR', got {image_format!r}")
@@ -75,6 +79,7 @@ class CategoryDatasetMapper:
         self.allow_truncated = allow_truncated
         self.mosaic = QuadrantMosaic() if mosaic is None else mosaic
         self.prompts = prompts
+        self.category_lists = category_lists
 
     def __call__(
         self,
@@ -92,9 +97,9 @@ class CategoryDatasetMapper:
             side); the record's other fields without its annotations (of a mosaic: of the first,
             and 'mosaic_image_ids' of all four); in training 'instances' with gt_boxes (XYXY_ABS,
             in the augmented image) and gt_classes (int64 ``vocab_id``; a box with several
-            categories is there once for each), and 'dropped_boxes': how many the augmentation
-            left nothing of; with prompts 'prompt', and 'lost_boxes': how many more the caption
-            had no room for. An image without boxes has empty instances.
+            categories is there once for each), 'dropped_boxes': how many the augmentation left
+            nothing of, and what ``category_lists`` gives; with prompts 'prompt', and 'lost_boxes':
+            how many more the caption had no room for. An image without boxes has empty instances.
 
         Raises:
             FileNotFoundError: the image is missing.
@@ -121,6 +126,8 @@ class CategoryDatasetMapper:
         if self.is_train:
             instances = self._targets(boxes_xyxy, vocab_ids, image.shape[:2])
             result["dropped_boxes"] = len(vocab_ids) - len(instances)
+            if self.category_lists is not None:
+                result |= self.category_lists(records)
             if self.prompts is not None:
                 left = len(instances)
                 result["prompt"], instances = self.prompts(records, instances)
