@@ -18,7 +18,7 @@ from ..structures import (
     LayerPredictions,
     Proposals,
 )
-from ..structures.stages import CategoryCriterion
+from ..structures.stages import CategoryCriterion, LearnsFromTeacher
 from .matched_losses import Matched, Observer
 from .matcher import HungarianMatcher
 
@@ -70,6 +70,19 @@ class SetCriterion(nn.Module):
             yield
         finally:
             self._num_boxes = None
+
+    def check_teacher(self, embedding_dim: int | None) -> None:
+        """Lets every loss that learns from a teacher read what it compares it with.
+
+        Args:
+            embedding_dim: E of the teacher; None without one.
+
+        Raises:
+            ValueError, FileNotFoundError: the teacher or a file does not fit.
+        """
+        for loss in self.losses.values():
+            if isinstance(loss, LearnsFromTeacher):
+                loss.check_teacher(embedding_dim)
 
     def forward(
         self,
