@@ -28,6 +28,7 @@ class Matched:
         slot_vocab_ids: (B, S) int64, the category that each slot stands for, -1 for none.
         region_embeddings: (M, E), what a teacher sees in the boxes; None without a teacher.
         listed: of each of the B images, what LVIS' lists tell of it.
+        image_level: of each of the B images, whether it has a label and no box.
     """
 
     images: Tensor
@@ -40,6 +41,7 @@ class Matched:
     slot_vocab_ids: Tensor
     region_embeddings: Tensor | None = None
     listed: tuple[ListedCategories | None, ...] = ()
+    image_level: tuple[bool, ...] = ()
 
 
 class MatchedLoss(Protocol):

@@ -102,6 +102,7 @@ class ImageModel(nn.Module):
                     instances.gt_classes,
                     (height, width),
                     listed=_listed(item, boxes.device),
+                    image_level=bool(item.get("image_level", False)),
                 )
             )
         return targets

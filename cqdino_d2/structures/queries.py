@@ -31,6 +31,7 @@ class ImageTargets:
         image_size: unpadded height and width in pixels.
         region_embeddings: (N, E), what a teacher sees in the boxes; None without a teacher.
         listed: what LVIS' lists tell of it; None where the data does not carry them.
+        image_level: whether the image has a label and no box: its box is all of it that is seen.
     """
 
     boxes_cxcywh_norm: Tensor
@@ -38,6 +39,7 @@ class ImageTargets:
     image_size: tuple[int, int]
     region_embeddings: Tensor | None = None
     listed: ListedCategories | None = None
+    image_level: bool = False
 
     def __len__(self) -> int:
         return len(self.vocab_ids)
