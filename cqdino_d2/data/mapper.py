@@ -163,7 +163,10 @@ class CategoryDatasetMapper:
             )
         annotations = [a for a in record.get("annotations", ()) if not a.get("iscrowd", 0)]
         vocab_ids = np.asarray([a["category_id"] for a in annotations], dtype=np.int64)
-        return image, _boxes_xyxy(annotations), vocab_ids
+        boxes_xyxy = _boxes_xyxy(annotations)
+        if record.get("image_level"):  # whatever size the image was said to have
+            boxes_xyxy[:] = 0, 0, image.shape[1], image.shape[0]
+        return image, boxes_xyxy, vocab_ids
 
     def _read_mosaic(
         self, records: Sequence[Mapping[str, Any]]
