@@ -4,8 +4,12 @@ import json
 
 import pytest
 import torch
+from detectron2.config import LazyCall
 
+from cqdino_d2.data import CategoryDatasetMapper, load_category_embeddings, register_all
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
+from cqdino_d2.engine import Training, load_config
+from cqdino_d2.layers import factory
 from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
 from tests.runs import ROOT, kill_after_checkpoint, losses, run
 
@@ -58,6 +62,60 @@ def test_it_trains_resumes_and_predicts_without_what_only_training_needs(tmp_pat
     cfg = get_predictor_cfg(ROOT / CONFIG, weights=path, device="cpu")
     found = CategoryPredictor(cfg)(torch.zeros(64, 64, 3, dtype=torch.uint8).numpy())
     assert len(found["instances"]) > 0
+
+
+def test_it_trains_with_the_lists_of_the_data(tmp_path):
+    lists = "{_target_: cqdino_d2.data.CategoryLists, vocabulary: '${vocabulary}'}"
+    few = ["model.criterion.losses.focal.num_sampled=3", "train.max_iter=1"]
+    heeding = [*few, "model.criterion.losses.focal.listed=true"]
+    train(tmp_path / "with", *heeding, f"dataloader.train.mapper.category_lists={lists}")
+    train(tmp_path / "without", *few)
+    first = [losses(tmp_path / name)[0] for name in ("with", "without")]
+    assert first[0]["loss_l1"] == first[1]["loss_l1"]
+    assert first[0]["loss_class"] > first[1]["loss_class"], "ten more categories of each image"
+
+
+def other_tables(folder):
+    """Files for other categories and of another width."""
+    rows = {"other": (range(90, 102), 24), "narrow": (range(1, 13), 16)}
+    for name, (ids, dim) in rows.items():
+        names = [f"thing {i}" for i in ids]
+        content = {"embeddings": torch.ones(12, dim), "ids": [*ids], "categories": names}
+        torch.save(content, folder / f"{name}.pth")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("table=other.pth", r"other\.pth lacks the embeddings of 12 of 12 categories: ids \[1, 2"),
+        ("table=narrow.pth", r"narrow\.pth: .*\(12, 16\) found, \(V, 24\) expected"),
+        ("table=gone.pth", r"gone\.pth"),
+        ("train.category_embeddings=other.pth", r"other\.pth lacks the embeddings of 12 of 12"),
+        ("model.teacher.tower.dim=16", r"rows of 24 numbers, the teacher's embeddings have 16"),
+        ("model.teacher=null", r"needs a teacher \(model\.teacher\)"),
+    ],
+)
+def test_tables_and_teachers_that_do_not_fit_end_it_before_any_image_is_read(
+    tmp_path, monkeypatch, override, message
+):
+    def no_images(*_):
+        raise AssertionError("an image was read")
+
+    other_tables(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(CategoryDatasetMapper, "__call__", no_images)
+    register_all()
+    folder, is_table = f"train.output_dir={tmp_path / 'run'}", override.startswith("table=")
+    cfg = load_config(str(ROOT / CONFIG), [folder] if is_table else [folder, override])
+    if is_table:
+        cfg.model.criterion.losses.semantic.table = LazyCall(factory)(
+            module=load_category_embeddings,
+            path=override.removeprefix("table="),
+            vocabulary="${vocabulary}",
+            dim=24,
+        )
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        Training.prepare(cfg, resume=False, load_embeddings=load_category_embeddings)
 
 
 def test_two_processes_train_as_one(tmp_path):

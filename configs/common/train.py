@@ -3,7 +3,8 @@
 This is the one place where the switches are explained. A length is a number of iterations, or of
 epochs as text: "24ep" is ceil(24 * records of the data set / images per iteration) iterations. An
 iteration is one update of the weights with ``dataloader.train.total_batch_size`` images, over all
-processes and parts.
+processes and parts. Image-level batches come on top: with one after every other batch an epoch is
+twice as many iterations.
 """
 
 train = dict(

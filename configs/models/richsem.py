@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from cqdino_d2.backbone import RegionTeacher, clip_resnet
 from cqdino_d2.categories import TextTable
 from cqdino_d2.criterion import FederatedFocalLoss, SemanticLoss
-from cqdino_d2.data import category_image_counts, load_category_embeddings
+from cqdino_d2.data import CategoryLists, category_image_counts, load_category_embeddings
 from cqdino_d2.layers import factory
 from cqdino_d2.transformer import HiddenState, TextContent, TextTableHead
 
@@ -27,6 +27,12 @@ def use_federated_loss(model: DictConfig) -> None:
         num_sampled=50,
         weight=model.criterion.losses.focal.weight,
     )
+
+
+def heed_category_lists(model: DictConfig, mapper: DictConfig) -> None:
+    """The federated loss heeds LVIS' lists of absent and unfinished categories, in place."""
+    model.criterion.losses.focal.listed = True
+    mapper.category_lists = L(CategoryLists)(vocabulary="${vocabulary}")
 
 
 def use_semantic_branch(model: DictConfig, table: str) -> None:

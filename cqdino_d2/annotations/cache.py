@@ -43,34 +43,6 @@ class Columns(Protocol):
 T = TypeVar("T", bound=Columns)
 
 
-@dataclass(frozen=True)
-class Form(Generic[T]):
-    """What a file is read as.
-
-    Attributes:
-        name: the 'format' that its caches bear.
-        read: file -> columns and facts.
-        of_columns: makes what callers get of columns and facts.
-        of_cache: maps a cache; raises ValueError if it is damaged.
-        key: what else the columns depend on, such as the content of a label map.
-    """
-
-    name: str
-    read: Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
-    of_columns: Callable[[dict[str, np.ndarray], dict[str, Any]], T]
-    of_cache: Callable[[Path], T]
-    key: str = ""
-
-
-def _read_coco(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    return read_coco_format(path)
-
-
-COCO = Form(FORMAT, _read_coco, Annotations, Annotations.of_cache)
-
-_not_written: dict[Path, Columns] = {}  # where no cache could be written
-
-
 def _stamp(path: Path) -> list[int]:
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
@@ -82,6 +54,52 @@ def _sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What columns are made from, by default a file.
+
+    Attributes:
+        require: (path, layout) -> the path; raises FileNotFoundError if there is no such thing.
+        stamp: numbers by which a change shows at a look; the second and third are the times of
+            the last change in nanoseconds.
+        sha256: of its content.
+    """
+
+    require: Callable[[str | Path, str], Path] = require_file
+    stamp: Callable[[Path], list[int]] = _stamp
+    sha256: Callable[[Path], str] = _sha256
+
+
+@dataclass(frozen=True)
+class Form(Generic[T]):
+    """What a file is read as.
+
+    Attributes:
+        name: the 'format' that its caches bear.
+        read: file -> columns and facts.
+        of_columns: makes what callers get of columns and facts.
+        of_cache: maps a cache; raises ValueError if it is damaged.
+        key: what else the columns depend on, such as the content of a label map.
+        origin: what it is instead of a file.
+    """
+
+    name: str
+    read: Callable[[Path], tuple[dict[str, np.ndarray], dict[str, Any]]]
+    of_columns: Callable[[dict[str, np.ndarray], dict[str, Any]], T]
+    of_cache: Callable[[Path], T]
+    key: str = ""
+    origin: Origin = Origin()
+
+
+def _read_coco(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    return read_coco_format(path)
+
+
+COCO = Form(FORMAT, _read_coco, Annotations, Annotations.of_cache)
+
+_not_written: dict[Path, Columns] = {}  # where no cache could be written
 
 
 def cache_places(json_file: Path) -> list[Path]:
@@ -100,7 +118,8 @@ def _why_stale(facts: Mapping[str, Any], json_file: Path, form: Form) -> str:
         return "was read in another way"
     if facts["name"] != json_file.name:
         return f"is of a file named {facts['name']!r}"
-    if facts["stamp"] != _stamp(json_file) and facts["sha256"] != _sha256(json_file):
+    origin = form.origin
+    if facts["stamp"] != origin.stamp(json_file) and facts["sha256"] != origin.sha256(json_file):
         return "is of an annotation file with another content"
     return ""
 
@@ -128,12 +147,15 @@ def _find(json_file: Path, form: Form[T]) -> tuple[T | None, list[str]]:
 @contextmanager
 def _one_builder(json_file: Path) -> Iterator[None]:
     """Lets one process at a time build; where files cannot be locked each builds for itself."""
-    with open(json_file, "rb") as file:
+    file = os.open(json_file, os.O_RDONLY)  # which opens folders, too
+    try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             logger.debug("%s cannot be locked: %s", json_file, error)
         yield
+    finally:
+        os.close(file)
 
 
 def _write(json_file: Path, columns: dict[str, np.ndarray], facts: dict[str, Any]) -> Path | None:
@@ -157,9 +179,9 @@ def _write(json_file: Path, columns: dict[str, np.ndarray], facts: dict[str, Any
 
 
 def _build(json_file: Path, form: Form[T]) -> T:
-    stamp, sha256 = _stamp(json_file), _sha256(json_file)
+    stamp, sha256 = form.origin.stamp(json_file), form.origin.sha256(json_file)
     columns, facts = form.read(json_file)
-    if _stamp(json_file) != stamp:
+    if form.origin.stamp(json_file) != stamp:
         raise ValueError(f"{json_file} was changed while it was being read")
     young = time.time() - max(stamp[1], stamp[2]) / 1e9 < _YOUNG
     facts |= {"format": form.name, "key": form.key}
@@ -193,7 +215,7 @@ def load_columns(json_file: str | Path, form: Form[T], layout: str = "", *, keep
         FileNotFoundError: no such file.
         ValueError: what the form's reader refuses, such as `coco_format.read_coco_format`.
     """
-    path = require_file(json_file, layout)
+    path = form.origin.require(json_file, layout)
     found, _ = _find(path, form)
     if found is not None:
         return found

@@ -57,6 +57,14 @@ class RegionTeacher(nn.Module):
                 self._kept.append(self.make_tower().eval().requires_grad_(False))
         return self._kept[0].to(device)
 
+    def embedding_dim(self) -> int:
+        """E of its embeddings."""
+        nothing = torch.zeros(0, dtype=torch.int64)
+        side = 2 * self.tower(torch.device("cpu")).stride
+        target = ImageTargets(torch.zeros(0, 4), nothing, (side, side))
+        (found,) = self(torch.zeros(1, 3, side, side), [target])
+        return found.region_embeddings.shape[1]
+
     @torch.no_grad()
     def forward(self, images: Tensor, targets: Sequence[ImageTargets]) -> list[ImageTargets]:
         """The targets with (N, E) embeddings of their boxes, not normalised.

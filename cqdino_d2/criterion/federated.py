@@ -21,6 +21,11 @@ class FederatedFocalLoss(nn.Module):
 
     The slots have to stand for a category each: not for the tokens of a prompt.
 
+    With ``listed`` it heeds LVIS' own lists as well, which RichSem's and CenterNet2's do not: in an
+    image that was looked through for a category in vain, the category counts as absent whether it
+    is drawn or not, and one of which not all objects have their boxes counts only where a query
+    stands for a box.
+
     Args:
         image_counts: gives (V,) in how many images each category is; called once, in training.
             Categories without any are never drawn. None draws all V alike.
@@ -29,9 +34,12 @@ class FederatedFocalLoss(nn.Module):
         power: categories are drawn in proportion to their count to this power.
         weight: factor on the loss.
         alpha, gamma: see `sigmoid_focal_loss`.
+        listed: whether LVIS' lists are heeded; the mapper then has to carry them, as with
+            `CategoryLists`.
 
     Raises:
-        ValueError: no category in the set, or on first use counts of another vocabulary.
+        ValueError: no category in the set, or on use counts of another vocabulary or images
+            without the lists.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class FederatedFocalLoss(nn.Module):
         weight: float = 1.0,
         alpha: float = 0.25,
         gamma: float = 2.0,
+        listed: bool = False,
     ) -> None:
         super().__init__()
         if num_sampled < 1:
@@ -51,19 +60,44 @@ class FederatedFocalLoss(nn.Module):
         self.image_counts, self.num_categories = image_counts, len(vocabulary)
         self.num_sampled, self.power = num_sampled, power
         self.weight, self.alpha, self.gamma = weight, alpha, gamma
+        self.listed = listed
         self._chances: Tensor | None = None
 
     def forward(self, predictions: LayerPredictions, matched: Matched) -> dict[str, Tensor]:
-        """The sum over all queries and the slots of the drawn categories, by the normaliser."""
+        """The sum over all queries and the slots of the counted categories, by the normaliser."""
         ids = matched.slot_vocab_ids
         counted = (ids >= 0) & torch.isin(ids, self.draw(matched.vocab_ids.unique()))
-        loss = sigmoid_focal_loss(
-            predictions.logits.transpose(1, 2)[counted],
-            matched.class_targets.transpose(1, 2)[counted],
-            self.alpha,
-            self.gamma,
-        ).sum()
-        return {"class": self.weight * loss / matched.normaliser}
+        if self.listed:
+            absent, unfinished = self.listed_slots(matched)
+            counted = counted | absent
+        targets = matched.class_targets.transpose(1, 2)[counted]
+        logits = predictions.logits.transpose(1, 2)[counted]
+        loss = sigmoid_focal_loss(logits, targets, self.alpha, self.gamma)
+        if self.listed:
+            loss = loss.masked_fill(unfinished[counted][:, None] & (targets == 0), 0.0)
+        return {"class": self.weight * loss.sum() / matched.normaliser}
+
+    def listed_slots(self, matched: Matched) -> tuple[Tensor, Tensor]:
+        """(B, S) bool each: the slots of absent categories, and of unfinished ones.
+
+        Raises:
+            ValueError: images without the lists.
+        """
+        if None in matched.listed or len(matched.listed) != len(matched.slot_vocab_ids):
+            raise ValueError(
+                "the federated loss is to heed LVIS' lists, which the images do not carry: "
+                "dataloader.train.mapper.category_lists gives them"
+            )
+        absent, unfinished = (
+            torch.stack(
+                [
+                    torch.isin(ids, getattr(one, name))
+                    for ids, one in zip(matched.slot_vocab_ids, matched.listed, strict=True)
+                ]
+            )
+            for name in ("absent", "unfinished")
+        )
+        return absent, unfinished
 
     def draw(self, present: Tensor) -> Tensor:
         """(P,) present categories -> these and drawn ones, each once, ``num_sampled`` if possible.

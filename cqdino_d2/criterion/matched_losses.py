@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import cxcywh_to_xyxy, paired_generalized_iou
-from ..structures import LayerPredictions
+from ..structures import LayerPredictions, ListedCategories
 from .losses import sigmoid_focal_loss
 
 
@@ -27,6 +27,8 @@ class Matched:
         vocab_ids: (M,) int64, the categories of the matched.
         slot_vocab_ids: (B, S) int64, the category that each slot stands for, -1 for none.
         region_embeddings: (M, E), what a teacher sees in the boxes; None without a teacher.
+        listed: of each of the B images, what LVIS' lists tell of it.
+        image_level: of each of the B images, whether it has a label and no box.
     """
 
     images: Tensor
@@ -38,6 +40,8 @@ class Matched:
     vocab_ids: Tensor
     slot_vocab_ids: Tensor
     region_embeddings: Tensor | None = None
+    listed: tuple[ListedCategories | None, ...] = ()
+    image_level: tuple[bool, ...] = ()
 
 
 class MatchedLoss(Protocol):

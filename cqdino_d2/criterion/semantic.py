@@ -53,21 +53,45 @@ class SemanticLoss(nn.Module):
         self.weight, self.scale, self.hidden = weight, scale, hidden
         self._table: Tensor | None = None
 
+    @property
+    def needs(self) -> str:
+        """What the rest of the model has to have."""
+        return (
+            "the semantic loss needs a teacher (model.teacher) and the decoder's hidden states "
+            f"(model.decoder.extra_heads.{self.hidden})"
+        )
+
+    def check_teacher(self, embedding_dim: int | None) -> None:
+        """Reads the table.
+
+        Args:
+            embedding_dim: E of the teacher; None without one.
+
+        Raises:
+            ValueError: there is no teacher, or table or teacher are of another size.
+            FileNotFoundError: there is no table.
+        """
+        if embedding_dim is None:
+            raise ValueError(self.needs)
+        self.unit_table(self.projection.weight.device)
+        self.check_width(embedding_dim)
+
+    def check_width(self, embedding_dim: int) -> None:
+        """Refuses a teacher whose embeddings cannot be compared with the table."""
+        if embedding_dim != self.shape[1]:
+            raise ValueError(
+                f"the text table has rows of {self.shape[1]} numbers, the teacher's embeddings "
+                f"have {embedding_dim}: the table must come from the teacher's own text encoder"
+            )
+
     def forward(self, predictions: LayerPredictions, matched: Matched) -> dict[str, Tensor]:
         """``semantic`` for the last layer, nothing for the others."""
         if predictions.name not in ("", "_dn"):
             return {}
         seen = matched.region_embeddings
         if seen is None or self.hidden not in predictions.extras:
-            raise ValueError(
-                "the semantic loss needs a teacher (model.teacher) and the decoder's hidden "
-                f"states (model.decoder.extra_heads.{self.hidden})"
-            )
-        if seen.shape[1] != self.shape[1]:
-            raise ValueError(
-                f"the text table has rows of {self.shape[1]} numbers, the teacher's embeddings "
-                f"have {seen.shape[1]}: the table must come from the teacher's own text encoder"
-            )
+            raise ValueError(self.needs)
+        self.check_width(seen.shape[1])
         hidden = predictions.extras[self.hidden][matched.images, matched.query_ids]
         divergence = self.divergence(hidden, seen).sum()
         return {"semantic": self.weight * divergence / matched.normaliser}

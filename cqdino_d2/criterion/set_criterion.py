@@ -18,7 +18,8 @@ from ..structures import (
     LayerPredictions,
     Proposals,
 )
-from ..structures.stages import CategoryCriterion
+from ..structures.stages import CategoryCriterion, LearnsFromTeacher
+from .image_level import masked_losses
 from .matched_losses import Matched, Observer
 from .matcher import HungarianMatcher
 
@@ -37,6 +38,12 @@ class SetCriterion(nn.Module):
         category_loss: of the scores of the vocabulary; None where nothing selects.
         observers: see every layer's predictions with their targets, e.g. `GradientBalance`, which
             logs figures about them.
+        box_images_only: names of losses ('l1', 'giou', 'class', 'semantic') in which image-level
+            images do not count, but for their proposals: RichSem's three switches, all off as it
+            was shipped.
+
+    Raises:
+        ValueError: on use: no loss has such a name.
     """
 
     def __init__(
@@ -46,11 +53,13 @@ class SetCriterion(nn.Module):
         losses: Mapping[str, nn.Module],
         category_loss: CategoryCriterion | None,
         observers: Sequence[Observer] = (),
+        box_images_only: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.matcher, self.category_loss = matcher, category_loss
         self.losses = nn.ModuleDict(losses)
         self.observers = list(observers)
+        self.box_images_only = frozenset(box_images_only)
         self._num_boxes: float | None = None
 
     @contextmanager
@@ -70,6 +79,19 @@ class SetCriterion(nn.Module):
             yield
         finally:
             self._num_boxes = None
+
+    def check_teacher(self, embedding_dim: int | None) -> None:
+        """Lets every loss that learns from a teacher read what it compares it with.
+
+        Args:
+            embedding_dim: E of the teacher; None without one.
+
+        Raises:
+            ValueError, FileNotFoundError: the teacher or a file does not fit.
+        """
+        for loss in self.losses.values():
+            if isinstance(loss, LearnsFromTeacher):
+                loss.check_teacher(embedding_dim)
 
     def forward(
         self,
@@ -116,11 +138,14 @@ class SetCriterion(nn.Module):
     def _layer_losses(self, layer: LayerPredictions, matched: Matched) -> dict[str, Tensor]:
         for observe in self.observers:
             observe(layer, matched)
-        return {
-            f"loss_{name}{layer.name}": value
-            for loss in self.losses.values()
-            for name, value in loss(layer, matched).items()
-        }
+        found: dict[str, Tensor] = {}
+        for loss in self.losses.values():
+            found |= masked_losses(loss, layer, matched, self.box_images_only)
+        if layer.name == "" and (unknown := self.box_images_only - found.keys()):
+            raise ValueError(
+                f"box_images_only names {sorted(unknown)}, the losses are {sorted(found)}"
+            )
+        return {f"loss_{name}{layer.name}": value for name, value in found.items()}
 
 
 def _matched(
@@ -147,6 +172,8 @@ def _matched(
         vocab_ids=torch.cat([target.vocab_ids for target in targets])[flat_ids],
         slot_vocab_ids=slots.vocab_ids,
         region_embeddings=None if None in seen else torch.cat(seen)[flat_ids],
+        listed=tuple(target.listed for target in targets),
+        image_level=tuple(target.image_level for target in targets),
     )
 
 

@@ -12,8 +12,11 @@ from .augmentation import (
     resized_size,
     training_augmentations,
 )
+from .category_lists import CategoryLists
 from .embedding_files import load_category_embeddings, random_category_embeddings
 from .image_counts import category_image_counts
+from .image_level.alternation import ImageLevelBatches
+from .image_level.sets import get_image_level_records, register_image_level
 from .loader import (
     build_test_loader,
     build_train_loader,
@@ -21,6 +24,7 @@ from .loader import (
     get_training_records,
 )
 from .mapper import CategoryDatasetMapper
+from .mosaic import CutMosaic, QuadrantMosaic
 from .prompting.records import get_prompted_records, get_prompted_training_records
 from .prompting.training import TrainingPrompts
 from .records import Records
@@ -40,6 +44,10 @@ from .text_records import RecordsOfSets, TextRecords
 __all__ = [
     "Annotations",
     "CategoryDatasetMapper",
+    "CategoryLists",
+    "CutMosaic",
+    "QuadrantMosaic",
+    "ImageLevelBatches",
     "Records",
     "RecordsOfSets",
     "ResizeShortestEdgeTruncated",
@@ -49,6 +57,7 @@ __all__ = [
     "build_train_loader",
     "category_image_counts",
     "dataset_vocabulary",
+    "get_image_level_records",
     "get_prompted_records",
     "get_prompted_training_records",
     "get_test_records",
@@ -60,6 +69,7 @@ __all__ = [
     "random_category_embeddings",
     "register_all",
     "register_coco_like",
+    "register_image_level",
     "register_odvg",
     "registered_annotations",
     "registered_descriptions",

@@ -93,7 +93,7 @@ def load_category_embeddings(path: str | Path, vocabulary: Vocabulary, dim: int)
     if embeddings.ndim != 2 or embeddings.shape[1] != dim:
         raise ValueError(
             f"{path}: embeddings of shape {tuple(embeddings.shape)} found, (V, {dim}) expected "
-            "(another dimension needs model.categories.embedding_dim=DIMENSION)"
+            "(CQ-DINO's embeddings may have another one: model.categories.embedding_dim=DIMENSION)"
         )
     for key in ("ids", "categories"):
         if content.get(key) is not None and len(content[key]) != len(embeddings):

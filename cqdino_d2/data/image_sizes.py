@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from ..annotations.columns import Annotations
 from ..files.images import open_image
 
 _ORIENTATION, _ON_ITS_SIDE = 0x0112, 5  # EXIF: from 5 on width and height change places
 _NAMED = 3  # images that an error names
+_READERS = 8  # threads: most of the time goes into waiting for disks
+_MANY = 10_000  # images whose heads take long enough to show a bar, and that are asked for at once
 
 
 def stored_and_upright_size(file_name: str) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -28,6 +32,37 @@ def stored_and_upright_size(file_name: str) -> tuple[tuple[int, int], tuple[int,
     return stored, stored[::-1] if turned else stored
 
 
+def sizes_from_heads(file_names: Sequence[str]) -> tuple[np.ndarray, dict[int, str]]:
+    """Sizes of many images in one go, from the heads of their files alone.
+
+    Returns:
+        (n, 2) int32 height and width of the upright images, 0 for those that tell none, and by
+        their places why.
+    """
+    sizes, problems = np.zeros((len(file_names), 2), np.int32), {}
+    hide = True if len(file_names) < _MANY else None  # None: where no terminal shows it
+    bar = tqdm(desc="sizes", total=len(file_names), unit="image", mininterval=1.0, disable=hide)
+    with ThreadPoolExecutor(_READERS) as pool, bar:
+        for start in range(0, len(file_names), _MANY):
+            some = file_names[start : start + _MANY]
+            for place, size in enumerate(pool.map(_upright_size, some), start):
+                bar.update()
+                if isinstance(size, str):
+                    problems[place] = size
+                else:
+                    sizes[place] = size
+    return sizes, problems
+
+
+def _upright_size(file_name: str) -> tuple[int, int] | str:
+    """Height and width, or why they are not told; names the file."""
+    try:
+        return stored_and_upright_size(file_name)[1]
+    except (OSError, ValueError) as error:
+        said = str(error)
+        return said if file_name in said else f"{file_name}: {said}"
+
+
 def complete_sizes(annotations: Annotations, image_root: str) -> np.ndarray:
     """(I, 2) int32 height and width of all images; those that the file lacks from the images.
 
@@ -38,15 +73,15 @@ def complete_sizes(annotations: Annotations, image_root: str) -> np.ndarray:
     if not annotations.facts["unsized_images"]:
         return sizes
     sizes = sizes.copy()
-    for row in np.flatnonzero(sizes[:, 0] == 0).tolist():
-        try:
-            path = os.path.join(image_root, annotations.text("file_name", row))
-            _, sizes[row] = stored_and_upright_size(path)
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"image {annotations.image_id(row)!r} has no 'height' and 'width', and its file "
-                f"does not tell them: {error}"
-            ) from error
+    rows = np.flatnonzero(sizes[:, 0] == 0)
+    names = [annotations.text("file_name", row) for row in rows.tolist()]
+    found, problems = sizes_from_heads([os.path.join(image_root, name) for name in names])
+    for place, problem in problems.items():
+        raise ValueError(
+            f"image {annotations.image_id(int(rows[place]))!r} has no 'height' and 'width', and "
+            f"its file does not tell them: {problem}"
+        )
+    sizes[rows] = found
     return sizes
 
 

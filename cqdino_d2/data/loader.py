@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,13 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from ..structures import Vocabulary
+from .image_level.alternation import (
+    AlternatingBatchSampler,
+    AlternatingDataset,
+    AlternatingLoader,
+    ImageLevelBatches,
+)
 from .image_sizes import check_sizes
-from .mosaic import MOSAIC_IMAGES
 from .records import Records, categories_of, sizes_of
 from .registration import dataset_vocabulary, registered_records
 from .samplers import (
@@ -27,34 +32,12 @@ from .samplers import (
     UniformOrder,
     repeat_factors,
 )
-from .seeding import seeded_generators
+from .streams import Mapper, StreamDataset
 from .text_records import RecordsOfSets, TextRecords
 
 logger = logging.getLogger(__name__)
 
-Mapper = Callable[..., dict[str, Any]]
 AnyRecords = Sequence[Mapping[str, Any]] | Dataset
-
-
-class _StreamDataset(Dataset):
-    """Maps (position in the stream, record index); the randomness depends on (seed, position)."""
-
-    def __init__(self, records: Dataset, mapper: Mapper, seed: int, mosaic: float) -> None:
-        self.records = records
-        self.mapper = mapper
-        self.seed = seed
-        self.mosaic = mosaic
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        position, index = key
-        with seeded_generators([self.seed, position]):
-            if self.mosaic and np.random.random() < self.mosaic:  # noqa: NPY002
-                others = np.random.randint(len(self), size=MOSAIC_IMAGES - 1)  # noqa: NPY002
-                return self.mapper([self.records[i] for i in (index, *others.tolist())])
-            return self.mapper(self.records[index])
 
 
 class _MappedDataset(Dataset):
@@ -221,6 +204,51 @@ def _orientations(dataset: AnyRecords) -> np.ndarray:
     return (width > height).astype(np.int8)
 
 
+def _samples(
+    dataset: AnyRecords, mapper: Mapper, seed: int, mosaic: float, replace_unreadable: bool
+) -> StreamDataset:
+    _check_mosaic(mosaic, dataset)
+    return StreamDataset(
+        _shared(dataset), mapper, seed, mosaic, replace_unreadable=replace_unreadable
+    )
+
+
+def _batch_sampler(
+    order: EpochOrder, total_batch_size: int, start_iter: int, groups: np.ndarray | None = None
+) -> StreamBatchSampler:
+    return StreamBatchSampler(
+        order=order,
+        total_batch_size=total_batch_size,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+        start_iter=start_iter,
+        groups=groups,
+    )
+
+
+def _alternating_loader(
+    samples: StreamDataset,
+    batches: StreamBatchSampler,
+    image_level: ImageLevelBatches,
+    seed: int,
+    start_iter: int,
+    options: Mapping[str, Any],
+) -> AlternatingLoader:
+    """Batches of images with boxes, and those of image-level images in their turn."""
+    given, turns, seed = image_level, image_level.turns, image_level.seed(seed)
+    labelled = _samples(given.dataset, given.mapper, seed, given.mosaic, given.replace_unreadable)
+    order = _epoch_order(given.sampler, given.dataset, given.repeat_threshold, seed, None)
+    others = _batch_sampler(order, given.total_batch_size, turns.before(start_iter)[1])
+    return AlternatingLoader(
+        turns=turns,
+        dataset=AlternatingDataset(samples, labelled),
+        batch_sampler=AlternatingBatchSampler(
+            boxes=batches, image_level=others, turns=turns, start_iter=start_iter
+        ),
+        **options,
+    )
+
+
 def build_train_loader(
     *,
     dataset: AnyRecords,
@@ -234,6 +262,8 @@ def build_train_loader(
     aspect_ratio_grouping: bool = False,
     mosaic: float = 0.0,
     shares: Mapping[str, float] | None = None,
+    replace_unreadable: bool = False,
+    image_level: ImageLevelBatches | None = None,
 ) -> Iterable[list[dict[str, Any]]]:
     """An endless stream of this process's batches.
 
@@ -255,6 +285,9 @@ def build_train_loader(
         mosaic: share of the samples that are made of four records, the sample's own and three
             drawn uniformly; the mapper gets these as a list.
         shares: of each set of `get_prompted_training_records` in an epoch, relative to the others.
+        replace_unreadable: see `StreamDataset`; else an image that cannot be read ends the run.
+        image_level: further images, which have a label and no box; their batches take turns with
+            the others, each kind from a stream of its own. Epochs are those of ``dataset``.
 
     Returns:
         An iterable over lists of the mapper's dicts.
@@ -263,23 +296,15 @@ def build_train_loader(
         ValueError: an empty data set, an unknown sampler, a share outside 0..1 or of another set,
             mosaics of sets without common categories, or a batch size that cannot be shared evenly.
     """
-    _check_mosaic(mosaic, dataset)
-    records = _shared(dataset)
-    batches = StreamBatchSampler(
-        order=_epoch_order(sampler, dataset, repeat_threshold, seed, shares),
-        total_batch_size=total_batch_size,
-        rank=comm.get_rank(),
-        world_size=comm.get_world_size(),
-        start_iter=start_iter,
-        groups=_orientations(dataset) if aspect_ratio_grouping else None,
-    )
-    return DataLoader(
-        _StreamDataset(records, mapper, seed, mosaic),
-        batch_sampler=batches,
-        num_workers=num_workers,
-        collate_fn=_as_list,
-        generator=_own_generator(seed),
-    )
+    samples = _samples(dataset, mapper, seed, mosaic, replace_unreadable)
+    start = start_iter if image_level is None else image_level.turns.before(start_iter)[0]
+    groups = _orientations(dataset) if aspect_ratio_grouping else None
+    order = _epoch_order(sampler, dataset, repeat_threshold, seed, shares)
+    batches = _batch_sampler(order, total_batch_size, start, groups)
+    options = dict(num_workers=num_workers, collate_fn=_as_list, generator=_own_generator(seed))
+    if image_level is None:
+        return DataLoader(samples, batch_sampler=batches, **options)
+    return _alternating_loader(samples, batches, image_level, seed, start_iter, options)
 
 
 def build_test_loader(

@@ -13,7 +13,8 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from ..files.images import read_image
 from ..structures import TextPrompt
-from .mosaic import compose_mosaic
+from .category_lists import CategoryLists
+from .mosaic import Mosaic, QuadrantMosaic
 from .seeding import seeded_generators
 
 logger = logging.getLogger(__name__)
@@ -49,10 +50,12 @@ class CategoryDatasetMapper:
             pixels, are dropped.
         allow_truncated: whether files that are cut short are read as far as they go, with a
             warning, instead of ending the run.
-        mosaic_size: side in pixels of the square that four images share, where the loader asks
-            for a mosaic; the augmentations follow.
+        mosaic: makes one image of four, where the loader asks for a mosaic: `QuadrantMosaic` (by
+            default, of 1,024 pixels) or `CutMosaic`.
         prompts: makes the prompt of a training image, from the boxes that the augmentation left;
             None for detectors that read no words.
+        category_lists: gives what a data set tells of a training image besides its boxes; None
+            where no loss wants to know.
     """
 
     def __init__(
@@ -63,8 +66,9 @@ class CategoryDatasetMapper:
         is_train: bool = True,
         min_box_size: float = 1e-3,
         allow_truncated: bool = True,
-        mosaic_size: int = 1024,
+        mosaic: Mosaic | None = None,
         prompts: PromptSource | None = None,
+        category_lists: CategoryLists | None = None,
     ) -> None:
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format must be 'RGB' or 'BGR', got {image_format!r}")
@@ -73,8 +77,9 @@ class CategoryDatasetMapper:
         self.is_train = is_train
         self.min_box_size = min_box_size
         self.allow_truncated = allow_truncated
-        self.mosaic_size = mosaic_size
+        self.mosaic = QuadrantMosaic() if mosaic is None else mosaic
         self.prompts = prompts
+        self.category_lists = category_lists
 
     def __call__(
         self,
@@ -92,9 +97,9 @@ class CategoryDatasetMapper:
             side); the record's other fields without its annotations (of a mosaic: of the first,
             and 'mosaic_image_ids' of all four); in training 'instances' with gt_boxes (XYXY_ABS,
             in the augmented image) and gt_classes (int64 ``vocab_id``; a box with several
-            categories is there once for each), and 'dropped_boxes': how many the augmentation
-            left nothing of; with prompts 'prompt', and 'lost_boxes': how many more the caption
-            had no room for. An image without boxes has empty instances.
+            categories is there once for each), 'dropped_boxes': how many the augmentation left
+            nothing of, and what ``category_lists`` gives; with prompts 'prompt', and 'lost_boxes':
+            how many more the caption had no room for. An image without boxes has empty instances.
 
         Raises:
             FileNotFoundError: the image is missing.
@@ -106,28 +111,38 @@ class CategoryDatasetMapper:
             return self._map(record)
 
     def _map(self, record: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        if isinstance(record, Mapping):
-            image, boxes_xyxy, vocab_ids = self._read(record)
-            result = {key: value for key, value in record.items() if key != "annotations"}
+        is_mosaic = not isinstance(record, Mapping)
+        records = record if is_mosaic else [record]
+        result = {key: value for key, value in records[0].items() if key != "annotations"}
+        if is_mosaic:
+            image, boxes_xyxy, vocab_ids = self._read_mosaic(records)
+            result["mosaic_image_ids"] = [one.get("image_id") for one in records]
         else:
-            image, boxes_xyxy, vocab_ids = self._read_mosaic(record)
-            result = {key: value for key, value in record[0].items() if key != "annotations"}
-            result["mosaic_image_ids"] = [one.get("image_id") for one in record]
+            image, boxes_xyxy, vocab_ids = self._read(record)
         result["height"], result["width"] = image.shape[:2]
-        augmented = T.AugInput(image, boxes=boxes_xyxy)
-        self.augmentations(augmented)
-        pixels = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
-        result["image"] = torch.from_numpy(pixels)
+        if not (is_mosaic and self.mosaic.augments_parts):
+            image, boxes_xyxy = self._augmented(image, boxes_xyxy)
+        result["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         if self.is_train:
-            instances = self._targets(augmented.boxes, vocab_ids, pixels.shape[1:])
+            instances = self._targets(boxes_xyxy, vocab_ids, image.shape[:2])
             result["dropped_boxes"] = len(vocab_ids) - len(instances)
+            if self.category_lists is not None:
+                result |= self.category_lists(records)
             if self.prompts is not None:
-                records = [record] if isinstance(record, Mapping) else record
                 left = len(instances)
                 result["prompt"], instances = self.prompts(records, instances)
                 result["lost_boxes"] = left - len(instances)
             result["instances"] = instances
         return result
+
+    def _augmented(
+        self, image: np.ndarray, boxes_xyxy: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The augmented image and its (N, 4) boxes, clipped to it."""
+        augmented = T.AugInput(image, boxes=boxes_xyxy)
+        self.augmentations(augmented)
+        limits = np.asarray([*augmented.image.shape[1::-1]] * 2, dtype=np.float64)
+        return augmented.image, np.clip(augmented.boxes, 0.0, limits)
 
     def _read(self, record: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(H, W, 3) image, (N, 4) boxes without crowd, (N,) vocab_ids."""
@@ -148,24 +163,28 @@ class CategoryDatasetMapper:
             )
         annotations = [a for a in record.get("annotations", ()) if not a.get("iscrowd", 0)]
         vocab_ids = np.asarray([a["category_id"] for a in annotations], dtype=np.int64)
-        return image, _boxes_xyxy(annotations), vocab_ids
+        boxes_xyxy = _boxes_xyxy(annotations)
+        if record.get("image_level"):  # whatever size the image was said to have
+            boxes_xyxy[:] = 0, 0, image.shape[1], image.shape[0]
+        return image, boxes_xyxy, vocab_ids
 
     def _read_mosaic(
         self, records: Sequence[Mapping[str, Any]]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         images, boxes_xyxy, vocab_ids = zip(*map(self._read, records), strict=True)
-        canvas, all_boxes = compose_mosaic(images, boxes_xyxy, self.mosaic_size)
+        if self.mosaic.augments_parts:
+            parts = zip(images, boxes_xyxy, strict=True)
+            images, boxes_xyxy = zip(*(self._augmented(*part) for part in parts), strict=True)
+        # as Detectron2's augmentations, it draws from NumPy's global generator
+        canvas, all_boxes = self.mosaic(images, boxes_xyxy, np.random)
         return canvas, all_boxes, np.concatenate(vocab_ids)
 
     def _targets(
         self, boxes_xyxy: np.ndarray, vocab_ids: np.ndarray, image_size: tuple[int, int]
     ) -> Instances:
-        """Clips (N, 4) boxes to the image and drops those of which nothing is left."""
-        height, width = image_size
-        limits = np.asarray([width, height, width, height], dtype=np.float64)
-        boxes_xyxy = np.clip(boxes_xyxy, 0.0, limits)
+        """(N, 4) boxes in an image of (height, width), without those of which nothing is left."""
         kept = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2] > self.min_box_size).all(axis=1)
-        instances = Instances((height, width))
+        instances = Instances(image_size)
         instances.gt_boxes = Boxes(torch.as_tensor(boxes_xyxy[kept], dtype=torch.float32))
         instances.gt_classes = torch.as_tensor(vocab_ids[kept], dtype=torch.int64)
         return instances

@@ -1,55 +1,212 @@
-"""Four images in one."""
+"""Four images in one, in two forms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 MOSAIC_IMAGES = 4
 _FILL = 114  # grey of the uncovered part
-_CENTRE = (0.3, 0.7)  # range of the point where the four meet, as a share of the side
 
 
-def compose_mosaic(
-    images: Sequence[np.ndarray], boxes_xyxy: Sequence[np.ndarray], side: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Puts four images around a random point of a square canvas.
+class UniformDraws(Protocol):
+    """A source of random numbers: NumPy's generators and `random.Random` are."""
 
-    Each image is scaled to fit its quadrant, its ratio kept, and touches the point with a corner;
-    nothing is cut off. Draws from NumPy's global generator, as Detectron2's augmentations do.
+    def uniform(self, low: float, high: float) -> float:
+        """A number between the two."""
+
+
+class Mosaic(Protocol):
+    """Makes one image of four.
+
+    Attributes:
+        augments_parts: whether the augmentations apply to each of the four beforehand, instead of
+            to what was made of them.
+    """
+
+    augments_parts: bool
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        boxes_xyxy: Sequence[np.ndarray],
+        draws: UniformDraws,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Puts four images around a random point of a square canvas.
+
+        Args:
+            images: four (H, W, C) uint8: top left, top right, bottom left, bottom right.
+            boxes_xyxy: the (N, 4) boxes of each, in pixels.
+            draws: decides where the four meet.
+
+        Returns:
+            (side, side, C) uint8 and all (N0 + N1 + N2 + N3, 4) boxes on it, clipped to it: of a
+            box outside the canvas no area is left.
+
+        Raises:
+            ValueError: not four images.
+        """
+
+
+@dataclass(frozen=True)
+class PlacedImage:
+    """Where an image comes to lie.
+
+    Attributes:
+        size: its new width and height in pixels.
+        corner: x and y of its top left corner on the canvas; it may lie outside.
+        factors: what its boxes are scaled by in x and in y.
+    """
+
+    size: tuple[int, int]
+    corner: tuple[int, int]
+    factors: tuple[float, float]
+
+    def visible(self, side: int) -> tuple[int, int, int, int]:
+        """The part of a canvas that it covers: x1, y1, x2, y2, the latter two exclusive."""
+        (x, y), (width, height) = self.corner, self.size
+        return max(x, 0), max(y, 0), min(x + width, side), min(y + height, side)
+
+
+class QuadrantMosaic:
+    """Each image is scaled to fit its quadrant, its ratio kept; nothing is cut off.
+
+    The four meet within the middle 40 % of the canvas, which the augmentations follow.
 
     Args:
-        images: four (H, W, C) uint8.
-        boxes_xyxy: the (N, 4) boxes of each, in pixels.
         side: of the canvas in pixels.
 
-    Returns:
-        (side, side, C) uint8 and all (N0 + N1 + N2 + N3, 4) boxes on it.
+    Raises:
+        ValueError: a side of less than 8 pixels.
+    """
+
+    augments_parts = False
+    _CENTRE = (0.3, 0.7)  # range of the point where the four meet, as a share of the side
+
+    def __init__(self, *, side: int = 1024) -> None:
+        self.side = _checked_side(side)
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        boxes_xyxy: Sequence[np.ndarray],
+        draws: UniformDraws,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Mosaic`."""
+        centre = tuple(int(self.side * draws.uniform(*self._CENTRE)) for _ in "xy")
+        return _paste(images, boxes_xyxy, self.places(_sizes_of(images), centre), self.side)
+
+    def places(
+        self, sizes: Sequence[tuple[int, int]], centre: tuple[int, int]
+    ) -> list[PlacedImage]:
+        """Where images of four (height, width) lie that meet at a centre (x, y)."""
+        places = []
+        for quadrant, (height, width) in enumerate(sizes):
+            room_x, room_y = (
+                self.side - middle if beyond else middle
+                for middle, beyond in zip(centre, _beyond(quadrant), strict=True)
+            )
+            scale = min(room_x / width, room_y / height)
+            size = max(1, int(width * scale)), max(1, int(height * scale))
+            factors = size[0] / width, size[1] / height
+            places.append(PlacedImage(size, _corner(quadrant, size, centre), factors))
+        return places
+
+
+class CutMosaic:
+    """RichSem's (arXiv 2310.12152): every image is scaled to half the side and cut at the edge.
+
+    Each image is augmented by itself. The four meet within the middle half of the canvas; draws
+    are those of x, then of y. Unlike the official code, which has images with one box each, it
+    clips boxes of any kind.
+
+    Args:
+        side: of the canvas in pixels, an even number.
 
     Raises:
-        ValueError: not four images, or a canvas of less than 8 pixels.
+        ValueError: a side of less than 8 pixels or an odd one.
     """
-    if not len(images) == len(boxes_xyxy) == MOSAIC_IMAGES or side < 8:
-        raise ValueError(
-            f"a mosaic needs {MOSAIC_IMAGES} images and a side of at least 8 pixels, got "
-            f"{len(images)} images and a side of {side}"
-        )
-    centre_x, centre_y = (side * np.random.uniform(*_CENTRE, size=2)).astype(int)  # noqa: NPY002
+
+    augments_parts = True
+    _CENTRE = (0.5, 1.5)  # range of the point where the four meet, in halves of the side
+
+    def __init__(self, *, side: int = 1280) -> None:
+        self.side = _checked_side(side)
+        if side % 2:
+            raise ValueError(f"the side of a mosaic that is halved must be even, got {side}")
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        boxes_xyxy: Sequence[np.ndarray],
+        draws: UniformDraws,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Mosaic`."""
+        centre = self.centre(draws)
+        return _paste(images, boxes_xyxy, self.places(_sizes_of(images), centre), self.side)
+
+    def centre(self, draws: UniformDraws) -> tuple[int, int]:
+        """(x, y) of the point where the four meet."""
+        half = self.side // 2
+        x, y = (int(draws.uniform(*self._CENTRE) * half) for _ in "xy")
+        return x, y
+
+    def places(
+        self, sizes: Sequence[tuple[int, int]], centre: tuple[int, int]
+    ) -> list[PlacedImage]:
+        """Where images of four (height, width) lie that meet at a centre (x, y)."""
+        half, places = self.side // 2, []
+        for quadrant, (height, width) in enumerate(sizes):
+            scale = min(half / height, half / width)
+            size = max(1, int(width * scale)), max(1, int(height * scale))
+            places.append(PlacedImage(size, _corner(quadrant, size, centre), (scale, scale)))
+        return places
+
+
+def _checked_side(side: int) -> int:
+    if side < 8:
+        raise ValueError(f"a mosaic needs a side of at least 8 pixels, got {side}")
+    return side
+
+
+def _sizes_of(images: Sequence[np.ndarray]) -> list[tuple[int, int]]:
+    """(height, width) of each."""
+    if len(images) != MOSAIC_IMAGES:
+        raise ValueError(f"a mosaic needs {MOSAIC_IMAGES} images, got {len(images)} images")
+    return [image.shape[:2] for image in images]
+
+
+def _beyond(quadrant: int) -> tuple[bool, bool]:
+    """Whether a quadrant lies right of the centre, and below it."""
+    return quadrant % 2 == 1, quadrant >= 2
+
+
+def _corner(quadrant: int, size: tuple[int, int], centre: tuple[int, int]) -> tuple[int, int]:
+    """Top left corner of an image that touches the centre with its inner corner."""
+    x, y = (
+        middle if beyond else middle - length
+        for length, middle, beyond in zip(size, centre, _beyond(quadrant), strict=True)
+    )
+    return x, y
+
+
+def _paste(
+    images: Sequence[np.ndarray],
+    boxes_xyxy: Sequence[np.ndarray],
+    places: Sequence[PlacedImage],
+    side: int,
+) -> tuple[np.ndarray, np.ndarray]:
     canvas = np.full((side, side, images[0].shape[2]), _FILL, dtype=np.uint8)
     placed = []
-    for quadrant, (image, boxes) in enumerate(zip(images, boxes_xyxy, strict=True)):
-        right, below = quadrant % 2 == 1, quadrant >= 2
-        room_x = side - centre_x if right else centre_x
-        room_y = side - centre_y if below else centre_y
-        height, width = image.shape[:2]
-        scale = min(room_x / width, room_y / height)
-        new_width, new_height = max(1, int(width * scale)), max(1, int(height * scale))
-        x = centre_x if right else centre_x - new_width
-        y = centre_y if below else centre_y - new_height
-        resized = Image.fromarray(image).resize((new_width, new_height), Image.BILINEAR)
-        canvas[y : y + new_height, x : x + new_width] = np.asarray(resized)
-        factors = np.asarray([new_width / width, new_height / height] * 2)
-        placed.append(boxes * factors + np.asarray([x, y, x, y]))
+    for image, boxes, place in zip(images, boxes_xyxy, places, strict=True):
+        resized = np.asarray(Image.fromarray(image).resize(place.size, Image.BILINEAR))
+        x1, y1, x2, y2 = place.visible(side)
+        x, y = place.corner
+        canvas[y1:y2, x1:x2] = resized[y1 - y : y2 - y, x1 - x : x2 - x]
+        moved = boxes * np.asarray([*place.factors] * 2) + np.asarray([*place.corner] * 2)
+        placed.append(np.clip(moved, 0, side))
     return canvas, np.concatenate(placed)

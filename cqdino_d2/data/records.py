@@ -31,6 +31,7 @@ class _Part:
         rows: (n,) which images of the file, in their order.
         with_crowd: whether crowd boxes are among the boxes.
         vocab_id_of: (V of the file,) its vocab_ids in another vocabulary; None leaves them.
+        image_level: whether the images have a label and no box.
     """
 
     annotations: Annotations
@@ -39,6 +40,7 @@ class _Part:
     rows: np.ndarray
     with_crowd: bool = True
     vocab_id_of: np.ndarray | None = None
+    image_level: bool = False
 
     def record(self, position: int) -> dict[str, Any]:
         annotations, columns = self.annotations, self.annotations.columns
@@ -52,6 +54,8 @@ class _Part:
             "height": height,
             "width": width,
         }
+        if self.image_level:
+            record["image_level"] = True
         for name in IMAGE_LISTS:
             ranks = annotations.image_list(name)
             if ranks is not None:
@@ -127,8 +131,9 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
     An item is the dict that Detectron2's loaders expect, made when it is asked for: 'file_name',
     'image_id', 'height', 'width', 'annotations' with 'bbox' (XYWH_ABS), 'bbox_mode',
     'category_id' (the ``vocab_id``) and 'iscrowd'; LVIS' 'neg_category_ids' and
-    'not_exhaustive_category_ids' (``dataset_id``) where the file has them. A slice is a `Records`
-    again. Worker processes share the columns; pickling sends only paths and row numbers.
+    'not_exhaustive_category_ids' (``dataset_id``) where the file has them; 'image_level' (True)
+    where the image has a label and no box, so that its one box is the whole image. A slice is a
+    `Records` again. Worker processes share the columns; pickling sends only paths and row numbers.
 
     It is a `torch.utils.data.Dataset`, so Detectron2's `get_detection_dataset_dicts` and
     `build_detection_train_loader` leave it as it is. The former drops no images without boxes from
@@ -144,7 +149,12 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
 
     @classmethod
     def of_file(
-        cls, annotations: Annotations, image_root: str, *, outside_root: bool = False
+        cls,
+        annotations: Annotations,
+        image_root: str,
+        *,
+        outside_root: bool = False,
+        image_level: bool = False,
     ) -> Records:
         """All images of an annotation file.
 
@@ -152,6 +162,7 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
             annotations: the file's columns.
             image_root: folder that the file names are relative to.
             outside_root: whether file names may be absolute or lead out of the folder.
+            image_level: whether the images have a label and no box.
 
         Raises:
             ValueError: file names that may not, or images whose size neither the file nor the
@@ -161,7 +172,7 @@ class Records(Sequence[Mapping[str, Any]], Dataset):
             _check_file_names(annotations, image_root)
         rows = np.arange(len(annotations), dtype=np.int32)
         sizes = complete_sizes(annotations, str(image_root))
-        return cls([_Part(annotations, str(image_root), sizes, rows)])
+        return cls([_Part(annotations, str(image_root), sizes, rows, image_level=image_level)])
 
     @classmethod
     def concatenate(cls, records: Iterable[Records]) -> Records:

@@ -30,7 +30,12 @@ _sources: dict[str, Source] = {}
 _vocabularies: dict[tuple[Any, ...], tuple[Vocabulary, dict[str, Any]]] = {}
 
 
-def _register(name: str, source: Source) -> None:
+def register_source(name: str, source: Source) -> None:
+    """Registers a data set whose files are known.
+
+    Raises:
+        ValueError: the name is taken by a data set that was not registered here.
+    """
     if name in DatasetCatalog:
         if name not in _sources:
             raise ValueError(
@@ -67,11 +72,12 @@ def register_all(root: str | Path | None = None) -> None:
     The names are `v3det_{train,val,test,train_ovd_base}`, `emojidet_{train,val}` and, with a
     prefix because Detectron2 takes the plain names for itself,
     `cq_lvis_v1_{train,val,minival,minival_inserted_image_name}` and `cq_coco_2017_{train,val}`;
-    with texts in place of categories `refexp_val`, `refcoco_{val,testA,testB}`,
-    `refcoco_plus_{val,testA,testB}`, `refcocog_{val,test}`, `grefcoco_{val,testA,testB}` and
-    `flickr30k_{val,test}`; and for each set of ODinW `odinw13_NAME` (validation),
-    `odinw13_NAME_train` and `odinw13_NAME_train_{1,3,5,10}shot_seed{3,30,300}`, the same with
-    odinw35. A second call with the same root changes nothing; one with another root registers anew.
+    with a label and no box `imagenet_lvis_v1`; with texts in place of categories `refexp_val`,
+    `refcoco_{val,testA,testB}`, `refcoco_plus_{val,testA,testB}`, `refcocog_{val,test}`,
+    `grefcoco_{val,testA,testB}` and `flickr30k_{val,test}`; and for each set of ODinW
+    `odinw13_NAME` (validation), `odinw13_NAME_train` and
+    `odinw13_NAME_train_{1,3,5,10}shot_seed{3,30,300}`, the same with odinw35. A second call with
+    the same root changes nothing; one with another root registers anew.
 
     Args:
         root: the folder; by default the environment's DETECTRON2_DATASETS or ./datasets.
@@ -79,7 +85,7 @@ def register_all(root: str | Path | None = None) -> None:
     folder = Path(root if root is not None else os.environ.get("DETECTRON2_DATASETS", "datasets"))
     folder = folder.expanduser().absolute()
     for name, source in BUILTIN.items():
-        _register(name, source.below(folder))
+        register_source(name, source.below(folder))
 
 
 def register_coco_like(
@@ -108,7 +114,7 @@ def register_coco_like(
     Raises:
         ValueError: the name is taken by a data set that was not registered here.
     """
-    _register(
+    register_source(
         name,
         Source(
             json_file=str(Path(json_file).absolute()),
@@ -142,7 +148,7 @@ def register_odvg(
         ValueError: the name is taken by a data set that was not registered here.
     """
     labels = None if label_map is None else str(Path(label_map).absolute())
-    _register(
+    register_source(
         name,
         Source(
             json_file=str(Path(file).absolute()),
@@ -164,7 +170,9 @@ def registered_annotations(name: str) -> Annotations:
     source = _source(name)
     if source.has_texts:
         raise ValueError(f"{name!r} is a set of texts: its images have no categories")
-    return read_annotations(source)
+    if source.categories_of is None:
+        return read_annotations(source)
+    return read_annotations(source, registered_annotations(source.categories_of).categories())
 
 
 def registered_texts(name: str) -> GroundedTexts:
@@ -190,6 +198,15 @@ def is_set_of_texts(name: str) -> bool:
     return _source(name).has_texts
 
 
+def is_image_level(name: str) -> bool:
+    """Whether the images of a data set registered here have a label and no box.
+
+    Raises:
+        ValueError: no such data set was registered here.
+    """
+    return _source(name).is_image_level
+
+
 def registered_records(name: str) -> Records | TextRecords:
     """All records of a data set registered here; also fills its metadata.
 
@@ -209,7 +226,12 @@ def registered_records(name: str) -> Records | TextRecords:
     if annotations.has_categories:
         dataset_vocabulary(name)
     with naming(source.json_file):
-        return Records.of_file(annotations, image_root, outside_root=source.outside_root)
+        return Records.of_file(
+            annotations,
+            image_root,
+            outside_root=source.outside_root,
+            image_level=source.is_image_level,
+        )
 
 
 def registered_prompt(
@@ -283,7 +305,8 @@ def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
     if source.has_texts:
         return _ONE_TEXT
     annotations = registered_annotations(name)
-    key = (source, annotations.facts["sha256"], _stamp(source.tree_file))
+    facts = annotations.facts
+    key = (source, facts["sha256"], facts.get("key", ""), _stamp(source.tree_file))
     if key not in _vocabularies:
         _vocabularies[key] = read_vocabulary(source, annotations)
     vocabulary, metadata = _vocabularies[key]

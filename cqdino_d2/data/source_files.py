@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from ..annotations.cache import Annotations, load_annotations
 from ..annotations.grounded_texts import GroundedTexts, read_grounded_texts
+from ..annotations.image_level.labelled_images import load_labelled_images
 from ..annotations.law import refuse_for_training
 from ..annotations.odvg_sets import ODVG, load_odvg_annotations, load_odvg_texts
 from ..annotations.vocabularies import vocabulary_of_categories
+from ..files import inside
 from ..structures import Vocabulary
+from .image_level.class_folders import load_class_folders
+from .image_sizes import sizes_from_heads
 from .sources import Source
 from .text_prompts import names_in_order
 
 _DESCRIPTION_FIELDS = ("cat_info", "def", "cat_info_gpt4v", "cat_info_gpt4", "cat_info_gpt")
 
 
-def read_annotations(source: Source) -> Annotations:
+def read_annotations(source: Source, categories: Sequence[Mapping[str, Any]] = ()) -> Annotations:
     """The columns of a source whose images have categories.
+
+    Args:
+        source: of a data set.
+        categories: those of the set that ``categories_of`` names, where it names one.
 
     Raises:
         ValueError: a file that cannot be understood, or that a training refuses.
         FileNotFoundError: a file is missing.
     """
-    if source.label_map is None:
+    if source.categories_of is not None:
+        annotations = load_class_folders(source.json_file, categories, source.layout)
+    elif source.is_image_level:
+        sizes_of = partial(_sizes_in, source.image_root)
+        annotations = load_labelled_images(source.json_file, source.layout, sizes_of=sizes_of)
+    elif source.label_map is None:
         annotations = load_annotations(source.json_file, source.layout)
     else:
         annotations = load_odvg_annotations(source.json_file, source.label_map, source.layout)
     refuse_for_training(annotations, source.json_file)
     return annotations
+
+
+def _sizes_in(folder: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[int, str]]:
+    return sizes_from_heads([str(inside(folder, name)) for name in names])
 
 
 def read_texts(source: Source) -> GroundedTexts:

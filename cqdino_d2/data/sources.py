@@ -18,6 +18,8 @@ from ..annotations.odinw import (
 )
 from ..annotations.odvg_sets import ODVG
 
+IMAGE_LEVEL = "image_level"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -30,12 +32,14 @@ class Source:
         tree_file: category tree.
         tree_node_field: see `register_coco_like`.
         evaluator_type: chooses the evaluator, and for `grounded_texts.KINDS` the reader;
-            `odvg_sets.ODVG` is for training alone.
+            `odvg_sets.ODVG` and `IMAGE_LEVEL` are for training alone.
         layout: what to say about the expected layout.
         outside_root: see `register_coco_like`.
         class_names: what the categories are called, by ascending id; () leaves the file's names.
         wordings: how some of these names stand in a prompt.
         label_map: of a file of labelled boxes in ODVG; None for all others.
+        categories_of: of a folder with a folder for each category, which ``json_file`` and
+            ``image_root`` then are: the data set whose categories these are.
     """
 
     json_file: str
@@ -49,6 +53,12 @@ class Source:
     class_names: tuple[str, ...] = ()
     wordings: tuple[tuple[str, Wording], ...] = ()
     label_map: str | None = None
+    categories_of: str | None = None
+
+    @property
+    def is_image_level(self) -> bool:
+        """Whether images have a label and no box."""
+        return self.evaluator_type == IMAGE_LEVEL
 
     @property
     def has_texts(self) -> bool:
@@ -122,6 +132,16 @@ _BOXES = {
     "emojidet_val": _emojidet("val"),
 }
 
+_LABELS = {
+    "imagenet_lvis_v1": Source(
+        json_file="imagenet/annotations/imagenet_lvis_image_info.json",
+        image_root="imagenet/ImageNet-LVIS",
+        evaluator_type=IMAGE_LEVEL,
+        layout="ROOT/imagenet/{annotations/imagenet_lvis_image_info.json, ImageNet-LVIS/n*/*} as "
+        "Detic's tools make them",
+    ),
+}
+
 
 _REFERRING = {  # data set -> file of MDETR's annotations
     "refexp_val": "final_refexp_val",
@@ -177,6 +197,7 @@ def _odinw_sets(prefix: str, sets: Mapping[str, OdinwSet]) -> Iterator[tuple[str
 
 BUILTIN: dict[str, Source] = {
     **_BOXES,
+    **_LABELS,
     **{name: _expressions(file, EXPRESSIONS) for name, file in _REFERRING.items()},
     **{
         f"grefcoco_{split}": _expressions(f"finetune_grefcoco_{split}", GENERALIZED)

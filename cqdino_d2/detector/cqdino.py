@@ -25,6 +25,7 @@ from ..structures.stages import (
     Criterion,
     Denoiser,
     Encoder,
+    LearnsFromTeacher,
     Neck,
     PostProcess,
     QuerySelector,
@@ -97,6 +98,16 @@ class CQDINO(ImageModel):
         self.criterion, self.post_processor = criterion, post_processor
         self.teacher = teacher
         accelerate_for_cpu(self)
+
+    def ready_for_training(self) -> None:
+        """Makes the teacher and reads what the losses compare it with.
+
+        Raises:
+            ValueError, FileNotFoundError: teacher, files and vocabulary do not fit each other.
+        """
+        dim = None if self.teacher is None else self.teacher.embedding_dim()
+        if isinstance(self.criterion, LearnsFromTeacher):
+            self.criterion.check_teacher(dim)
 
     def training_weights(self) -> frozenset[str]:
         """Names of the criterion's, such as those of a `SemanticLoss`."""

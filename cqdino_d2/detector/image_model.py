@@ -14,7 +14,7 @@ from torch import nn
 
 from ..checkpoint import rename_before_loading
 from ..layers import ParameterMemo, autocast, check_precision, xyxy_to_cxcywh
-from ..structures import ClassQueries, ClassRequest, ImageTargets
+from ..structures import ClassQueries, ClassRequest, ImageTargets, ListedCategories
 from ..structures.stages import (
     Backbone,
     CategorySelector,
@@ -97,7 +97,13 @@ class ImageModel(nn.Module):
             boxes_xyxy_abs = instances.gt_boxes.tensor
             boxes = boxes_xyxy_abs / boxes_xyxy_abs.new_tensor([width, height, width, height])
             targets.append(
-                ImageTargets(xyxy_to_cxcywh(boxes), instances.gt_classes, (height, width))
+                ImageTargets(
+                    xyxy_to_cxcywh(boxes),
+                    instances.gt_classes,
+                    (height, width),
+                    listed=_listed(item, boxes.device),
+                    image_level=bool(item.get("image_level", False)),
+                )
             )
         return targets
 
@@ -179,6 +185,15 @@ class ImageModel(nn.Module):
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of backbone and neck."""
         return autocast(self.autocast_dtype, self.pixel_mean.device.type)
+
+
+def _listed(item: Mapping[str, Any], device: torch.device) -> ListedCategories | None:
+    """What LVIS' lists tell of an image; None where the mapper does not carry them."""
+    if "absent_vocab_ids" not in item:
+        return None
+    return ListedCategories(
+        item["absent_vocab_ids"].to(device), item["unfinished_vocab_ids"].to(device)
+    )
 
 
 def output_sizes(

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..structures import Vocabulary
-from ..structures.stages import TakesEmbeddings
+from ..structures.stages import ReadiesTraining, TakesEmbeddings
 from .activation_checkpointing import checkpoint_blocks
 from .checkpointer import AtomicCheckpointer, SavedState
 from .compiling import compile_parts
@@ -172,6 +172,8 @@ class _States:
         model = instantiate(cfg.model)
         if load_embeddings is not None:
             _load_first_weights(model, settled, load_embeddings)
+        if isinstance(model, ReadiesTraining):
+            model.ready_for_training()
         freeze_parts(model, settings.get("frozen", []), settings.get("trained", []))
         model = model.to(device)
         return cls(

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from .detected import Detected
     from .gathering import gather_rows
     from .prompt_tokens import PromptTokens
-    from .queries import DecoderOutput, DenoisingGroup, ImageTargets, LayerPredictions, Proposals
+    from .queries import (
+        DecoderOutput,
+        DenoisingGroup,
+        ImageTargets,
+        LayerPredictions,
+        ListedCategories,
+        Proposals,
+    )
     from .requests import ClassRequest, TextPrompt
     from .tokens import ImageTokens
 
@@ -36,6 +43,7 @@ _FILE_OF = {
     "ImageTargets": "queries",
     "ImageTokens": "tokens",
     "LayerPredictions": "queries",
+    "ListedCategories": "queries",
     "NO_CATEGORY": "class_slots",
     "Phrases": "class_slots",
     "PromptTokens": "prompt_tokens",
@@ -59,6 +67,7 @@ __all__ = [
     "ImageTargets",
     "ImageTokens",
     "LayerPredictions",
+    "ListedCategories",
     "NO_CATEGORY",
     "Phrases",
     "PromptTokens",

@@ -9,6 +9,19 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class ListedCategories:
+    """What LVIS' lists tell of an image besides its boxes.
+
+    Attributes:
+        absent: (n,) int64 vocab_ids of categories that were looked for and are not in it.
+        unfinished: (m,) int64 vocab_ids of categories of which not every object has its box.
+    """
+
+    absent: Tensor
+    unfinished: Tensor
+
+
+@dataclass(frozen=True)
 class ImageTargets:
     """Ground truth of one image.
 
@@ -17,12 +30,16 @@ class ImageTargets:
         vocab_ids: (N,) int64.
         image_size: unpadded height and width in pixels.
         region_embeddings: (N, E), what a teacher sees in the boxes; None without a teacher.
+        listed: what LVIS' lists tell of it; None where the data does not carry them.
+        image_level: whether the image has a label and no box: its box is all of it that is seen.
     """
 
     boxes_cxcywh_norm: Tensor
     vocab_ids: Tensor
     image_size: tuple[int, int]
     region_embeddings: Tensor | None = None
+    listed: ListedCategories | None = None
+    image_level: bool = False
 
     def __len__(self) -> int:
         return len(self.vocab_ids)

@@ -98,6 +98,9 @@ class Teacher(Protocol):
     def __call__(self, images: Tensor, targets: Sequence[ImageTargets]) -> Sequence[ImageTargets]:
         """(B, 3, H, W) normalised, padded images -> the targets with `region_embeddings`."""
 
+    def embedding_dim(self) -> int:
+        """E of the embeddings."""
+
 
 class Denoiser(Protocol):
     """Makes queries from noised ground truth."""
@@ -225,3 +228,30 @@ class CountsOverParts(Protocol):
         self, parts: Sequence[Sequence[Mapping[str, Any]]]
     ) -> AbstractContextManager[None]:
         """Inside, it counts over all parts of a step instead of the part at hand."""
+
+
+@runtime_checkable
+class LearnsFromTeacher(Protocol):
+    """A criterion or a loss that compares what a teacher sees with a file."""
+
+    def check_teacher(self, embedding_dim: int | None) -> None:
+        """Reads the file.
+
+        Args:
+            embedding_dim: E of the teacher; None without one.
+
+        Raises:
+            ValueError, FileNotFoundError: the teacher or the file does not fit.
+        """
+
+
+@runtime_checkable
+class ReadiesTraining(Protocol):
+    """A model that can tell before the first step whether it can be trained."""
+
+    def ready_for_training(self) -> None:
+        """Reads what only training needs.
+
+        Raises:
+            ValueError, FileNotFoundError: parts or files that do not fit each other.
+        """

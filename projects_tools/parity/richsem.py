@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .fixture import Recorded, read_arrays
+from .richsem_mosaic import check_mosaic
 from .richsem_parts import check_federated, check_student, check_teacher, check_text
 from .richsem_whole import (
     WholeFixture,
@@ -38,6 +39,10 @@ def _federated(path: Path, about: Mapping[str, Any], compare: Any, record: Any) 
     check_federated(Recorded(about, read_arrays(path)), compare)
 
 
+def _mosaic(path: Path, about: Mapping[str, Any], compare: Any, record: Any) -> None:
+    check_mosaic(Recorded(about, read_arrays(path)), compare)
+
+
 def _whole(path: Path, about: Mapping[str, Any], compare: Any, record: Any) -> None:
     check_whole(WholeFixture(about, read_arrays(path), path), compare)
 
@@ -53,6 +58,7 @@ CHECK_OF: dict[str, _Check] = {  # by a key that no other kind of file has
     "num_boxes_matching": _student,
     "equal_to_80_openai_templates_plus": _text,
     "loss_ce_federated": _federated,
+    "pixels_centre_xy": _mosaic,
     "order_of_federated_draws": _whole,
     "both_empty": _empty,
 }

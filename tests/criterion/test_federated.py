@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cqdino_d2.criterion import FederatedFocalLoss, FocalLoss, Matched
-from cqdino_d2.structures import LayerPredictions, random_vocabulary
+from cqdino_d2.structures import LayerPredictions, ListedCategories, random_vocabulary
 
 COUNTS = torch.tensor([0, 1, 4, 9, 100, 25, 16])
 NOTHING = torch.zeros(0, dtype=torch.int64)
@@ -21,8 +21,8 @@ def make_loss(num_sampled, counts=COUNTS, **kwargs):
     )
 
 
-def make_case(slot_vocab_ids, positives, seed=0):
-    """Predictions of two images with 3 queries; positives are (image, query, slot)."""
+def make_case(slot_vocab_ids, positives, seed=0, listed=()):
+    """Predictions of two images with 3 queries; positives are (image, query, slot), lists pairs."""
     torch.manual_seed(seed)
     ids = torch.tensor(slot_vocab_ids)
     logits = torch.randn(2, 3, ids.shape[1], requires_grad=True)
@@ -30,7 +30,9 @@ def make_case(slot_vocab_ids, positives, seed=0):
     for place in positives:
         targets[place] = 1
     vocab_ids = torch.tensor([int(ids[image, slot]) for image, _, slot in positives])
-    matched = Matched(NOTHING, NOTHING, NOTHING, targets, torch.zeros(0, 4), 2.0, vocab_ids, ids)
+    boxes = torch.zeros(0, 4)
+    lists = tuple(ListedCategories(*map(torch.tensor, pair)) for pair in listed)
+    matched = Matched(NOTHING, NOTHING, NOTHING, targets, boxes, 2.0, vocab_ids, ids, listed=lists)
     return LayerPredictions("", logits, torch.zeros(2, 3, 4)), matched
 
 
@@ -59,6 +61,43 @@ def test_slots_of_drawn_categories_count_and_no_others():
         not predictions.logits.grad[0, :, 3].any() and not predictions.logits.grad[1, :, 1:3].any()
     )
     assert predictions.logits.grad[0, :, :3].all()
+
+
+def test_lists_say_what_is_absent_and_what_is_unfinished():
+    """5 is absent from the first image alone, of 2 and 4 in it not every object has its box."""
+    slots = [[4, 2, 6, 1, 5], [3, -1, 5, 4, 2]]
+    positives = [(0, 1, 1), (0, 2, 0), (1, 0, 0)]
+    lists = [([5, 0], [2, 4]), ([6], [])]
+    predictions, matched = make_case(slots, positives, listed=lists)
+    loss = make_loss(4, listed=True)
+    loss.draw = lambda present: torch.tensor([2, 3, 4])
+    found = loss(predictions, matched)["class"]
+    total = 0.0
+    for image, (absent, unfinished) in enumerate(lists):
+        for query in range(3):
+            for slot, category in enumerate(slots[image]):
+                positive = bool(matched.class_targets[image, query, slot])
+                known = category in (2, 3, 4) or category in absent
+                if positive or (known and category not in unfinished):
+                    total += focal(predictions.logits[image, query, slot].item(), positive)
+    assert found.item() == pytest.approx(total / 2, rel=1e-5)
+    found.backward()
+    reached = predictions.logits.grad != 0
+    assert reached[0, :, 4].all() and not reached[1, :, 2].any(), "absent from the first alone"
+    assert reached[0, :, 1].tolist() == [False, True, False], "unfinished: the box alone"
+    assert reached[0, :, 0].tolist() == [False, False, True]
+    assert reached[1, :, 3:].all() and not reached[1, :, 1].any()
+
+
+def test_lists_are_not_heeded_unless_asked_for_and_missed_if_they_are():
+    slots, positives = [[4, 2, 6, 1], [3, -1, 0, 4]], [(0, 1, 1), (1, 0, 0)]
+    lists = [([6], [2]), ([0], [])]
+    with_lists, without = (make_case(slots, positives, listed=one) for one in (lists, ()))
+    loss = make_loss(4)
+    loss.draw = lambda present: torch.tensor([2, 3, 4])
+    assert torch.equal(loss(*with_lists)["class"], loss(*without)["class"])
+    with pytest.raises(ValueError, match=r"dataloader\.train\.mapper\.category_lists"):
+        make_loss(4, listed=True)(*without)
 
 
 def test_with_all_categories_it_is_the_focal_loss():

@@ -10,6 +10,7 @@ from PIL import Image, ImageFile
 
 from cqdino_d2.data.augmentation import training_augmentations
 from cqdino_d2.data.mapper import CategoryDatasetMapper
+from cqdino_d2.data.mosaic import CutMosaic, QuadrantMosaic
 from cqdino_d2.data.seeding import seeded_generators
 
 from ..annotation_sets import write_picture
@@ -239,7 +240,7 @@ def test_a_mosaic(tmp_path):
         Image.new("RGB", (30, 20), colour).save(path)
         records.append(record(path, [0, 0, 30, 20], image_id=index))
         records[-1]["annotations"][0]["category_id"] = index
-    mapper = CategoryDatasetMapper(augmentations=[], mosaic_size=100)
+    mapper = CategoryDatasetMapper(augmentations=[], mosaic=QuadrantMosaic(side=100))
     corners = set()
     for seed in range(5):
         found = mapper(records, rng_seed=seed)
@@ -259,6 +260,37 @@ def test_a_mosaic(tmp_path):
     assert len(corners) > 1
     with pytest.raises(ValueError, match="got 2 images"):
         mapper(records[:2])
+
+
+def test_parts_of_a_cut_mosaic_are_augmented_one_by_one(tmp_path):
+    """Each is cropped to its left half before it is placed, its boxes with it."""
+
+    class LeftHalf(T.Augmentation):
+        def get_transform(self, image):
+            height, width = image.shape[:2]
+            return T.CropTransform(0, 0, width // 2, height)
+
+    records = []
+    for index in range(4):
+        pixels = np.full((20, 30, 3), 250, dtype=np.uint8)
+        pixels[:, :15] = 10 * (index + 1)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+        boxes = [0, 0, 30, 20], [20, 0, 5, 20]
+        records.append(record(tmp_path / f"{index}.png", *boxes, image_id=index))
+        records[-1]["annotations"][0]["category_id"] = index
+    mapper = CategoryDatasetMapper(augmentations=[LeftHalf()], mosaic=CutMosaic(side=80))
+    for seed in range(4):
+        found = mapper(records, rng_seed=seed)
+        assert found["image"].shape == (3, 80, 80) and (found["height"], found["width"]) == (80, 80)
+        assert not (found["image"] == 250).any()
+        instances = found["instances"]
+        assert instances.gt_classes.tolist() == [0, 1, 2, 3], "what is outside a part is no box"
+        assert found["dropped_boxes"] == 4
+        for index, box in enumerate(instances.gt_boxes.tensor):
+            x0, y0, x1, y1 = box.round().int().tolist()
+            assert (found["image"][:, y0:y1, x0:x1] == 10 * (index + 1)).all()
+            area = (found["image"][0] == 10 * (index + 1)).sum()
+            assert (x1 - x0) * (y1 - y0) == area and 0 < x1 - x0 <= 30 and 0 < y1 - y0 <= 40
 
 
 def test_a_wrong_size_in_the_record(tmp_path, caplog):

@@ -26,6 +26,27 @@ def batch():
     return [make_input(seed=0), other]
 
 
+def test_lists_of_the_images_reach_the_federated_loss():
+    """What is listed as absent raises the class losses, what is unfinished lowers them."""
+    heed = "model.criterion.losses.focal.listed=true"
+    model = tiny_model("richsem", 0, overrides=[*WITHOUT_A_SET, heed]).train()
+    nothing, everything = torch.zeros(0, dtype=torch.int64), torch.arange(NUM_CATEGORIES)
+
+    def class_losses(absent, unfinished):
+        torch.manual_seed(0)
+        lists = {"absent_vocab_ids": absent, "unfinished_vocab_ids": unfinished}
+        losses = model([item | lists for item in batch()])
+        return {n: float(x.detach()) for n, x in losses.items() if n.startswith("loss_class")}
+
+    plain, more = class_losses(nothing, nothing), class_losses(everything, nothing)
+    fewer = class_losses(everything, everything)
+    assert len(plain) == 5
+    for name, value in plain.items():
+        assert fewer[name] < value < more[name], name
+    with pytest.raises(ValueError, match="which the images do not carry"):
+        model(batch())
+
+
 def cqdino_with_the_branch():
     """The tiny CQ-DINO, to which only its config gives the parts."""
     cfg, parts = tiny_config("tree"), tiny_config("richsem", overrides=WITHOUT_A_SET)

@@ -48,6 +48,19 @@ def test_lengths_of_a_config_are_resolved_together():
         with_lengths(load_config(CONFIG, settings), [])
 
 
+def test_batches_of_other_images_come_on_top_of_an_epoch():
+    """One after every batch of the data set: everything that is given in epochs is doubled."""
+
+    class Alternating(Loader):
+        def iterations_until(self, batches):
+            return 2 * batches
+
+    settings = ["train.max_iter=4ep", "train.eval_period=1ep", "train.checkpointer.period=7"]
+    cfg = with_lengths(load_config(CONFIG, settings), Alternating())
+    assert (cfg.train.max_iter, cfg.train.eval_period, cfg.train.checkpointer.period) == (20, 6, 7)
+    assert cfg.lr_multiplier.max_iter == 20, "milestones are shares of it"
+
+
 def test_a_training_counts_in_epochs(tmp_path, monkeypatch):
     import toy_detector
 

@@ -12,6 +12,7 @@ import check_parity
 import pytest
 
 from cqdino_d2.criterion import FederatedFocalLoss, HungarianMatcher, SemanticLoss
+from cqdino_d2.data import CutMosaic
 from tests.golden_files import GOLDEN
 from tests.tiny import ROOT
 
@@ -27,8 +28,9 @@ TEXT_FIXTURES = sorted(
 RICHSEM = FOLDER.parent / "richsem"
 RICHSEM_FIXTURES = sorted(
     path
-    for part in ("a_teacher", "b_student_kl", "c_text", "d_federated", "f_whole", "g_empty")
-    for path in RICHSEM.glob(f"seed*_{part}.json")
+    for part in "abcdefg"
+    for path in RICHSEM.glob(f"seed*_{part}_*.json")
+    if not path.stem.endswith("_weights")
 )
 
 
@@ -63,6 +65,7 @@ def test_every_recorded_part_and_step_agrees_with_the_official_richsem(capsys):
     stages += ("denoising_label_embeddings", "text_path_mean_embedding", "loss_ce_federated")
     stages += ("grad_logits", "match_interm_1_target", "loss_distill_dn", "total", "gradient_norm")
     stages += ("grad_hidden_last", "eval1_labels", "one_empty total", "both_empty zero gradient")
+    stages += ("case3 crop", "case5 covered", "pixels")
     for stage in stages:
         assert f"  {stage} " in out
 
@@ -73,6 +76,7 @@ def test_every_recorded_part_and_step_agrees_with_the_official_richsem(capsys):
     [
         ("b_student_kl", SemanticLoss, dict(weight=0.6), "loss_distill matching"),
         ("d_federated", FederatedFocalLoss, dict(gamma=1.5), "loss_ce_federated"),
+        ("e_mosaic", CutMosaic, dict(side=1296), "case2 paste"),
         ("f_whole", HungarianMatcher, dict(eps=1e-3), "match_interm"),
     ],
 )

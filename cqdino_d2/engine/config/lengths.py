@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,6 +20,14 @@ LENGTHS = (
     "train.checkpointer.period",
     "lr_multiplier.warmup_iter",
 )
+
+
+@runtime_checkable
+class HasOtherBatches(Protocol):
+    """A training loader with other batches between those of the set whose epochs are counted."""
+
+    def iterations_until(self, batches: int) -> int:
+        """Iterations in which so many batches of that set come."""
 
 
 def iterations_of(length: int | str, *, num_images: int, total_batch_size: int) -> int:
@@ -44,8 +52,9 @@ def with_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> DictConfig:
 
     Args:
         cfg: the whole config.
-        loader: its training loader, whose ``dataset`` has a length. It is not needed where
-            nothing is given in epochs.
+        loader: its training loader, whose ``dataset`` has a length; batches of other images
+            between those of the data set make an epoch longer. It is not needed where nothing is
+            given in epochs.
 
     Raises:
         ValueError: a length that cannot be read, or epochs of a loader without a data set.
@@ -62,6 +71,8 @@ def with_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> DictConfig:
         iterations = iterations_of(
             length, num_images=len(dataset), total_batch_size=total_batch_size
         )
+        if isinstance(loader, HasOtherBatches):
+            iterations = loader.iterations_until(iterations)
         OmegaConf.update(cfg, key, iterations)
         _LOGGER.info(
             "%s: %s of %d images by %d are %d iterations",

@@ -1,0 +1,1 @@
+"""Images with a label and no box, as columns: see `labelled_images`."""
