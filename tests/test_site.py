@@ -36,7 +36,9 @@ def test_nothing_is_loaded_from_other_hosts(site):
     pages = list(site.rglob("*.html"))
     found = {(page.name, url) for page in pages for url in LOADED.findall(page.read_text("utf-8"))}
     assert found == set()
-    assert LOADED.findall('<link rel="x" href="https://a.b/c.css"><script src="//d.e"></script>') == [
+    assert LOADED.findall(
+        '<link rel="x" href="https://a.b/c.css"><script src="//d.e"></script>'
+    ) == [
         "https://a.b/c.css",
         "//d.e",
     ]
@@ -45,7 +47,10 @@ def test_nothing_is_loaded_from_other_hosts(site):
 @pytest.mark.parametrize(
     ("page", "names"),
     [
-        ("prediction", ["cqdino_d2.prediction.CategoryPredictor.batch", "prediction.TextPredictor"]),
+        (
+            "prediction",
+            ["cqdino_d2.prediction.CategoryPredictor.batch", "prediction.TextPredictor"],
+        ),
         ("evaluation", ["cqdino_d2.evaluation.score", "cqdino_d2.reports.write_report"]),
         ("structures", ["cqdino_d2.structures.ClassSlots", "structures.stages.BoxDecoder"]),
         ("model", ["cqdino_d2.detector.CQDINO", "cqdino_d2.ops.multi_scale_deformable_attention"]),
