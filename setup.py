@@ -219,6 +219,8 @@ setup(
         "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
         "demo": ["gradio>=6.31,<7"],  # the web page
         "serve": ["fastapi", "prometheus-client", "python-multipart", "uvicorn"],  # the HTTP API
+        "docs": ["mkdocs-material", "mkdocstrings-python"],  # mkdocs build
+        "dev": ["hypothesis", "pre-commit", "pytest", "ruff"],
     },
     **extension_arguments(),
 )

@@ -30,7 +30,7 @@ from cqdino_d2.prediction.question_arguments import add_question_arguments, ques
 from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
 from cqdino_d2.visualization.media import find_sources
-from cqdino_d2.visualization.result_view import ViewSettings
+from cqdino_d2.visualization.result_view import SAME_OBJECT_IOU, ViewSettings
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +57,17 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="D",
         help="name things by their ancestor at this depth of the tree, 1 for the roots",
     )
-    add("--nms", type=float, metavar="IOU", help="of boxes that overlap more the best one remains")
+    add(
+        "--keep-duplicates",
+        action="store_true",
+        help="boxes of one name on one object (IoU 0.5) are all shown, not the best alone",
+    )
+    add(
+        "--nms",
+        type=float,
+        metavar="IOU",
+        help="of boxes of any names that overlap more the best one remains",
+    )
     add("--show-categories", action="store_true", help="the selected categories beside the image")
     add("--sheet", type=Path, metavar="FILE", help=f"the first {ON_SHEET} images on one")
     add("--json", type=Path, metavar="FILE", help="what is shown, as COCO results")
@@ -99,7 +109,12 @@ def draw(given: argparse.Namespace) -> int:
         raise FileNotFoundError("--input names no file")
     settings = DrawingSettings(
         output=given.output,
-        view=ViewSettings(given.threshold, given.topk, given.depth),
+        view=ViewSettings(
+            threshold=given.threshold,
+            most=given.topk,
+            depth=given.depth,
+            same_object_iou=None if given.keep_duplicates else SAME_OBJECT_IOU,
+        ),
         show_categories=given.show_categories,
         sheet=given.sheet,
         results=given.json,

@@ -17,14 +17,15 @@ from unittest import mock
 from cqdino_d2.engine import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PLACEHOLDERS = {"C", "...", "FILE"}  # stand for a config of the reader's
 ANY_CONFIG = "configs/emojidet/quickstart.py"
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"""(?<!\S)#.*|"[^"]*"|'[^']*'""")
 _KNOWN = {  # commands of the system and of installed packages
     ".": 1, "bash": 1, "cd": 1, "curl": 1, "docker": 2, "export": 1, "git": 2,
-    "mkdir": 1, "nvidia-smi": 0, "pip": 2, "serve": 2, "tensorboard": 0, "unzip": 1,
+    "mkdir": 1, "mkdocs": 1, "nvidia-smi": 0, "pip": 2, "pre-commit": 1, "ruff": 1, "serve": 2,
+    "tensorboard": 0, "unzip": 1,
 }  # fmt: skip
 
 
@@ -130,6 +131,8 @@ def check(command: list[str], written: set[str] = frozenset()) -> None:
         pass  # the test that follows the page runs it
     elif program in ("python", "python3") and rest and rest[0].endswith(".py"):
         _check_config(parse(rest[0], rest[1:]), written)
+    elif program == "python" and rest[:2] == ["-m", "pytest"]:
+        _check_pytest(rest[2:])
     elif program == "python" and rest[:1] == ["-c"]:
         exec(compile(rest[1], "-c", "exec"), {})
     elif program == "bash":
@@ -158,6 +161,12 @@ def _check_setup(arguments: list[str]) -> None:
             known.get_command_class(word)
         elif word not in ("--inplace",):
             raise ValueError(f"setup.py {shlex.join(arguments)}: {word}?")
+
+
+def _check_pytest(arguments: list[str]) -> None:
+    for word in arguments:
+        if "/" in word and not (ROOT / word).exists():
+            raise ValueError(f"there is no {word}")
 
 
 def _check_shell(arguments: list[str]) -> None:

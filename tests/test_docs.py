@@ -64,6 +64,29 @@ def test_python_is_python(page):
         compile(block.text, str(block), "exec")
 
 
+@pytest.mark.parametrize("page", docs.PAGES[1:], ids=lambda page: page.name)
+def test_a_page_says_first_whom_it_is_for(page):
+    title, empty, first, *_ = page.read_text(encoding="utf-8").splitlines()
+    assert title.startswith("# ") and not empty
+    assert re.match(r"For (those|everyone) ", first), f"{page.name}: {first}"
+
+
+def test_the_readme_is_short_and_shows_a_picture_at_once():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    assert any(line.startswith("![") for line in lines[:12])
+
+
+def test_release_and_lint_have_one_version():
+    import cqdino_d2
+
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {cqdino_d2.__version__}\n" in citation
+    pins = (ROOT / "projects_tools/install/constraints.txt").read_text(encoding="utf-8")
+    (ruff,) = re.findall(r"^ruff==(\S+)$", pins, re.MULTILINE)
+    assert f"rev: v{ruff} " in (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("page", docs.PAGES, ids=lambda page: page.name)
 def test_no_placeholder_is_left(page):
     left = re.findall(r"^[A-Z]{4,}$", page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -103,6 +126,7 @@ def test_links_and_named_files_are_there(page):
         ("bash projects_tools/quickstart.sh --larger", "does not know"),
         ("python setup.py --fast build_ext", "fast"),
         ("pip install no_such_package", "pinned nowhere"),
+        ("python -m pytest tests/none.py", "there is no"),
         ("frobnicate --now", "what is"),
     ],
 )

@@ -14,7 +14,7 @@ from PIL import Image
 from ..prediction import TextPredictor
 from ..prediction.loading import AnyPredictor, Question, load_predictor
 from ..structures import Vocabulary
-from ..visualization.result_view import ResultView, ViewSettings
+from ..visualization.result_view import SAME_OBJECT_IOU, ResultView, ViewSettings
 from .image_reading import checked_size, read_bgr
 from .results import Look, box_table, selection_table, summary
 from .runner import Busy, ModelFailed, Runner
@@ -130,7 +130,8 @@ class Models:
         if not look.path.is_file():
             raise ValueError(GONE)
         view = look.view
-        settings = ViewSettings(threshold, None, None if depth >= view.tree.depth else int(depth))
+        named_at = None if depth >= view.tree.depth else int(depth)
+        settings = ViewSettings(threshold, None, named_at, SAME_OBJECT_IOU)
         found = view.detections(look.result, settings)
         drawn = view.draw(self._read(look.path)[:, :, ::-1], found, min_side=_SMALLEST_SIDE)
         tables = box_table(view, found), selection_table(view, look)

@@ -1,4 +1,4 @@
-"""Boxes with readable labels on pictures: the one place where they are drawn."""
+"""Boxes with readable labels on images: the one place where they are drawn."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ Rectangle = tuple[float, float, float, float]
 _LONGEST_NAME = 32
 _LARGEST_ON_SHEET = 1280  # pixels: else a thin image would make all cells huge
 _COVERED = 0.1  # share of a label that may hide others
+_MOST_LINES = 3  # of a label
+_LINE = 12  # em: a label is at least as wide as this before it is wrapped
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class LabelledBox:
     """What is drawn for one object.
 
     Attributes:
-        box_xyxy_abs: in pixels of the picture.
-        label: beside the box; empty for none.
+        box_xyxy_abs: in pixels of the image.
+        label: beside the box; empty for none. A long one is wrapped; of one that does not fit into
+            three lines the end is left out, but not the last word (the score).
         colour: RGB, 0..255.
         thick: whether its frame is twice as wide as the others'.
     """
@@ -43,7 +46,7 @@ def short(name: str, length: int = _LONGEST_NAME) -> str:
 
 
 def enlargement(height: int, width: int, min_side: int) -> int:
-    """The whole factor that brings a picture's longer side to about ``min_side`` pixels or more."""
+    """The integer factor that brings an image's longer side to about ``min_side`` pixels."""
     return max(1, round(min_side / max(height, width)))
 
 
@@ -75,7 +78,7 @@ def draw_boxes(
     Args:
         image_rgb: (H, W, 3) uint8.
         objects: the most important first; their labels get the best places.
-        min_side: a picture with a shorter longer side is enlarged by a whole factor, so that the
+        min_side: an image with a shorter longer side is enlarged by a whole factor, so that the
             labels can be read.
 
     Returns:
@@ -105,6 +108,37 @@ def _frame(canvas: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: in
     canvas.rectangle((x0, y0, x1, y1), outline=colour, width=line)
 
 
+def wrapped(label: str, font: ImageFont.FreeTypeFont, most_width: float) -> list[str]:
+    """The lines of a label, at most three, each at most ``most_width`` pixels wide if possible.
+
+    Lines are broken between words, and within a word that is wider than a line.
+    """
+    lines = _broken(label, font, most_width)
+    start, _, last = label.rpartition(" ")
+    while len(lines) > _MOST_LINES and start:
+        start = start[:-1].rstrip()
+        lines = _broken(f"{start}… {last}", font, most_width)
+    return lines[:_MOST_LINES]
+
+
+def _broken(label: str, font: ImageFont.FreeTypeFont, most_width: float) -> list[str]:
+    lines, words = [""], label.split()
+    if len(words) > 1 and font.getlength(" ".join(words[-2:])) <= most_width:
+        words[-2:] = [" ".join(words[-2:])]  # no line for the score alone
+    for word in words:
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= most_width:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > most_width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
+
+
 def _draw_labels(
     canvas: ImageDraw.ImageDraw,
     size: tuple[int, int],
@@ -118,8 +152,10 @@ def _draw_labels(
     for item, box in zip(objects, boxes, strict=True):
         if not item.label:
             continue
-        width = canvas.textlength(item.label, font=font) + 2 * pad
-        height = ascent + descent + pad
+        most_width = min(max(_LINE * font.size, box[2] - box[0]), size[0] - 1) - 2 * pad
+        lines = wrapped(item.label, font, most_width)
+        width = max(map(font.getlength, lines)) + 2 * pad
+        height = (ascent + descent) * len(lines) + pad
         place = _place(box, (width, height), size, taken)
         if place is None:
             continue
@@ -127,7 +163,9 @@ def _draw_labels(
         rectangle = (x, y, x + width, y + height)
         taken = np.concatenate([taken, [rectangle]])
         canvas.rectangle(rectangle, fill=item.colour, outline=(20, 20, 20))
-        canvas.text((x + pad, y + pad / 2), item.label, font=font, fill=text_colour(item.colour))
+        for number, text in enumerate(lines):
+            top = y + pad / 2 + number * (ascent + descent)
+            canvas.text((x + pad, top), text, font=font, fill=text_colour(item.colour))
 
 
 def _place(

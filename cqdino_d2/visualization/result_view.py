@@ -14,7 +14,8 @@ from ..structures import Vocabulary
 from .category_tree import CategoryTree
 from .drawing import LabelledBox, Rectangle, draw_boxes, draw_category_panel, short
 
-SAME_OBJECT_IOU = 0.7
+SAME_OBJECT_IOU = 0.5  # what demos take
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,16 @@ class ViewSettings:
 
     Attributes:
         threshold: lowest score, 0..1.
-        most: boxes per picture, None without a limit.
+        most: boxes per image, None without a limit.
         depth: of the tree at which things are named (1 for the roots); None for their own names.
-            Boxes on the same object that then bear the same name are shown once.
+        same_object_iou: of boxes of one name that overlap by this IoU or more the best one is shown
+            (class-aware NMS); None shows all, but with a ``depth`` 0.5 is taken.
     """
 
     threshold: float = 0.3
     most: int | None = None
     depth: int | None = None
+    same_object_iou: float | None = None
 
 
 class ResultView:
@@ -81,18 +84,22 @@ class ResultView:
             )
         ]
         found.sort(key=lambda item: -item.score)
-        if settings.depth is not None:
-            found = _once_per_object(found)
+        iou = settings.same_object_iou
+        if iou is None and settings.depth is not None:
+            iou = SAME_OBJECT_IOU
+        if iou is not None:
+            found = _once_per_object(found, iou)
         return found[: settings.most]
 
     def draw(
         self, image_rgb: np.ndarray, found: Sequence[Detection], *, min_side: int = 640
     ) -> np.ndarray:
-        """The picture with boxes, names and scores in per cent."""
+        """The image with boxes, names and scores in per cent."""
+        names = self.vocabulary.names
         objects = [
             LabelledBox(
                 item.box_xyxy_abs,
-                f"{short(self.vocabulary.names[item.shown_id])} {100 * item.score:.0f}",
+                f"{short(names[item.shown_id], _LONGEST_NAME)} {100 * item.score:.0f}",
                 self.tree.colour(item.shown_id),
             )
             for item in found
@@ -132,10 +139,10 @@ class ResultView:
         return rows
 
 
-def _once_per_object(found: Sequence[Detection]) -> list[Detection]:
-    """Of boxes of the same name on the same object the best one alone."""
+def _once_per_object(found: Sequence[Detection], iou: float) -> list[Detection]:
+    """Of boxes of one name with an IoU of ``iou`` or more the best one alone."""
     boxes = torch.tensor([item.box_xyxy_abs for item in found]).reshape(-1, 4)
-    overlaps = box_iou(boxes, boxes) >= SAME_OBJECT_IOU
+    overlaps = box_iou(boxes, boxes) >= iou
     kept: list[int] = []
     for place, item in enumerate(found):
         names = {found[other].shown_id for other in kept if overlaps[place, other]}

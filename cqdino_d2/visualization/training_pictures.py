@@ -18,7 +18,7 @@ from ..files import write_atomically
 from ..files.images import read_image
 from ..structures import Vocabulary
 from .drawing import LabelledBox, draw_boxes, short
-from .result_view import ResultView, ViewSettings
+from .result_view import SAME_OBJECT_IOU, ResultView, ViewSettings
 
 SHOWN_SCORE = 0.3
 _SHOWN_SIDE = 384  # pixels: about what a picture gets on the sheet
@@ -60,7 +60,9 @@ def draw_comparison(
         image_rgb = image_bgr[:, :, ::-1]
         truth_axes.imshow(_draw_truth(image_rgb, record["annotations"], view))
         truth_axes.set_title("ground truth", fontsize=7)
-        found = view.detections(predictor(image_bgr), ViewSettings(SHOWN_SCORE))
+        found = view.detections(
+            predictor(image_bgr), ViewSettings(SHOWN_SCORE, same_object_iou=SAME_OBJECT_IOU)
+        )
         prediction_axes.imshow(view.draw(image_rgb, found, min_side=_SHOWN_SIDE))
         prediction_axes.set_title("prediction (score in %)", fontsize=7)
     figure.suptitle("Held-out pictures. Artwork: Twemoji, CC-BY 4.0", fontsize=8)

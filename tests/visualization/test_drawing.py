@@ -8,8 +8,10 @@ from cqdino_d2.visualization.drawing import (
     draw_category_panel,
     draw_sheet,
     enlargement,
+    load_font,
     short,
     text_colour,
+    wrapped,
 )
 
 RED = (255, 0, 0)
@@ -68,6 +70,27 @@ def test_labels_keep_out_of_each_others_way(seed):
 def test_names_are_cut_and_colours_are_readable():
     assert short("a b", 3) == "a b" and short("woman in motorized", 8) == "woman i…"
     assert text_colour((255, 255, 0)) == (0, 0, 0) and text_colour((0, 0, 120)) == (255, 255, 255)
+
+
+def test_a_long_label_is_wrapped_and_keeps_its_score():
+    font = load_font(13)
+    name = "hand with index and middle finger crossed"
+    lines = wrapped(f"{name} 73", font, 150)
+    assert lines == ["hand with index and", "middle finger", "crossed 73"]
+    assert all(font.getlength(line) <= 150 for line in lines)
+    cut = wrapped(f"{name} 73", font, 75)
+    assert len(cut) == 3 and cut[-1].endswith("… 73") and cut[0] == "hand with"
+    assert wrapped("cat 9", font, 75) == ["cat 9"]
+    assert "".join(wrapped("abcdefghijklmnop", font, 60)) == "abcdefghijklmnop"
+
+
+def test_a_wrapped_label_stays_in_the_image():
+    label = "a name that is much longer than the image is wide 73"
+    drawn = draw_boxes(grey(), [LabelledBox((100, 5, 149, 99), label, RED)], min_side=1)
+    without = draw_boxes(grey(), [LabelledBox((100, 5, 149, 99), "", RED)], min_side=1)
+    rows, columns = (without != drawn).any(-1).nonzero()
+    assert rows.max() - rows.min() > 2 * 13 and columns.max() < 150
+    assert columns.max() - columns.min() < 149
 
 
 def test_the_panel_shows_a_bar_per_category():

@@ -42,6 +42,25 @@ def test_rolled_up_an_object_is_shown_once_per_name(view):
     assert [item.shown_id for item in roots] == [0, 0]
 
 
+def test_boxes_of_one_name_on_one_object_are_shown_once_where_asked(view):
+    boxes = [(0.0, 0.0, 40.0, 40.0), (0.0, 0.0, 40.0, 30.0), (0.0, 0.0, 40.0, 20.0)]
+    instances = Instances((100, 90))
+    instances.pred_boxes = Boxes(torch.tensor([*boxes, boxes[0]]))
+    instances.pred_classes, instances.scores = (
+        torch.tensor([5, 5, 5, 6]),
+        torch.tensor([0.9, 0.8, 0.7, 0.6]),
+    )
+
+    def shown(iou):
+        found = view.detections({"instances": instances}, ViewSettings(same_object_iou=iou))
+        return [round(item.score, 1) for item in found]
+
+    assert shown(None) == [0.9, 0.8, 0.7, 0.6]
+    assert shown(0.75) == [0.9, 0.7, 0.6]  # the second overlaps by just that
+    assert shown(0.76) == [0.9, 0.8, 0.7, 0.6]
+    assert shown(0.5) == [0.9, 0.6]
+
+
 def test_coco_rows_have_the_data_sets_ids(view):
     row = view.coco_rows(view.detections(make_result(), ViewSettings()), 7)[0]
     assert row["category_id"] == view.vocabulary.dataset_ids[6] == 7
