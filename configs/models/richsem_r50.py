@@ -5,6 +5,7 @@ from .richsem import use_federated_loss, use_semantic_branch, use_text_table
 
 model.backbone.update(
     name="resnet50.tv_in1k",
+    out_indices=[2, 3, 4],
     output_norm=False,
     pretrained=False,
     frozen_norms=True,

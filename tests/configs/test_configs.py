@@ -55,6 +55,9 @@ def test_makes_a_model(recipe):
     with torch.device("meta"):
         model = instantiate(cfg.model)
     assert model.categories.embeddings.shape[0] == 200
+    maps = [shape.channels for shape in model.backbone.output_shape().values()]
+    assert maps == list(cfg.model.neck.in_channels if "neck" in cfg.model else maps)
+    assert cfg.model.selection.get("map_channels", maps[-1]) == maps[-1]
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
