@@ -158,7 +158,8 @@ def _takes_text(cfg: DictConfig, key: str) -> bool:
     node = OmegaConf.select(cfg, parent, throw_on_missing=False) if parent else cfg
     target = node.get("_target_") if isinstance(node, DictConfig) else None
     target = locate(target) if isinstance(target, str) else target
-    if not callable(target):
+    try:
+        arguments = inspect.signature(target).parameters
+    except (TypeError, ValueError):  # nothing is called there, or something built in
         return False
-    argument = inspect.signature(target).parameters.get(name)
-    return argument is not None and re.search(r"\bstr\b", str(argument.annotation)) is not None
+    return name in arguments and re.search(r"\bstr\b", str(arguments[name].annotation)) is not None
