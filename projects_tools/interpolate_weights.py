@@ -26,8 +26,8 @@ from cqdino_d2.data import register_all
 from cqdino_d2.engine import Evaluation, interpolated, load_config
 from cqdino_d2.engine.config import settle_evaluation
 from cqdino_d2.engine.placement import choose_device
-from cqdino_d2.engine.weights_file import read_weights, without_prefixes
 from cqdino_d2.files import write_atomically
+from cqdino_d2.files.weights_file import read_weights, without_prefixes
 from cqdino_d2.structures import one_line
 
 

@@ -15,7 +15,7 @@ from detectron2.config import LazyCall, instantiate
 from PIL import Image, ImageDraw
 
 from cqdino_d2.engine import load_config
-from cqdino_d2.engine.weights_file import read_weights
+from cqdino_d2.files.weights_file import read_weights
 from cqdino_d2.structures import random_vocabulary
 from tests import doc_commands as docs
 from tests.annotation_sets import write_json

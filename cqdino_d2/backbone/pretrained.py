@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ..files import package_folder
-from ..files.tensor_file import read_safetensors_file, read_tensor_file
+from ..files.weights_file import read_weights, without_prefixes
 
 PACKAGED = "packaged"
-_NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")  # where files keep the weights
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class WeightPackage:
             raise ValueError(
                 f"the package {self.package} has {len(files)} files {self.pattern}, expected one"
             )
-        return read_tensor_file(files[0])
+        return read_weights(files[0])
 
 
 _PACKAGES = {
@@ -59,8 +58,8 @@ def pretrained_weights(
 
     Args:
         name: of the model; what follows a dot says nothing about its shapes.
-        pretrained: 'packaged' for those of a Python package, else a file as `torch.save` or
-            safetensors write it, of this model, with timm's names or such as timm converts.
+        pretrained: 'packaged' for those of a Python package, else a file that `read_weights` reads,
+            of this model, with timm's names or such as timm converts.
         model_args: further arguments of ``timm.create_model``.
 
     Raises:
@@ -68,7 +67,7 @@ def pretrained_weights(
         ModuleNotFoundError: the package is not installed.
         ValueError: a file that cannot be read or is of another model, or no package has it.
     """
-    found = _packaged(name) if pretrained == PACKAGED else _of_file(pretrained)
+    found = _packaged(name) if pretrained == PACKAGED else _of_file(pretrained, name)
     about = timm.get_pretrained_cfg(name, allow_unregistered=True)
     heads = (about and about.classifier) or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
@@ -133,21 +132,10 @@ def _counts(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _of_file(path: str) -> dict[str, Tensor]:
-    is_safe = path.endswith(".safetensors")
-    content: Any = read_safetensors_file(path) if is_safe else read_tensor_file(path)
-    for key in _NESTED:
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    weights = {
-        key.removeprefix("module."): value
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-    }
-    if not weights:
-        raise ValueError(f"{path} has no tensors, expected the weights of a backbone")
-    return weights
+def _of_file(path: str, name: str) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        wanted = timm.create_model(name).state_dict()
+    return without_prefixes(read_weights(path, prefer_average=True), wanted)
 
 
 def _first_lines(error: Exception) -> str:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from ..checkpoint import with_present_names
 from ..files import read_tensor_file, write_atomically
 from ..files.text_lines import read_text
+from ..files.weights_file import non_finite_names, read_weights, without_prefixes
 from ..structures.stages import HasTrainingWeights
 from .optimizers import load_moments
-from .weights_file import non_finite_names, read_weights, without_prefixes
 
 _NAMED_KEYS = 8
 LAST_CHECKPOINT = "last_checkpoint"

@@ -25,7 +25,7 @@ from ..engine.config import (
     without_pretrained,
 )
 from ..engine.placement import choose_device
-from ..engine.weights_file import read_weights
+from ..files.weights_file import read_weights
 from ..structures import Vocabulary, flat_vocabulary
 from ..text import vocabulary_prompt, wanted_prompts
 from .metadata import register_metadata, with_metadata

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..files import read_tensor_file
+from .tensor_file import read_safetensors_file, read_tensor_file
 
 _WEIGHTS = ("model", "state_dict", "model_state_dict", "model_state", "weights")
 _AVERAGES = ("ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model")
@@ -21,7 +21,7 @@ _NAMED_KEYS = 8
 
 
 def read_weights(path: str | Path, *, prefer_average: bool = False) -> dict[str, Tensor]:
-    """Name -> tensor from a file that `torch.save` wrote.
+    """Name -> tensor from a file that `torch.save` wrote, or from one of safetensors.
 
     Args:
         path: weights at the top of the file or under ``model``, ``state_dict``,
@@ -33,7 +33,9 @@ def read_weights(path: str | Path, *, prefer_average: bool = False) -> dict[str,
         FileNotFoundError: no such file.
         ValueError: the file cannot be read, or holds no weights (its keys are named).
     """
-    return weights_in(read_tensor_file(path), path, prefer_average=prefer_average)
+    is_safe = Path(path).suffix == ".safetensors"
+    content = read_safetensors_file(path) if is_safe else read_tensor_file(path)
+    return weights_in(content, path, prefer_average=prefer_average)
 
 
 def weights_in(

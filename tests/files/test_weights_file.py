@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from cqdino_d2.engine import AtomicCheckpointer
-from cqdino_d2.engine.weights_file import read_weights, without_prefixes
+from cqdino_d2.files.weights_file import read_weights, without_prefixes
 
 
 @pytest.fixture
@@ -69,3 +70,12 @@ def test_numbers_that_are_not_finite_are_named(tmp_path, model, bad):
     state["1.weight"][1, 2] = bad
     with pytest.raises(ValueError, match=r"in 1 weights, among them 1\.weight: its"):
         load(tmp_path, model, state)
+
+
+def test_safetensors(tmp_path, model):
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    found = read_weights(tmp_path / "weights.safetensors")
+    assert all(torch.equal(value, found[name]) for name, value in model.state_dict().items())
+    (tmp_path / "broken.safetensors").write_bytes(b"no tensors here")
+    with pytest.raises(ValueError, match="broken.safetensors cannot be read"):
+        read_weights(tmp_path / "broken.safetensors")
