@@ -10,14 +10,18 @@ from cqdino_d2.criterion import (
     FederatedFocalLoss,
     FocalLoss,
     HungarianMatcher,
+    Matched,
     SemanticLoss,
     SetCriterion,
 )
+from cqdino_d2.criterion.image_level import of_images
 from cqdino_d2.structures import (
     ClassSlots,
     DecoderOutput,
     DenoisingGroup,
     ImageTargets,
+    LayerPredictions,
+    ListedCategories,
     Proposals,
     random_vocabulary,
 )
@@ -146,6 +150,40 @@ def test_a_batch_of_image_level_images_keeps_a_gradient_for_everything():
     assert all(
         p.grad is not None and not p.grad.any() for p in criterion.parameters() if p.requires_grad
     )
+
+
+def test_what_is_told_of_an_image_goes_with_it():
+    """Images 1 and 3 of four, whose matches lie in another order than the images."""
+    lists = tuple(ListedCategories(torch.tensor([i]), torch.tensor([i, 9])) for i in range(4))
+    images = torch.tensor([3, 0, 1, 3, 2])
+    numbers = torch.arange(5)
+    matched = Matched(
+        images,
+        query_ids=numbers,
+        target_ids=numbers + 10,
+        class_targets=torch.arange(4.0)[:, None, None].expand(-1, 6, SLOTS),
+        boxes_cxcywh_norm=numbers[:, None].expand(-1, 4) / 10,
+        normaliser=7.0,
+        vocab_ids=numbers + 20,
+        slot_vocab_ids=torch.arange(4)[:, None].expand(-1, SLOTS),
+        region_embeddings=numbers[:, None] + 30.0,
+        listed=lists,
+        image_level=(True, False, True, False),
+    )
+    logits = torch.arange(4.0)[:, None, None].expand(-1, 6, SLOTS)
+    extras = {"hidden": torch.arange(4.0)[:, None, None].expand(-1, 6, 2)}
+    layer = LayerPredictions("_0", logits, logits[..., :1].expand(-1, -1, 4), extras)
+    predictions, some = of_images(layer, matched, [1, 3])
+    values = (predictions.logits, predictions.boxes_cxcywh_norm, predictions.extras["hidden"])
+    for value in (*values, some.class_targets):
+        assert value.shape[:2] == (2, 6) and value[:, 0, 0].tolist() == [1, 3]
+    assert predictions.name == "_0" and some.normaliser == 7.0
+    assert some.images.tolist() == [1, 0, 1] and some.query_ids.tolist() == [0, 2, 3]
+    assert some.target_ids.tolist() == [10, 12, 13] and some.vocab_ids.tolist() == [20, 22, 23]
+    assert some.region_embeddings[:, 0].tolist() == [30, 32, 33]
+    assert some.boxes_cxcywh_norm[:, 0].tolist() == pytest.approx([0, 0.2, 0.3])
+    assert some.slot_vocab_ids[:, 0].tolist() == [1, 3]
+    assert some.listed == (lists[1], lists[3]) and some.image_level == (False, False)
 
 
 def test_batches_without_image_level_images_are_as_ever():
