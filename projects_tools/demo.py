@@ -93,13 +93,18 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     overrides = [name for name in given.input if "=" in name and not Path(name).exists()]
     given.input = [name for name in given.input if name not in overrides]
     given.overrides += overrides
+    check_numbers(parser, given)
+    return given
+
+
+def check_numbers(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Ends the program with the option whose number is out of its range."""
     for name in ("threshold", "nms"):
         if (value := getattr(given, name)) is not None and not 0 <= value <= 1:
             parser.error(f"--{name} must be in 0..1, got {value}")
     for name in ("topk", "depth", "num_selected", "batch_size", "min_side"):
         if (value := getattr(given, name)) is not None and value < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    return given
 
 
 def draw(given: argparse.Namespace) -> int:

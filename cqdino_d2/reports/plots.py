@@ -1,4 +1,4 @@
-"""Pictures of an evaluation."""
+"""Plots of an evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ..evaluation import ErrorBreakdown, Report
 from ..files import write_atomically
 
 _SHOWN_BRANCHES = 12
-_SMALLEST_BRANCH = 3  # categories with ground truth
+_SMALLEST_BRANCH = 3  # categories with ground truth, where not all branches can be shown
+_MOST_BINS = 15
 _COLOURS = {"r": "#c0504d", "c": "#e0a030", "f": "#3a7d44", "all": "#2c5f8a"}
 _BANDS = {"r": "rare", "c": "common", "f": "frequent"}
 
@@ -70,7 +71,7 @@ def _axes(title: str, width: float = 7.5, height: float = 4.6) -> tuple[plt.Figu
 
 
 def _ap_over_frequency(report: Report) -> plt.Figure:
-    """Each category as a point; the line is the mean of equally filled bins."""
+    """Each category as a point; the line is the mean of bins of about equally many categories."""
     boxes, ap = report.per_category.num_boxes, report.per_category.figures["AP"]
     measured = boxes > 0
     boxes, ap = boxes[measured], ap[measured]
@@ -83,19 +84,31 @@ def _ap_over_frequency(report: Report) -> plt.Figure:
     if frequency is not None:
         colours = [_COLOURS[f] for f in np.array(frequency)[measured]]
     axes.scatter(spread, ap, s=10, c=colours, alpha=alpha, linewidths=0)
-    order = np.argsort(boxes, kind="stable")
-    bins = np.array_split(order, max(1, min(15, len(order) // 8)))
-    centres = [np.exp(np.log(boxes[b]).mean()) for b in bins if len(b)]
-    means = [ap[b].mean() for b in bins if len(b)]
+    bins = _bins_of(boxes)
+    centres = [np.exp(np.log(boxes[one]).mean()) for one in bins]
+    means = [ap[one].mean() for one in bins]
     axes.plot(centres, means, color="black", linewidth=2, marker="o", markersize=4, label="mean")
     if frequency is not None:
         for letter, name in _BANDS.items():
-            axes.scatter([], [], s=20, c=_COLOURS[letter], label=f"{name} in training")
+            if letter in np.array(frequency)[measured]:
+                axes.scatter([], [], s=20, c=_COLOURS[letter], label=f"{name} in training")
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,g}"))
+    plain = matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:,g}")
+    steps = (1, 2, 5) if boxes.max(initial=1) < 1000 * boxes.min(initial=1000) else (1,)
+    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(plain)
+    axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes.set(xlabel="boxes of the category", ylabel="AP", ylim=(-2, 102))
     axes.legend(frameon=False, loc="best")
     return figure
+
+
+def _bins_of(values: np.ndarray) -> list[np.ndarray]:
+    """Places of about equally many values, ascending; equal values are in one bin."""
+    ordered = np.sort(values)
+    starts = [part[0] for part in np.array_split(ordered, min(_MOST_BINS, len(ordered) // 8) or 1)]
+    places = np.searchsorted(np.unique(starts), values, side="right")
+    return [np.flatnonzero(places == place) for place in np.unique(places)]
 
 
 def _precision_recall(report: Report) -> plt.Figure:
@@ -153,19 +166,17 @@ def _errors(errors: ErrorBreakdown) -> plt.Figure:
 def branch_categories(tree: Mapping[str, Any], category_ids: list[int]) -> dict[str, list[int]]:
     """Branch name -> rows of the categories in it.
 
-    The branches are the children of the roots that have children themselves; a root whose
-    children are all leaves is one branch.
+    The branches are the nodes of the first level that has several: the roots, or what lies below a
+    single root.
     """
     children: Mapping[str, list[str]] = tree["father2child"]
     rows_of: dict[str, list[int]] = {}
     for row, one in enumerate(category_ids):
         rows_of.setdefault(str(tree["categoryid2treeid"][str(one)]), []).append(row)
     below = {child for row in children.values() for child in row}
-    roots = [node for node in children if node not in below]
-    branches = []
-    for root in roots:
-        inner = [child for child in children[root] if child in children]
-        branches += inner or [root]
+    branches = [node for node in children if node not in below]
+    while len(branches) == 1 and any(child in children for child in children[branches[0]]):
+        branches = [child for child in children[branches[0]] if child in children]
     names = tree.get("id2name", {})
     found: dict[str, list[int]] = {}
     for branch in dict.fromkeys(branches):
@@ -180,20 +191,24 @@ def branch_categories(tree: Mapping[str, Any], category_ids: list[int]) -> dict[
 
 
 def _tree_branches(report: Report, tree_file: Path) -> plt.Figure:
-    """The branches with the best and the worst mean AP."""
+    """The branches by mean AP; of very many the best and the worst."""
     tree = json.loads(tree_file.read_text(encoding="utf-8"))
     ap = report.per_category.figures["AP"]
     branches = []
     for name, rows in branch_categories(tree, report.truth.category_ids.tolist()).items():
         values = ap[rows][ap[rows] > -1]
-        if len(values) >= _SMALLEST_BRANCH:
+        if len(values):
             branches.append((float(values.mean()), len(values), name, values))
+    if len(branches) > 2 * _SHOWN_BRANCHES:
+        branches = [branch for branch in branches if branch[1] >= _SMALLEST_BRANCH]
     branches.sort(key=lambda branch: branch[0])
     shown = branches
     if len(branches) > 2 * _SHOWN_BRANCHES:
         shown = branches[:_SHOWN_BRANCHES] + branches[-_SHOWN_BRANCHES:]
     height = max(2.0, 0.36 * len(shown) + 1.2)
-    title = f"Branches of the category tree by mean AP ({len(shown)} of {len(branches)})"
+    title = "Branches of the category tree by mean AP"
+    if len(shown) < len(branches):
+        title += f" ({len(shown)} of {len(branches)})"
     figure, axes = _axes(title, 8.2, height)
     for place, (mean, count, _, values) in enumerate(shown):
         colour = _COLOURS["all"]
@@ -214,5 +229,5 @@ def _tree_branches(report: Report, tree_file: Path) -> plt.Figure:
     axes.set(xlabel="mean AP (categories with boxes); line: middle half of them")
     axes.grid(False, axis="y")
     if not shown:
-        axes.text(50, 0, "no branch has three categories with boxes", ha="center")
+        axes.text(50, 0, "no branch has a category with boxes", ha="center")
     return figure

@@ -20,7 +20,6 @@ from cqdino_d2.evaluation import (
     load_results,
     save_results_npz,
 )
-from cqdino_d2.reports import plots as evaluation_plots
 from tests.runs import run_python
 
 ROOT = Path(__file__).parents[2]
@@ -103,16 +102,6 @@ def test_plots_and_breakdown(folder, tmp_path):
     assert set(drawn) == {"ap_over_frequency", "precision_recall", "errors", "tree_branches"}
     assert min(drawn.values()) > 10_000
     assert metrics["errors_background"] > 0 and metrics["AP50_gain_localisation"] > 0
-
-
-def test_branches_are_the_children_of_the_roots():
-    tree = {
-        "categoryid2treeid": {"1": "a", "2": "b", "3": "c", "4": "d", "5": "e"},
-        "id2name": {"x": "left", "y": "right"},
-        "father2child": {"root": ["x", "y", "a"], "x": ["b", "c"], "y": ["c"], "d": ["e"]},
-    }
-    branches = evaluation_plots.branch_categories(tree, [1, 2, 3, 4, 5])
-    assert branches == {"left": [1, 2], "right": [2], "d": [3, 4]}
 
 
 def test_a_set_that_is_there_is_not_made_again(folder):
