@@ -7,15 +7,17 @@ Examples:
     python projects_tools/demo.py ... --input photo.jpg --output found.png --show-categories
     python projects_tools/demo.py ... --input 'clips/*.mp4' --output drawn --branch animal --depth 2
     ls photos/*.jpg | python projects_tools/demo.py ... --input - --output drawn --json found.json
+    python projects_tools/demo.py ... --input clip.mp4 --output drawn.mp4 --track --json found.json
     python projects_tools/demo.py ... --input photo.jpg --output found.png \\
         --text "a cat. a red ball." --negatives "a stuffed cat"
 
 A model that reads words (Grounding DINO) needs --text or --names; one that was trained by
 categories looks among those of these names, and reads others with the --text-encoder that made its
 embeddings.
-Colours follow the category tree: siblings look alike. A file that cannot be done is named, the rest
-is done, and the exit code is 1; it is 2 if nothing could be. Overrides of the config (key=value) go
-at the end.
+Colours follow the category tree: siblings look alike. With --track they are the objects' own: each
+keeps its colour and its number through a video (ByteTrack). A file that cannot be done is named,
+the rest is done, and the exit code is 1; it is 2 if nothing could be. Overrides of the config
+(key=value) go at the end.
 """
 
 from __future__ import annotations
@@ -67,6 +69,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=float,
         metavar="IOU",
         help="of boxes of any names that overlap more the best one remains",
+    )
+    add(
+        "--track",
+        action="store_true",
+        help="follow objects through videos: each has a number, in its label and in --json; of "
+        f"boxes on one object the best one remains (--nms {SAME_OBJECT_IOU} unless given), and "
+        "objects that are followed may score down to a third of --threshold",
     )
     add("--show-categories", action="store_true", help="the selected categories beside the image")
     add("--sheet", type=Path, metavar="FILE", help=f"the first {ON_SHEET} images on one")
@@ -126,6 +135,7 @@ def draw(given: argparse.Namespace) -> int:
         annotations=given.annotations,
         batch_size=given.batch_size,
         min_side=given.min_side,
+        track=given.track,
     )
     files = DrawnFiles(sources, settings)
     question = question_of(given)
@@ -134,7 +144,7 @@ def draw(given: argparse.Namespace) -> int:
         given.weights,
         device=given.device,
         overrides=given.overrides,
-        nms_threshold=given.nms,
+        nms_threshold=SAME_OBJECT_IOU if given.track and given.nms is None else given.nms,
     )
     files.run(question.put_to(predictor))
     if files.problems:
@@ -148,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     log_to_terminal("%(message)s", logging.WARNING)
     try:
         return 1 if draw(given) else 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"demo: {one_line(str(error))}", file=sys.stderr)
         return 2
 

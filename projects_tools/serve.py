@@ -5,12 +5,13 @@ Examples:
         --model words=configs/grounding_dino/swint_ogc.py,models/gdino_swint/model.pth
     python projects_tools/serve.py --folder photos --max-batch 8 --token-file token.txt \\
         --model emoji=configs/emojidet/quickstart.py,output/quickstart/training/model_inference.pth
+    python projects_tools/serve.py --page --model ...
 
 Several --model can be asked for by their names; the first is the default. The server is at
-http://127.0.0.1:8000, for this machine alone unless --host says otherwise; /docs describes it. A
-token that clients must bring is read from --token-file or from the environment variable
-CQDINO_API_TOKEN. The log is a line of JSON per request. Ctrl-C or SIGTERM end the server after it
-has answered what is under way.
+http://127.0.0.1:8000, for this machine alone unless --host says otherwise; /docs describes it.
+--page puts the web page over the same models, at /page/. A token that clients must bring is read
+from --token-file or from the environment variable CQDINO_API_TOKEN. The log is a line of JSON per
+request. Ctrl-C or SIGTERM end the server after it has answered what is under way.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import contextlib
 import ssl
 import sys
+import tempfile
 from pathlib import Path
 
 from cqdino_d2.serving.limits import ApiLimits, size_in_bytes
@@ -27,6 +29,7 @@ from cqdino_d2.structures import one_line
 
 MISSING = "the server needs {}, which is not installed here: pip install .[serve]"
 PACKAGES = ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn")
+PAGE_MISSING = "the web page needs gradio, which is not installed here: pip install gradio"
 BAD_INPUT = 2
 GRACE_SECONDS = 30
 
@@ -56,6 +59,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 for all (127.0.0.1)")
     add("--port", type=int, default=8000, help="0 takes a free one (8000)")
     add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
+    add("--page", action="store_true", help="the web page as well, at /page/; needs gradio")
     add("--folder", type=Path, metavar="DIR", help="whose images requests may name by their path")
     add("--token-file", type=Path, metavar="FILE", help="a token that clients must bring")
     add("--certificate", type=Path, metavar="FILE", help="for https, with --key")
@@ -111,16 +115,22 @@ def run(given: argparse.Namespace) -> None:
     """Serves until it is interrupted."""
     limits, token = limits_of(given), read_token(given.token_file)
     check_files(given)
+    from cqdino_d2.serving.api.door import PAGE
     from cqdino_d2.serving.api.journal import log_as_json
-    from cqdino_d2.serving.api.served import load_api
     from cqdino_d2.serving.listener import address, listening, serve
     from cqdino_d2.serving.refusals import LOCAL_HOSTS
     from cqdino_d2.serving.runner import Batching
+    from cqdino_d2.serving.served import load_api
 
     batching = Batching(given.max_batch, given.max_wait / 1000, given.max_queue)
     scheme = "http" if given.certificate is None else "https"
-    with listening(given.host, given.port) as listener:
-        api, runner = load_api(
+    with contextlib.ExitStack() as stack:
+        uploads = None
+        if given.page:
+            folder = tempfile.TemporaryDirectory(prefix="cqdino_web_")
+            uploads = Path(stack.enter_context(folder))
+        listener = stack.enter_context(listening(given.host, given.port))
+        served = load_api(
             given.model,
             host=given.host,
             device=given.device,
@@ -128,22 +138,27 @@ def run(given: argparse.Namespace) -> None:
             limits=limits,
             folder=given.folder,
             token=token,
+            page_folder=uploads,
         )
+        stack.enter_context(contextlib.closing(served.runner))
         log_as_json()
         if token is None and given.host not in LOCAL_HOSTS:
             print("serve: whoever reaches this may use it: see --token-file", file=sys.stderr)
-        with contextlib.closing(runner):
-            print(f"{address(listener, scheme)}  (Ctrl-C ends it)", flush=True)
-            serve(
-                api,
-                listener,
-                connections=limits.connections,
-                grace_seconds=GRACE_SECONDS,
-                ssl_certfile=given.certificate,
-                ssl_keyfile=given.key,
-                log_config=None,
-                access_log=False,
-            )
+        here = address(listener, scheme)
+        print(f"{here}  (Ctrl-C ends it)", flush=True)
+        if given.page:
+            print(f"{here}{PAGE}/  is the page", flush=True)
+        serve(
+            served.app,
+            listener,
+            connections=limits.connections,
+            grace_seconds=GRACE_SECONDS,
+            at_end=served.end_streams,
+            ssl_certfile=given.certificate,
+            ssl_keyfile=given.key,
+            log_config=None,
+            access_log=False,
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,7 +167,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(given)
     except ModuleNotFoundError as error:
-        reason = MISSING.format(error.name) if error.name in PACKAGES else str(error)
+        known = {name: MISSING.format(name) for name in PACKAGES} | {"gradio": PAGE_MISSING}
+        reason = known.get(error.name, str(error))
         print(f"serve: {one_line(reason)}", file=sys.stderr)
         return BAD_INPUT
     except (ValueError, OSError, OverflowError) as error:

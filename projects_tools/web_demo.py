@@ -20,7 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cqdino_d2.serving.limits import Limits, size_in_bytes
+from cqdino_d2.serving.limits import PageLimits, size_in_bytes
 from cqdino_d2.structures import log_to_terminal, one_line
 
 MISSING = "the web page needs gradio, which is not installed here: pip install gradio"
@@ -53,14 +53,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(given: argparse.Namespace) -> None:
     """Serves the page until it is interrupted."""
-    limits = Limits(
+    limits = PageLimits(
         upload_bytes=size_in_bytes(given.max_upload),
         disk_bytes=size_in_bytes(given.max_disk),
         pixels=int(given.max_pixels),
     )
     from cqdino_d2.serving.listener import address, listening, serve
     from cqdino_d2.serving.models import Models, load_predictors, model_names
-    from cqdino_d2.serving.web_app import make_app
+    from cqdino_d2.serving.refusals import LOCAL_HOSTS
+    from cqdino_d2.serving.web_app import make_page_app
 
     names = model_names(given.config_file, given.weights)
     with (
@@ -68,11 +69,12 @@ def run(given: argparse.Namespace) -> None:
         listening(given.host, given.port) as listener,
     ):
         files = zip(names, given.config_file, given.weights, strict=True)
-        models = Models(load_predictors(files, given.device), max_pixels=limits.pixels)
-        app = make_app(models, host=given.host, folder=Path(folder), limits=limits)
+        models = Models(load_predictors(files, given.device), limits=limits)
+        is_local = given.host in LOCAL_HOSTS
+        page = make_page_app(models, folder=Path(folder), limits=limits, is_local=is_local)
         print(f"{address(listener)}  (Ctrl-C ends it)", flush=True)
         with contextlib.closing(models.runner):
-            serve(app, listener, connections=limits.connections)
+            serve(page.app, listener, connections=limits.connections, at_end=page.end_streams)
 
 
 def main(arguments: list[str] | None = None) -> int:

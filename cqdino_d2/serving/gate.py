@@ -13,8 +13,8 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .limits import Limits, Rate
-from .refusals import Refusal, check_origin, declared_length, replayed, too_large
+from .limits import PageLimits, Rate
+from .refusals import Refusal, check_source, declared_length, replayed, too_large
 from .upload_folder import DISK_IS_FULL, UploadFolder
 
 _API = "/gradio_api"
@@ -114,10 +114,13 @@ class Gate:
         app: the page.
         limits: of the server.
         folder: of the uploads.
+        is_local: see `check_source`.
     """
 
-    def __init__(self, app: ASGIApp, *, limits: Limits, folder: UploadFolder) -> None:
-        self.app, self.limits, self.folder = app, limits, folder
+    def __init__(
+        self, app: ASGIApp, *, limits: PageLimits, folder: UploadFolder, is_local: bool = False
+    ) -> None:
+        self.app, self.limits, self.folder, self.is_local = app, limits, folder, is_local
         self._uploads = Rate(limits.uploads_per_minute, _MINUTE)
         self._all_uploads = Rate(limits.uploads_per_minute_in_all, _MINUTE)
         self._bytes = Rate(limits.client_bytes, limits.keep_seconds)
@@ -135,11 +138,11 @@ class Gate:
             try:
                 await self._pass(scope, receive, send)
             except Refusal as refusal:
-                await _answer(refusal, scope["path"].rstrip("/"))(scope, receive, send)
+                await _answer(refusal, _path_of(scope))(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers, path = Headers(scope=scope), scope["path"].rstrip("/")
-        check_origin(headers)
+        headers, path = Headers(scope=scope), _path_of(scope)
+        check_source(headers, is_local=self.is_local)
         _check_route(scope["method"], path)
         if len(path) + len(scope["query_string"]) > _URL_BYTES:
             raise Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is too long.")
@@ -217,6 +220,11 @@ class Gate:
             self._arriving -= Counter([client])  # leaves no zeros behind
         if body.refusal is not None:
             raise body.refusal
+
+
+def _path_of(scope: Scope) -> str:
+    """The path below the place where the page is."""
+    return scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/")
 
 
 def _answer(refusal: Refusal, path: str) -> Response:

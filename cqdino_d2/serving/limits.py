@@ -7,18 +7,41 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 _UNITS = {"": 1, "b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Totals of the server. A client is an address; a session is a page in a browser.
+class SharedLimits:
+    """What the page and the HTTP API of a server hold to alike.
 
     Attributes:
-        upload_bytes: of one file; a request may bring one file.
+        upload_bytes: of one image file.
         pixels: of one image.
+        pixels_at_once: of all decoded images that are looked at or drawn.
+        answer_seconds: that a request may wait for its answer.
+        connections: open at the same time.
+    """
+
+    upload_bytes: int = 15 * 2**20
+    pixels: int = 25_000_000
+    pixels_at_once: int = 200_000_000
+    answer_seconds: float = 120.0
+    connections: int = 500
+
+    def __post_init__(self) -> None:
+        if too_small := [name for name, value in vars(self).items() if not value > 0]:
+            raise ValueError(f"limits must be positive, got {too_small}")
+        if self.pixels_at_once < self.pixels:
+            raise ValueError(f"pixels_at_once has no room for one image of {self.pixels} pixels")
+
+
+@dataclass(frozen=True)
+class PageLimits(SharedLimits):
+    """Totals of the page. A client is an address; a session is a page in a browser.
+
+    Attributes:
         disk_bytes: of all uploads and drawn images together.
         keep_seconds: after which an upload or drawn image is deleted.
         uploads_per_minute: of one client.
@@ -30,11 +53,8 @@ class Limits:
         sessions: whose last result is kept in memory.
         result_bytes: of all results in memory.
         unread_answers: of a session that does not fetch its answers.
-        connections: open at the same time.
     """
 
-    upload_bytes: int = 15 * 2**20
-    pixels: int = 25_000_000
     disk_bytes: int = 256 * 2**20
     keep_seconds: float = 3600.0
     uploads_per_minute: int = 30
@@ -46,20 +66,20 @@ class Limits:
     sessions: int = 100
     result_bytes: int = 64 * 2**20
     unread_answers: int = 16
-    connections: int = 500
 
     def __post_init__(self) -> None:
-        _require_positive(self)
+        super().__post_init__()
         if self.disk_bytes < 2 * self.upload_bytes:
             raise ValueError(
                 f"{self.disk_bytes} bytes of disk are too few for uploads of up to "
                 f"{self.upload_bytes}: at least two must fit"
             )
 
-
-def _require_positive(limits: Limits | ApiLimits) -> None:
-    if too_small := [name for name, value in vars(limits).items() if not value > 0]:
-        raise ValueError(f"limits must be positive, got {too_small}")
+    @classmethod
+    def beside(cls, api: SharedLimits) -> PageLimits:
+        """Those of a page in one server with an API: what both hold to is the API's."""
+        shared = {field.name: getattr(api, field.name) for field in fields(SharedLimits)}
+        return cls(**shared, disk_bytes=max(cls.disk_bytes, 4 * api.upload_bytes))
 
 
 def size_in_bytes(text: str) -> int:
@@ -108,48 +128,36 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class ApiLimits:
+class ApiLimits(SharedLimits):
     """Totals of the HTTP API. A client is an address.
 
     Attributes:
-        upload_bytes: of one image file.
-        pixels: of one image.
         bytes_at_once: of all bodies of requests that are under way.
-        pixels_at_once: of all decoded images that wait for an answer.
         upload_seconds: that one body may take.
-        answer_seconds: that a request may wait for its answer.
         names: of one request, synonyms and negatives counted.
         characters: of a request's caption or names and of its negatives.
         num_selected: K of a request.
         requests_per_minute: of one client.
-        connections: open at the same time.
         kept_seconds: how long uploads and results of tasks are kept for their client.
         kept_tasks: tasks whose results are kept.
         kept_bytes: of uploads that are kept.
     """
 
-    upload_bytes: int = 15 * 2**20
-    pixels: int = 25_000_000
     bytes_at_once: int = 256 * 2**20
-    pixels_at_once: int = 200_000_000
     upload_seconds: float = 60.0
-    answer_seconds: float = 120.0
     names: int = 500
     characters: int = 5000
     num_selected: int = 300
     requests_per_minute: int = 6000
-    connections: int = 500
     kept_seconds: float = 600.0
     kept_tasks: int = 1000
     kept_bytes: int = 128 * 2**20
 
     def __post_init__(self) -> None:
-        _require_positive(self)
+        super().__post_init__()
         for most, one in (("bytes_at_once", self.body_bytes), ("kept_bytes", self.upload_bytes)):
             if getattr(self, most) < one:
                 raise ValueError(f"{most} has no room for one upload of {self.upload_bytes} bytes")
-        if self.pixels_at_once < self.pixels:
-            raise ValueError(f"pixels_at_once has no room for one image of {self.pixels} pixels")
 
     @property
     def body_bytes(self) -> int:
@@ -179,3 +187,39 @@ class Budget:
         """Gives a part back."""
         with self._lock:
             self.taken -= amount
+
+    def share(self, amount: int) -> Share | None:
+        """Takes a part for its first keeper, None where it is not left."""
+        return Share(self, amount) if self.take(amount) else None
+
+
+class Share:
+    """A part of a budget, given back when the last of those who keep it has let it go.
+
+    Args:
+        budget: that it was taken from.
+        amount: of it.
+    """
+
+    def __init__(self, budget: Budget, amount: int) -> None:
+        self._budget, self._amount, self._lock = budget, amount, threading.Lock()
+        self._keepers = 1
+
+    def keep(self) -> None:
+        """One more keeps it, while another one does."""
+        with self._lock:
+            self._keepers += 1
+
+    def let_go(self) -> None:
+        """A keeper needs it no more."""
+        with self._lock:
+            self._keepers -= 1
+            is_last = not self._keepers
+        if is_last:
+            self._budget.give(self._amount)
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()

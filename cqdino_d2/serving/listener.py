@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -41,12 +41,26 @@ def address(listener: socket.socket, scheme: str = "http") -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
+class _Server(uvicorn.Server):
+    """Says when it is about to end, before it waits for what is under way."""
+
+    def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._at_end = at_end
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Ends."""
+        self._at_end()
+        await super().shutdown(sockets)
+
+
 def serve(
     app: ASGIApp,
     listener: socket.socket,
     *,
     connections: int,
     grace_seconds: int = 2,
+    at_end: Callable[[], None] | None = None,
     **options: Any,
 ) -> None:
     """Serves until it is interrupted, or terminated, which counts as an interrupt.
@@ -56,6 +70,7 @@ def serve(
         listener: a socket that listens.
         connections: open at the same time; what comes beyond is answered with 503.
         grace_seconds: how long what is under way may take at the end.
+        at_end: ends what would go on until its client goes.
         options: of uvicorn, besides.
 
     Raises:
@@ -71,4 +86,5 @@ def serve(
         **options,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, it cleans up as well
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    server = _Server(config, at_end or (lambda: None))
+    asyncio.run(server.serve(sockets=[listener]))

@@ -6,6 +6,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, TimeoutError
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from ..prediction.loading import AnyPredictor, Question, load_predictor
 from ..structures import Vocabulary
 from ..visualization.result_view import SAME_OBJECT_IOU, ResultView, ViewSettings
 from .image_reading import checked_size, read_bgr
+from .limits import Budget, Share, SharedLimits
 from .results import Look, box_table, selection_table, summary
-from .runner import Busy, ModelFailed, Runner
+from .runner import Busy, Found, ModelFailed, Runner
 
 _MOST_SELECTED = 300
 _MOST_WORDS = 2000  # characters: more names take more passes over an image
@@ -33,18 +35,22 @@ class Models:
 
     Args:
         predictors: name -> predictor of a detector.
-        max_pixels: larger images are refused.
+        limits: of images and answers.
         runner: of these predictors; by default one of its own.
+
+    Attributes:
+        pixels: of all decoded images; whoever decodes one takes its part.
     """
 
     def __init__(
         self,
         predictors: Mapping[str, AnyPredictor],
         *,
-        max_pixels: int,
+        limits: SharedLimits,
         runner: Runner | None = None,
     ) -> None:
-        self.predictors, self.max_pixels = dict(predictors), max_pixels
+        self.predictors, self.limits = dict(predictors), limits
+        self.pixels = Budget(limits.pixels_at_once)
         self.runner = Runner(self.predictors) if runner is None else runner
         self._views = {name: ResultView(p.vocabulary) for name, p in self.predictors.items()}
 
@@ -83,13 +89,9 @@ class Models:
         """
         if name not in self.predictors:
             raise ValueError("There is no such model.")
-        image_bgr = self._read(Path(path))
         question = self._question(name, words or "", num_selected, branches)
         self.runner.check(name, question)
-        try:
-            found = self.runner.submit(name, image_bgr, question).result()
-        except (Busy, ModelFailed) as error:
-            raise ValueError(BUSY if isinstance(error, Busy) else FAILED) from error
+        found = self._run(Path(path), name, question)
         view = self.view(name, found.answer.vocabulary)
         return Look(Path(path), view, found.answer.result, found.seconds, found.answer.offered)
 
@@ -104,10 +106,29 @@ class Models:
         kind = "branches" if branches else "only"
         return Question(**{kind: names}, num_selected=int(num_selected))
 
-    def _read(self, path: Path) -> np.ndarray:
-        """(H, W, 3) uint8 BGR; the size is looked at before the pixels are decoded."""
-        checked_size(path, self.max_pixels)
-        return read_bgr(path)
+    def _run(self, path: Path, name: str, question: Question) -> Found:
+        with self._share_of(path) as share:
+            image_bgr = read_bgr(path)
+            try:
+                future = self.runner.submit(name, image_bgr, question)
+                share.keep()  # the queue does, also where nobody waits any more
+                future.add_done_callback(lambda _: share.let_go())
+                return future.result(self.limits.answer_seconds)
+            except ModelFailed as error:
+                raise ValueError(FAILED) from error
+            except (Busy, CancelledError) as error:
+                raise ValueError(BUSY) from error
+            except TimeoutError as error:
+                future.cancel()
+                raise ValueError(BUSY) from error
+
+    def _share_of(self, path: Path) -> Share:
+        """Takes room for the pixels of an image that is still to be decoded."""
+        height, width = checked_size(path, self.limits.pixels)
+        share = self.pixels.share(height * width)
+        if share is None:
+            raise ValueError(BUSY)
+        return share
 
     def show(
         self, look: Look | None, threshold: float, depth: int
@@ -133,9 +154,11 @@ class Models:
         named_at = None if depth >= view.tree.depth else int(depth)
         settings = ViewSettings(threshold, None, named_at, SAME_OBJECT_IOU)
         found = view.detections(look.result, settings)
-        drawn = view.draw(self._read(look.path)[:, :, ::-1], found, min_side=_SMALLEST_SIDE)
+        with self._share_of(look.path):
+            image_rgb = read_bgr(look.path)[:, :, ::-1]
+            drawn = _reduced(view.draw(image_rgb, found, min_side=_SMALLEST_SIDE))
         tables = box_table(view, found), selection_table(view, look)
-        return _reduced(drawn), summary(look, found, threshold), *tables
+        return drawn, summary(look, found, threshold), *tables
 
 
 def _reduced(drawn: np.ndarray) -> np.ndarray:

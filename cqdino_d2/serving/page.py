@@ -17,7 +17,7 @@ import gradio as gr
 import numpy as np
 from gradio.utils import LRUCache
 
-from .limits import Limits
+from .limits import PageLimits
 from .models import Looks, Models
 from .upload_folder import DISK_IS_FULL, UploadFolder
 
@@ -121,7 +121,7 @@ class PageFunctions:
         folder: of uploads and drawn images.
     """
 
-    def __init__(self, models: Models, limits: Limits, folder: UploadFolder) -> None:
+    def __init__(self, models: Models, limits: PageLimits, folder: UploadFolder) -> None:
         self.models, self.folder = models, folder
         self.looks = Looks(most_sessions=limits.sessions, most_bytes=limits.result_bytes)
 
@@ -173,7 +173,7 @@ def _told() -> Iterator[None]:
         raise gr.Error(text, duration=_SECONDS, print_exception=False) from error
 
 
-def build_page(models: Models, limits: Limits, folder: UploadFolder) -> gr.Blocks:
+def build_page(models: Models, limits: PageLimits, folder: UploadFolder) -> gr.Blocks:
     """The page; nothing leaves the server and the browser."""
     call = PageFunctions(models, limits, folder)
     settings = {"title": "CQ-DINO", "analytics_enabled": False, "fill_width": True}
@@ -207,7 +207,7 @@ def build_page(models: Models, limits: Limits, folder: UploadFolder) -> gr.Block
     return _with_queue(page, limits)
 
 
-def _with_queue(page: gr.Blocks, limits: Limits) -> gr.Blocks:
+def _with_queue(page: gr.Blocks, limits: PageLimits) -> gr.Blocks:
     page.state_session_capacity = limits.sessions  # of what Gradio notes about sessions
     page.queue(max_size=32, default_concurrency_limit=1, api_open=False)
     # Gradio keeps what 2,000 sessions have not fetched, and the names of all sessions; these

@@ -12,8 +12,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from ..files import require_package
-from .api.served import load_api
 from .runner import Batching
+from .served import load_api
 from .server_settings import named_model, read_token
 
 _ANYWHERE = "0.0.0.0"  # Ray's proxy listens; which names lead there is its affair
@@ -52,7 +52,7 @@ def build(arguments: Mapping[str, str]) -> Any:
     }
 
     def make() -> FastAPI:
-        return load_api(models, **settings)[0]
+        return load_api(models, **settings).app
 
     deployment = serve.deployment(
         serve.ingress(make)(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+_LOCAL_NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 @dataclass(eq=False)
@@ -42,17 +44,28 @@ def too_large(most_bytes: int) -> Refusal:
     )
 
 
-def check_origin(headers: Headers) -> None:
-    """Browsers name the origin of a page that sends something or reads another site's answers.
+def check_source(headers: Headers, *, is_local: bool) -> None:
+    """Refuses what pages of other sites send through the browser of somebody on this machine.
+
+    Browsers name the origin of a page that sends something or reads another site's answers, and
+    the host by which they have found the server.
+
+    Args:
+        headers: of a request.
+        is_local: whether the server is for this machine alone, so that no other name leads there.
 
     Raises:
-        Refusal: the page of another origin.
+        Refusal: another host, or the page of another origin.
     """
+    host = headers.get("host", "").lower()
+    if is_local and re.sub(r":\d*$", "", host) not in _LOCAL_NAMES:
+        reason = "This server is known as 127.0.0.1 or localhost alone."
+        raise Refusal(HTTPStatus.BAD_REQUEST, reason)
     origin = headers.get("origin")
     if origin is None:
         return
     scheme, _, place = origin.lower().partition("://")
-    if scheme not in ("http", "https") or place != headers.get("host", "").lower():
+    if scheme not in ("http", "https") or place != host:
         raise Refusal(HTTPStatus.FORBIDDEN, "Pages of other origins may not use this server.")
 
 

@@ -6,19 +6,19 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .gate import Gate
-from .limits import Limits
+from .limits import PageLimits
 from .models import Models
 from .page import STYLE, build_page
-from .refusals import LOCAL_HOSTS
 from .upload_folder import UploadFolder
 
 _TIDY_SECONDS = 60
@@ -53,25 +53,37 @@ class PolicyHeaders:
         await self.app(scope, receive, send_with_policy)
 
 
-def make_app(models: Models, *, host: str, folder: Path, limits: Limits) -> FastAPI:
-    """The server's application.
+@dataclass(frozen=True)
+class PageApp:
+    """The page as an application, to be served by itself or mounted in another one.
+
+    Attributes:
+        app: the application. Whoever mounts it runs its lifespan.
+        end_streams: ends what browsers listen to for as long as the page is open; without that an
+            open page would hold a server that is about to end. For the server's thread.
+    """
+
+    app: FastAPI
+    end_streams: Callable[[], None]
+
+
+def make_page_app(models: Models, *, folder: Path, limits: PageLimits, is_local: bool) -> PageApp:
+    """The page's application.
 
     Args:
         models: what can be chosen on the page.
-        host: address that it listens at; at a local one, no other name leads there.
         folder: for uploads and drawn images alone: what is in it is deleted in time.
-        limits: of the server.
+        limits: of the page.
+        is_local: see `check_source`.
     """
     os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read when the parts of the page are made
     uploads = UploadFolder(folder, most_bytes=limits.disk_bytes, keep_seconds=limits.keep_seconds)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=_tidied(uploads))
 
-    app.add_middleware(Gate, limits=limits, folder=uploads)
+    app.add_middleware(Gate, limits=limits, folder=uploads, is_local=is_local)
     app.add_middleware(PolicyHeaders)  # what is added later is passed first
-    if host in LOCAL_HOSTS:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     fonts = ["system-ui", "sans-serif"]
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         build_page(models, limits, uploads),
         path="/",
@@ -85,6 +97,8 @@ def make_app(models: Models, *, host: str, folder: Path, limits: Limits) -> Fast
         theme=gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"]),
         css=STYLE,
     )
+    mount = next(route for route in app.routes if isinstance(route, Mount))
+    return PageApp(app, mount.app.stop_event.set)
 
 
 def _tidied(

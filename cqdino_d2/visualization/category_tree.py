@@ -10,6 +10,7 @@ Colour = tuple[int, int, int]
 _INSET = 0.14  # of a branch's share of the hues is left free on either side
 # colours of Oklab (B. Ottosson, 2020), in which equal steps of the hue look alike
 _LIGHTNESS, _CHROMA, _FIRST_HUE = 0.72, 0.17, 20.0
+_GOLDEN_SHARE = (5**0.5 - 1) / 2  # steps of it come back near no earlier hue for long
 _LAB_TO_LMS = np.asarray(
     [
         [1.0, 0.3963377774, 0.2158037573],
@@ -24,6 +25,24 @@ _LMS_TO_RGB = np.asarray(
         [-0.0041960863, -0.7034186147, 1.7076147010],
     ]
 )
+
+
+def colour_of_number(number: int) -> Colour:
+    """RGB, 0..255; numbers that follow each other are far from alike."""
+    return _colour_of_hue(number * _GOLDEN_SHARE % 1)
+
+
+def _colour_of_hue(hue: float) -> Colour:
+    angle = np.deg2rad(_FIRST_HUE + 360 * hue)
+    lab = np.asarray([_LIGHTNESS, _CHROMA * np.cos(angle), _CHROMA * np.sin(angle)])
+    linear = np.clip(_LMS_TO_RGB @ (_LAB_TO_LMS @ lab) ** 3, 0, 1)
+    stored = np.where(
+        linear <= 0.0031308,
+        12.92 * linear,
+        1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055,
+    )
+    red, green, blue = (round(255 * value) for value in stored.tolist())
+    return red, green, blue
 
 
 class CategoryTree:
@@ -75,16 +94,7 @@ class CategoryTree:
 
     def colour(self, vocab_id: int) -> Colour:
         """RGB, 0..255; siblings are alike, and so are the branches that are near in the tree."""
-        angle = np.deg2rad(_FIRST_HUE + 360 * self._hues[vocab_id])
-        lab = np.asarray([_LIGHTNESS, _CHROMA * np.cos(angle), _CHROMA * np.sin(angle)])
-        linear = np.clip(_LMS_TO_RGB @ (_LAB_TO_LMS @ lab) ** 3, 0, 1)
-        stored = np.where(
-            linear <= 0.0031308,
-            12.92 * linear,
-            1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055,
-        )
-        red, green, blue = (round(255 * value) for value in stored.tolist())
-        return red, green, blue
+        return _colour_of_hue(self._hues[vocab_id])
 
     def _depth_first(self) -> list[int]:
         order, waiting = [], self.roots[::-1]

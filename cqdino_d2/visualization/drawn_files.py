@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from ..files import FileWriteError
+from ..files import FileWriteError, require_package
 from ..files.images import read_image, reason_of
 from ..structures import Vocabulary, one_line
 from ..structures.one_by_one import results_or_errors
@@ -19,11 +19,11 @@ from .drawing import draw_sheet
 from .media import Source, VideoFile, VideoReader, output_path, write_image
 from .result_files import ImageIds, found_line, write_rows
 from .result_view import Detection, ResultView, ViewSettings
+from .tracking import FOLLOWED_SHARE, PACKAGES, ObjectTracks
 
 NAMED_BOXES = 6  # of an image, on the terminal
 ON_SHEET = 12  # images
 _NOT_DONE = (ValueError, OSError, RuntimeError, MemoryError)  # RuntimeError: torch's, of memory
-_Found = tuple[list[Detection], np.ndarray]
 
 
 class BatchPredictor(Protocol):
@@ -52,6 +52,7 @@ class DrawingSettings:
         annotations: whose image ids these have, or None.
         batch_size: images at once.
         min_side: smaller images are drawn enlarged, in pixels.
+        track: whether objects are followed through videos.
     """
 
     output: Path
@@ -62,6 +63,7 @@ class DrawingSettings:
     annotations: Path | None = None
     batch_size: int = 8
     min_side: int = 640
+    track: bool = False
 
 
 class DrawnFiles:
@@ -77,9 +79,10 @@ class DrawnFiles:
         problems: a line for each file that could not be done.
 
     Raises:
-        ValueError: an output that is an input or one file for several, or annotations that cannot
-            be understood.
+        ValueError: an output that is an input or one file for several, annotations that cannot be
+            understood, or no video to follow objects through.
         FileNotFoundError: there are no such annotations.
+        ModuleNotFoundError: what follows objects is not installed.
     """
 
     def __init__(self, sources: Sequence[Source], settings: DrawingSettings) -> None:
@@ -91,6 +94,10 @@ class DrawnFiles:
         for source in self.sources:
             output_path(source, settings.output, self._alone)
         self._ids = ImageIds(settings.annotations, self.sources)
+        if settings.track:
+            if not any(source.is_video for source in self.sources):
+                raise ValueError("objects are followed through videos, and no input is one")
+            require_package("trackers", "following objects", PACKAGES)
 
     def run(self, predictor: BatchPredictor) -> None:
         """Does all images in batches, then the videos, then writes what is of all.
@@ -150,7 +157,8 @@ class DrawnFiles:
         self, source: Source, image_bgr: np.ndarray, result: Mapping[str, Any]
     ) -> None:
         path = output_path(source, self.settings.output, self._alone)
-        found, drawn = self._draw(image_bgr, result)
+        found = self._view.detections(result, self.settings.view)
+        drawn = self._draw(image_bgr, result, found)
         try:
             write_image(path, drawn)
         except OSError as error:
@@ -174,12 +182,30 @@ class DrawnFiles:
         rows = self._view.coco_rows(found, self._ids.of(source.path))
         return [row | place for row in rows]
 
-    def _draw(self, image_bgr: np.ndarray, result: Mapping[str, Any]) -> _Found:
-        found = self._view.detections(result, self.settings.view)
+    def _draw(
+        self, image_bgr: np.ndarray, result: Mapping[str, Any], found: Sequence[Detection]
+    ) -> np.ndarray:
         drawn = self._view.draw(image_bgr[:, :, ::-1], found, min_side=self.settings.min_side)
         if self.settings.show_categories:
             drawn = self._view.with_panel(drawn, result)
-        return found, drawn
+        return drawn
+
+    def _frames_with_objects(
+        self, reader: VideoReader
+    ) -> Iterator[tuple[np.ndarray, Mapping[str, Any], list[Detection]]]:
+        """Each frame of a video with its result, and what of it is shown."""
+        batches = _batches(reader, self.settings.batch_size)
+        looked_at = ((batch, self._predictor.batch(batch)) for batch in batches)
+        frames = (pair for both in looked_at for pair in zip(*both, strict=True))
+        view = self.settings.view
+        if not self.settings.track:
+            for frame, result in frames:
+                yield frame, result, self._view.detections(result, view)
+            return
+        more = replace(view, threshold=FOLLOWED_SHARE * view.threshold, most=None)
+        found = ((pair, self._view.detections(pair[1], more)) for pair in frames)
+        for pair, objects in ObjectTracks(reader.rate, view.threshold).follow(found):
+            yield *pair, objects[: view.most]
 
     def _do_video(self, source: Source) -> None:
         """Draws a video whole, or notes why not; its results are taken up if it is whole."""
@@ -189,13 +215,11 @@ class DrawnFiles:
         try:
             reader = VideoReader(source.path)
             with VideoFile(path, reader.rate) as video, _frames_of(source, reader) as progress:
-                for batch in _batches(reader, self.settings.batch_size):
-                    for frame, result in zip(batch, self._predictor.batch(batch), strict=True):
-                        found, drawn = self._draw(frame, result)
-                        video.write(drawn)
-                        rows += self._results(source, found, {"frame": frame_number})
-                        frame_number += 1
-                        progress.update()
+                for frame, result, found in self._frames_with_objects(reader):
+                    video.write(self._draw(frame, result, found))
+                    rows += self._results(source, found, {"frame": frame_number})
+                    frame_number += 1
+                    progress.update()
                 if not frame_number:
                     raise OSError("it has no frame that OpenCV can read")
         except _NOT_DONE as error:

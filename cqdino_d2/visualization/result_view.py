@@ -11,7 +11,7 @@ import torch
 from torchvision.ops import box_iou
 
 from ..structures import Vocabulary
-from .category_tree import CategoryTree
+from .category_tree import CategoryTree, colour_of_number
 from .drawing import LabelledBox, Rectangle, draw_boxes, draw_category_panel, short
 
 SAME_OBJECT_IOU = 0.5  # what demos take
@@ -27,12 +27,14 @@ class Detection:
         shown_id: what it is called: itself, or an ancestor.
         score: 0..1.
         box_xyxy_abs: in pixels.
+        track_id: from 1, the same one in all frames of a video; None for what is not followed.
     """
 
     vocab_id: int
     shown_id: int
     score: float
     box_xyxy_abs: Rectangle
+    track_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,17 +96,17 @@ class ResultView:
     def draw(
         self, image_rgb: np.ndarray, found: Sequence[Detection], *, min_side: int = 640
     ) -> np.ndarray:
-        """The image with boxes, names and scores in per cent."""
-        names = self.vocabulary.names
-        objects = [
-            LabelledBox(
-                item.box_xyxy_abs,
-                f"{short(names[item.shown_id], _LONGEST_NAME)} {100 * item.score:.0f}",
-                self.tree.colour(item.shown_id),
-            )
-            for item in found
-        ]
-        return draw_boxes(image_rgb, objects, min_side=min_side)
+        """The image with boxes, names and scores in per cent; numbers of what is followed."""
+        return draw_boxes(image_rgb, list(map(self._labelled, found)), min_side=min_side)
+
+    def _labelled(self, item: Detection) -> LabelledBox:
+        label = (
+            f"{short(self.vocabulary.names[item.shown_id], _LONGEST_NAME)} {100 * item.score:.0f}"
+        )
+        if item.track_id is None:
+            return LabelledBox(item.box_xyxy_abs, label, self.tree.colour(item.shown_id))
+        colour = colour_of_number(item.track_id)
+        return LabelledBox(item.box_xyxy_abs, f"#{item.track_id} {label}", colour)
 
     def selected(self, result: Mapping[str, Any]) -> list[tuple[int, float]]:
         """The categories that the image selected, with their scores in 0..1, best first."""
@@ -124,7 +126,10 @@ class ResultView:
         return np.concatenate([picture, panel], axis=1)
 
     def coco_rows(self, found: Sequence[Detection], image_id: int) -> list[dict[str, Any]]:
-        """Detections in COCO's results format, with the data set's ids of what is shown."""
+        """Detections in COCO's results format, with the data set's ids of what is shown.
+
+        What is followed through a video has its ``track_id`` besides.
+        """
         rows = []
         for item in found:
             x0, y0, x1, y1 = (round(value, 2) for value in item.box_xyxy_abs)
@@ -136,6 +141,8 @@ class ResultView:
                     "score": round(item.score, 5),
                 }
             )
+            if item.track_id is not None:
+                rows[-1]["track_id"] = item.track_id
         return rows
 
 

@@ -51,7 +51,7 @@ def run_server(given: argparse.Namespace, most: int, told: Connection) -> None:
     limits = ApiLimits(answer_seconds=TIMEOUT, requests_per_minute=10**7)
     metrics = Metrics()
     runner = Runner(predictors, Batching(most, queue=1000), metrics.count_batch)
-    detector = Detector(Models(predictors, max_pixels=limits.pixels, runner=runner), limits)
+    detector = Detector(Models(predictors, limits=limits, runner=runner), limits)
     api = make_api(detector, host="127.0.0.1", limits=limits, metrics=metrics)
     with listening("127.0.0.1", 0) as listener:
         told.send((listener.getsockname()[1], torch.get_num_threads()))

@@ -97,6 +97,38 @@ def test_a_video_keeps_its_length_and_rate(weights, tmp_path, capsys):
     assert [row["frame"] for row in rows] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
 
+def test_objects_of_a_video_keep_their_numbers(weights, pictures, tmp_path, capsys):
+    """Nothing moves: each box is in every frame, under one number and in one colour."""
+    pytest.importorskip("trackers", reason="trackers is not installed")
+    still = np.full((64, 96, 3), 90, np.uint8)
+    still[20:44, 30:60] = (200, 40, 60)
+    with VideoFile(tmp_path / "clip.mp4", 12) as video:
+        for _ in range(6):
+            video.write(still)
+    inputs = ["--input", tmp_path / "clip.mp4", pictures / "0.png", "--output", tmp_path / "out"]
+    options = ["--track", "--batch-size", 4, "--threshold", 0.02, "--nms", 0.3]
+    options += ["--json", tmp_path / "found.json"]
+    assert run(weights, *inputs, *options) == 0
+    rows = json.loads((tmp_path / "found.json").read_text())
+    followed = [row for row in rows if "frame" in row]
+    frames = {}
+    for row in followed:
+        frames.setdefault(row["track_id"], []).append(row["frame"])
+    assert frames and all(seen == list(range(6)) for seen in frames.values())
+    assert sorted(frames) == list(range(1, len(frames) + 1))
+    assert all("track_id" not in row for row in rows if "frame" not in row)
+    drawn = list(VideoReader(tmp_path / "out/clip.mp4"))
+    assert len(drawn) == 6
+    change = np.abs(drawn[1].astype(int) - drawn[4].astype(int))
+    assert change.mean() < 2, "labels and colours stay"
+
+
+def test_images_alone_have_nothing_to_follow(weights, pictures, tmp_path, capsys):
+    arguments = ["--input", pictures, "--output", tmp_path / "out", "--track"]
+    assert run(weights, *arguments) == 2
+    assert "followed through videos, and no input is one" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from cqdino_d2.serving.limits import Limits
+from cqdino_d2.serving.limits import PageLimits
 from cqdino_d2.serving.upload_folder import UploadFolder
 
 pytest.importorskip("starlette", reason="the server needs starlette, which gradio brings")
@@ -42,7 +42,7 @@ class Echo:
 @pytest.fixture
 def serve(tmp_path):
     def make(**limits):
-        limits = Limits(**(LIMITS | limits))
+        limits = PageLimits(**(LIMITS | limits))
         folder = UploadFolder(tmp_path / "up", most_bytes=limits.disk_bytes, keep_seconds=100)
         echo = Echo()
         gate = Gate(echo, limits=limits, folder=folder)

@@ -1,5 +1,6 @@
 """The page in a browser."""
 
+import base64
 import importlib.util
 import json
 import os
@@ -12,9 +13,10 @@ from PIL import Image
 
 from tests.prediction.test_category_predictor import save_tiny
 from tests.prompted import save_prompted
-from tests.serving.web_server import CONFIG, MODELS, serving
+from tests.serving.web_server import CONFIG, MODELS, serving, serving_both
 
 pytest.importorskip("gradio", reason="the web page needs gradio, which is not installed")
+httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -115,6 +117,45 @@ def test_the_page_in_a_browser(server, browser, picture, tmp_path):
     page.field("#look").click()
     page.wait_for("body", "there is no category 'categry 17': did you mean 'category 17'")
     assert page.foreign_requests() == []
+
+
+@in_a_browser
+def test_the_page_beside_the_api_in_a_browser(weights, browser, picture, tmp_path):
+    """The token is its password, both use the same models, and an open page holds no server."""
+    token = {"CQDINO_API_TOKEN": "choose-a-long-one"}
+    with serving_both(tmp_path, {"first": weights, "second": weights}, **token) as place:
+        here = place.removesuffix("/page/")
+        browser.get(here)
+        assert not browser.find_elements("css selector", "#upload")
+        typed = base64.b64encode(b"anybody:choose-a-long-one").decode()  # when the browser asks
+        browser.execute_cdp_cmd("Network.enable", {})
+        headers = {"headers": {"Authorization": f"Basic {typed}"}}
+        browser.execute_cdp_cmd("Network.setExtraHTTPHeaders", headers)
+        page = Page(browser, place)
+        page.field("#upload input[type=file]").send_keys(str(picture))
+        page.field("#drawn img")
+        page.wait_for("#summary", r"of score 0\.30 or more, among 8 selected of 40 categories")
+        page.type("#words textarea", "category 2")
+        page.field("#look").click()
+        page.wait_for("#summary", "among 8 selected of 8 categories")
+        headers = {"Authorization": "Bearer choose-a-long-one"}
+
+        def runs(name):
+            counted = httpx.get(f"{here}/metrics", headers=headers).text
+            found = re.search(rf'batch_size_count{{model="{name}"}} (.*)', counted)
+            return float(found[1]) if found else 0
+
+        assert runs("first") == 2
+        sent = {"image": picture.read_bytes()}
+        answer = httpx.post(f"{here}/v1/detect", files=sent, headers=headers, timeout=60)
+        assert answer.status_code == 200 and answer.json()["model"] == "first"
+        assert (runs("first"), runs("second")) == (3, 0)
+        page.field("#model input").click()
+        page.field("#model li:nth-child(2), ul[role=listbox] li:nth-child(2)").click()
+        page.wait.until(lambda _: runs("second") == 1)
+        assert page.foreign_requests() == []
+        artifacts = Path(os.environ.get("CQDINO_ARTIFACTS") or tmp_path)
+        assert browser.save_screenshot(str(artifacts / "page_beside_api.png"))
 
 
 @in_a_browser

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cqdino_d2.serving.limits import Limits, Rate, size_in_bytes
+from cqdino_d2.serving.limits import PageLimits, Rate, size_in_bytes
 from cqdino_d2.serving.upload_folder import UploadFolder
 
 
@@ -18,9 +18,9 @@ def test_sizes():
 
 def test_limits_must_be_possible():
     with pytest.raises(ValueError, match=r"must be positive, got \['pixels'\]"):
-        Limits(pixels=0)
+        PageLimits(pixels=0)
     with pytest.raises(ValueError, match="at least two must fit"):
-        Limits(upload_bytes=1000, disk_bytes=1999)
+        PageLimits(upload_bytes=1000, disk_bytes=1999)
 
 
 def test_a_rate_counts_within_its_window():

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cqdino_d2.prediction.loading import load_predictor
+from cqdino_d2.serving.limits import SharedLimits
 from cqdino_d2.serving.models import GONE, Looks, Models, model_names
 from tests.prediction.test_category_predictor import load
 from tests.prompted import save_prompted
@@ -14,7 +15,7 @@ from tests.prompted import save_prompted
 
 @pytest.fixture(scope="module")
 def models(weights):
-    return Models({"tiny": load(weights)}, max_pixels=6000)
+    return Models({"tiny": load(weights)}, limits=SharedLimits(pixels=6000))
 
 
 def test_a_look_is_shown_in_several_ways(models, picture):
@@ -35,7 +36,7 @@ def test_a_look_is_shown_in_several_ways(models, picture):
 def readers(tmp_path_factory, models):
     config, weights = save_prompted(tmp_path_factory.mktemp("prompted"), max_tokens=11)
     reader = load_predictor(config, weights, device="cpu")
-    return Models({"words": reader, **models.predictors}, max_pixels=6000)
+    return Models({"words": reader, **models.predictors}, limits=SharedLimits(pixels=6000))
 
 
 def test_a_model_that_reads_words_is_told_what_to_look_for(readers, picture):
@@ -91,7 +92,7 @@ def test_names_of_categories_are_no_markup(weights, picture):
     predictor = load(weights)
     names = tuple(f"<script>{i}</script>" for i in range(40))
     predictor.vocabulary = dataclasses.replace(predictor.vocabulary, names=names)
-    models = Models({"tiny": predictor}, max_pixels=6000)
+    models = Models({"tiny": predictor}, limits=SharedLimits(pixels=6000))
     shown = models.show(models.look(str(picture), "tiny", 8, "", True), 0.0, 4)
     assert "<script" not in "".join(shown[1:])
     assert "&lt;script&gt;" in shown[2] and "&lt;script&gt;" in shown[3]
@@ -106,7 +107,7 @@ def test_a_deleted_upload_is_said_to_be_gone(models, picture):
 
 def test_a_large_image_is_drawn_smaller(weights, tmp_path):
     Image.new("RGB", (4100, 60), "grey").save(tmp_path / "wide.png")
-    models = Models({"tiny": load(weights)}, max_pixels=10**6)
+    models = Models({"tiny": load(weights)}, limits=SharedLimits(pixels=10**6))
     look = models.look(tmp_path / "wide.png", "tiny", 8, "", True)
     assert models.show(look, 0.0, 4)[0].shape == (30, 2048, 3)
 
@@ -114,7 +115,7 @@ def test_a_large_image_is_drawn_smaller(weights, tmp_path):
 def test_memory_does_not_grow_with_pixels_or_sessions(models, weights, tmp_path):
     """Fifty sessions look at an image of 16 megapixels that is a small file."""
     Image.new("1", (4000, 4000)).save(tmp_path / "large.png")
-    many = Models({"tiny": load(weights)}, max_pixels=16_000_000)
+    many = Models({"tiny": load(weights)}, limits=SharedLimits(pixels=16_000_000))
     look = many.look(tmp_path / "large.png", "tiny", 8, "", True)
     assert look.num_bytes < 100_000
     looks = Looks(most_sessions=10, most_bytes=3 * look.num_bytes)

@@ -7,7 +7,7 @@ import types
 import numpy as np
 import pytest
 
-from cqdino_d2.serving.limits import Limits
+from cqdino_d2.serving.limits import PageLimits, SharedLimits
 from cqdino_d2.serving.models import Models
 from cqdino_d2.serving.upload_folder import UploadFolder
 from cqdino_d2.visualization.media import write_image
@@ -27,7 +27,10 @@ JOIN, ANSWERS = "/gradio_api/queue/join", "/gradio_api/queue/data?session_hash="
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    return Models({"tiny": load(save_tiny(tmp_path_factory.mktemp("trained")))}, max_pixels=10**6)
+    return Models(
+        {"tiny": load(save_tiny(tmp_path_factory.mktemp("trained")))},
+        limits=SharedLimits(pixels=10**6),
+    )
 
 
 def test_what_is_kept_of_sessions_is_bounded(models, tmp_path, monkeypatch):
@@ -35,8 +38,8 @@ def test_what_is_kept_of_sessions_is_bounded(models, tmp_path, monkeypatch):
     monkeypatch.setattr(
         web_app, "build_page", lambda *given: pages.append(build_page(*given)) or pages[-1]
     )
-    limits = Limits(sessions=4)
-    app = web_app.make_app(models, host="127.0.0.1", folder=tmp_path, limits=limits)
+    limits = PageLimits(sessions=4)
+    app = web_app.make_page_app(models, folder=tmp_path, limits=limits, is_local=True).app
     (page,) = pages
     queue, place = page._queue, next(f._id for f in page.fns.values() if len(f.inputs) == 1)
     with TestClient(app, "http://127.0.0.1") as client:
@@ -59,7 +62,7 @@ def test_an_image_that_the_disk_has_no_room_for(models, tmp_path, monkeypatch):
     write_image(tmp_path / "picture.png", image)
     uploads = UploadFolder(tmp_path / "up", most_bytes=10**6, keep_seconds=100)
     page, visitor = (
-        PageFunctions(models, Limits(), uploads),
+        PageFunctions(models, PageLimits(), uploads),
         types.SimpleNamespace(session_hash="s"),
     )
     page.look(str(tmp_path / "picture.png"), "tiny", 8, "", True, visitor)

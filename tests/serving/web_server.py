@@ -13,24 +13,40 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "configs/emojidet/tiny_tree.py"
 MODELS = ["tiny_tree: model_inference.pth", "tiny_sa: model_inference.pth"]
+SOON = 20  # seconds: less than what an open page could hold a server for
 SERVE = """
 import ast, functools, sys
 sys.path.insert(0, "projects_tools")
 import web_demo
-web_demo.Limits = functools.partial(web_demo.Limits, **ast.literal_eval(sys.argv.pop(1)))
+web_demo.PageLimits = functools.partial(web_demo.PageLimits, **ast.literal_eval(sys.argv.pop(1)))
 sys.exit(web_demo.main())
 """
 
 
 @contextlib.contextmanager
 def serving(scratch, weights, *more, **limits):
-    """The command's server in a process of its own; its address."""
-    command = [sys.executable, "-W", "ignore", "-c", SERVE, repr(limits), "--port", "0"]
-    command += ["--device", "cpu", "--weights", *map(str, weights), *more]
+    """The page's command in a process of its own; its address."""
+    command = ["-c", SERVE, repr(limits), "--weights", *map(str, weights), *more]
+    with running(scratch, command) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving_both(scratch, weights, *more, **variables):
+    """The command of the HTTP API with the page beside it; the page's address."""
+    models = [f"--model={name}={CONFIG},{path}" for name, path in weights.items()]
+    with running(scratch, ["projects_tools/serve.py", "--page", *models, *more], **variables) as at:
+        yield f"{at}/page/"
+
+
+@contextlib.contextmanager
+def running(scratch, arguments, **variables):
+    """A server's process that ends cleanly and soon, whoever listens to it; its address."""
+    command = [sys.executable, "-W", "ignore", *arguments, "--port", "0", "--device", "cpu"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)} | variables,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -40,7 +56,7 @@ def serving(scratch, weights, *more, **limits):
         assert found, line
         yield found[0]
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=SOON)
         assert not list(scratch.glob("cqdino_web_*")), "uploads stay behind"
     finally:
         process.kill()

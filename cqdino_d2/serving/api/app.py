@@ -7,8 +7,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from ... import __version__
 from ...prediction.loading import Question
@@ -18,7 +17,7 @@ from .answers import refused
 from .bodies import decoded_base64, read_request
 from .detection import LARGEST_JPEG_SIDE, Detector
 from .docs_page import docs_page
-from .door import Door
+from .door import PAGE, Door
 from .hosted import HostedTasks, hosted_routes
 from .metrics import CONTENT_TYPE, Metrics
 from .schema import DetectAnswer, DetectRequest, Problem, ServedModel, ServedModels, request_schema
@@ -30,7 +29,13 @@ _PROBLEMS = {
 
 
 def make_api(
-    detector: Detector, *, host: str, limits: ApiLimits, metrics: Metrics, token: str | None = None
+    detector: Detector,
+    *,
+    host: str,
+    limits: ApiLimits,
+    metrics: Metrics,
+    token: str | None = None,
+    page: FastAPI | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -40,8 +45,11 @@ def make_api(
         limits: of the server.
         metrics: count what is done.
         token: that clients must bring; None for none.
+        page: for people, beside it; None for none.
     """
     own = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
+    if page is not None:
+        own["lifespan"] = lambda _: page.router.lifespan_context(page)
     api = FastAPI(title=_TITLE, version=__version__, **own)
     api.include_router(_detect_routes(detector))
     tasks = HostedTasks(detector, limits)
@@ -63,11 +71,21 @@ def make_api(
         refusal = Refusal(HTTPStatus(error.status_code), reason, headers=headers)
         return refused(refusal, request.url.path)
 
-    guards = {"knows_place": tasks.knows_place, "token": token}
-    api.add_middleware(Door, limits=limits, metrics=metrics, **guards)
-    if host in LOCAL_HOSTS:  # what is added later is passed first
-        api.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    if page is not None:
+        _mount_page(api, page)
+    guards = {"knows_place": tasks.knows_place, "token": token, "is_local": host in LOCAL_HOSTS}
+    api.add_middleware(Door, limits=limits, metrics=metrics, has_page=page is not None, **guards)
     return api
+
+
+def _mount_page(api: FastAPI, page: FastAPI) -> None:
+    for path in ("/", PAGE):
+
+        @api.get(path, include_in_schema=False)
+        async def to_page() -> RedirectResponse:
+            return RedirectResponse(f"{PAGE}/")
+
+    api.mount(PAGE, page)
 
 
 def _detect_routes(detector: Detector) -> APIRouter:
@@ -85,13 +103,13 @@ def _detect_routes(detector: Detector) -> APIRouter:
         encoded = await asyncio.to_thread(_encoded, detector, wanted, image)
         largest_side = LARGEST_JPEG_SIDE if wanted.answer == "jpeg" else None
         pending = await detector.start(encoded, name, question, largest_side)
-        seen = await detector.finish(pending, _disconnected(request))
-        request.scope["noted"] |= {"batch": seen.found.batch_size}
-        if wanted.answer == "json":
-            return Response(
-                seen.answer(wanted.settings()).model_dump_json(), media_type="application/json"
-            )
-        content = await asyncio.to_thread(seen.drawn, wanted.settings(), wanted.answer)
+        with pending.share:  # its image is needed until the answer is made
+            seen = await detector.finish(pending, _disconnected(request))
+            request.scope["noted"] |= {"batch": seen.found.batch_size}
+            if wanted.answer == "json":
+                told = seen.answer(wanted.settings()).model_dump_json()
+                return Response(told, media_type="application/json")
+            content = await asyncio.to_thread(seen.drawn, wanted.settings(), wanted.answer)
         return Response(content, media_type=f"image/{wanted.answer}")
 
     @routes.get("/v1/models")

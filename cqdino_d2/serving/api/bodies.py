@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -19,10 +19,29 @@ _MOST_FIELDS = 4000
 Body = TypeVar("Body", bound=BaseModel)
 
 
-class _InMemory(MultiPartParser):
-    """Leaves files where their body is already, in place of writing them to the disk."""
+class _WholeForm(MultiPartParser):
+    """Refuses a form that was cut off.
+
+    It leaves files where their body is already, in place of writing them to the disk.
+    """
 
     spool_max_size = 2**40
+    is_whole = False
+
+    def on_end(self) -> None:
+        """The form's last delimiter has come."""
+        self.is_whole = True
+
+    async def parse(self) -> FormData:
+        """The form.
+
+        Raises:
+            MultiPartException: no form, one of too many parts, or one without its end.
+        """
+        form = await super().parse()
+        if not self.is_whole:
+            raise MultiPartException("the last delimiter is missing")
+        return form
 
 
 async def read_request(request: Request) -> tuple[DetectRequest, bytes | None]:
@@ -58,7 +77,7 @@ async def _read_form(request: Request) -> tuple[DetectRequest, bytes | None]:
     image, texts = None, []
     try:
         most = {"max_files": 1, "max_fields": _MOST_FIELDS}
-        form = await _InMemory(request.headers, request.stream(), **most).parse()
+        form = await _WholeForm(request.headers, request.stream(), **most).parse()
         for key, value in form.multi_items():
             if not isinstance(value, UploadFile):
                 texts.append((key, value))
@@ -72,7 +91,7 @@ async def _read_form(request: Request) -> tuple[DetectRequest, bytes | None]:
     except ValueError as error:
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, sentence(str(error))) from error
     except MultiPartException as error:
-        reason = "This is no form of the kind that its head says, or one of too many parts."
+        reason = "This is no form as its head says, one of too many parts, or one that was cut off."
         raise Refusal(HTTPStatus.BAD_REQUEST, reason) from error
 
 

@@ -18,7 +18,7 @@ from ...files import inside
 from ...prediction.loading import Question
 from ...visualization.result_view import Detection, ResultView, ViewSettings
 from ..image_reading import checked_size, read_bgr
-from ..limits import ApiLimits, Budget
+from ..limits import ApiLimits, Share
 from ..models import BUSY, FAILED, Models
 from ..refusals import Refusal
 from ..runner import Busy, Found, ModelFailed
@@ -41,11 +41,13 @@ class Pending:
         name: of the model.
         image: (H, W, 3) uint8 BGR.
         future: of what is found.
+        share: of the pixels at once; whoever has the request lets it go.
     """
 
     name: str
     image: np.ndarray
     future: Future[Found]
+    share: Share
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,6 @@ class Detector:
 
     def __init__(self, models: Models, limits: ApiLimits, folder: Path | None = None) -> None:
         self.models, self.limits, self.folder = models, limits, folder
-        self._pixels = Budget(limits.pixels_at_once)
 
     def model_name(self, asked: str | None) -> str:
         """The name of a model, the first one's where none is asked for.
@@ -185,21 +186,22 @@ class Detector:
                 )
         except (TypeError, ValueError) as error:
             raise _unusable(error) from error
-        pixels = height * width
-        if not self._pixels.take(pixels):
+        share = self.models.pixels.share(height * width)
+        if share is None:
             raise _busy()
         try:
             image = read_bgr(io.BytesIO(encoded))
             future = self.models.runner.submit(name, image, question)
         except BaseException as error:
-            self._pixels.give(pixels)
+            share.let_go()
             if isinstance(error, ValueError):
                 raise _unusable(error) from error
             if isinstance(error, Busy):
                 raise _busy() from error
             raise
-        future.add_done_callback(lambda _: self._pixels.give(pixels))
-        return Pending(name, image, future)
+        share.keep()  # the queue does, also where nobody waits any more
+        future.add_done_callback(lambda _: share.let_go())
+        return Pending(name, image, future, share)
 
     def _check_amount(self, question: Question) -> None:
         """Every name, every phrase and every selected category takes time of all who wait."""

@@ -116,7 +116,7 @@ class HostedTasks:
         self.detector, self.limits = detector, limits
         self._uploads: Kept[bytes] = Kept(most, seconds, limits.kept_bytes)
         self._tasks: Kept[_Task] = Kept(most, seconds)
-        self._begun: Kept[_Begun] = Kept(most, seconds)  # by the key that their client chose
+        self._begun: Kept[_Begun] = Kept(most, seconds)  # by their client and the key it chose
 
     def sign(self) -> str:
         """A new place for an upload; who knows it may use it."""
@@ -164,9 +164,22 @@ class HostedTasks:
         return next((name for name in asked if name in known), next(iter(known)))
 
     async def begin(
-        self, task: EarlierTask | LaterTask, question: Question, name: str, key: str
+        self,
+        task: EarlierTask | LaterTask,
+        question: Question,
+        name: str,
+        *,
+        key: str = "",
+        client: str = "",
     ) -> str:
-        """The id of a new task, or of the one that was begun with the same key.
+        """The id of a new task, or of the one that the same client has begun with the same key.
+
+        Args:
+            task: that is asked for.
+            question: that it puts.
+            name: of the model.
+            key: chosen by the client for this task, '' for none.
+            client: its address; all who have the server's token choose keys, of their own each.
 
         Raises:
             Refusal: of what cannot be answered, or a key that came with another task.
@@ -179,11 +192,12 @@ class HostedTasks:
         if not key:
             return await self._begin(task, question, name)
         digest = hashlib.sha256(f"{name}\n{task.model_dump_json()}".encode()).digest()
-        begun = self._begun.get(key)
+        owned = f"{client} {key}"
+        begun = self._begun.get(owned)
         if begun is None or begun.failed() or self._is_forgotten(begun):
             # kept before anything is waited for, so that the same request finds it meanwhile
             begun = _Begun(digest, asyncio.create_task(self._begin(task, question, name)))
-            self._begun.put(key, begun)
+            self._begun.put(owned, begun)
         elif begun.digest != digest:
             reason = "This Idempotency-Key came with another task before: take a new one."
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, reason)
@@ -194,6 +208,7 @@ class HostedTasks:
 
     async def _begin(self, task: EarlierTask | LaterTask, question: Question, name: str) -> str:
         pending = await self.detector.start(self.image(task.image), name, question)
+        pending.share.let_go()  # nothing is drawn: the queue keeps the image as long as it needs
         threshold = task.bbox_threshold if isinstance(task, LaterTask) else THRESHOLD
         identity = str(uuid.uuid4())
         self._tasks.put(identity, _Task(name, pending.future, ViewSettings(threshold)))
@@ -285,7 +300,7 @@ def hosted_routes(tasks: HostedTasks) -> APIRouter:
         task = await read_json(request, EarlierTask)
         name = tasks.model_name(task.model)
         request.scope["noted"] = {"model": name}
-        return _said({"task_uuid": await tasks.begin(task, earlier_question(task), name, "")})
+        return _said({"task_uuid": await tasks.begin(task, earlier_question(task), name)})
 
     @routes.post("/v2/task/{model}/detection")
     async def begin_later(model: str, request: Request) -> dict[str, Any]:
@@ -293,8 +308,11 @@ def hosted_routes(tasks: HostedTasks) -> APIRouter:
         task = await read_json(request, LaterTask)
         name = tasks.model_name(task.model, model)
         request.scope["noted"] = {"model": name}
-        key = request.headers.get("idempotency-key", "")
-        return _said({"task_uuid": await tasks.begin(task, later_question(task), name, key)})
+        chosen = {
+            "key": request.headers.get("idempotency-key", ""),
+            "client": request.client.host if request.client else "",
+        }
+        return _said({"task_uuid": await tasks.begin(task, later_question(task), name, **chosen)})
 
     @routes.get("/task_statuses/{identity}")
     @routes.get("/v2/task_status/{identity}")

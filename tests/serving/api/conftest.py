@@ -61,7 +61,7 @@ def serve(needed, predictors):
     def make(token=None, folder=None, batching=None, **limits):
         limits, metrics = ApiLimits(**limits), Metrics()
         runner = Runner(predictors, batching or Batching(), metrics.count_batch)
-        models = Models(predictors, max_pixels=limits.pixels, runner=runner)
+        models = Models(predictors, limits=limits, runner=runner)
         detector = Detector(models, limits, folder)
         guards = {"limits": limits, "metrics": metrics, "token": token}
         api = make_api(detector, host="127.0.0.1", **guards)

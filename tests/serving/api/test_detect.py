@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from cqdino_d2.files import read_image
+from cqdino_d2.visualization.result_view import ResultView
 from tests.serving.api.conftest import encoded
 
 IMAGE = encoded()
@@ -164,13 +165,38 @@ def test_wrong_requests(client, fields, status, message):
         (b"a=b", "application/x-www-form-urlencoded", 415),
         (b"--x\r\n", "multipart/form-data", 400),
         (b"--x\r\nno head", "multipart/form-data; boundary=x", 400),
-        (b"", "multipart/form-data; boundary=x", 422),
+        (b"", "multipart/form-data; boundary=x", 400),
+        (b"--x--\r\n", "multipart/form-data; boundary=x", 422),
     ],
 )
 def test_wrong_bodies(client, body, kind, status):
     answer = client.post("/v1/detect", content=body, headers={"Content-Type": kind})
     assert answer.status_code == status, answer.text
     assert answer.json()["detail"].endswith(".")
+
+
+def test_a_form_that_is_cut_off_is_no_form(client):
+    head = 'Content-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    words = '--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\ncat.\r\n'
+    whole = f"{words}--x\r\n{head}".encode() + IMAGE + b"\r\n--x--\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert client.post("/v1/detect", content=whole, headers=kind).status_code == 200
+    for end in (10, len(words), len(words) + 80, -500, -9, -4):
+        answer = client.post("/v1/detect", content=whole[:end], headers=kind)
+        assert answer.status_code == 400 and "cut off" in answer.json()["detail"], end
+
+
+def test_pixels_are_kept_until_the_answer_is_made(serve, monkeypatch):
+    original, taken = ResultView.draw, []
+
+    def draw(*arguments, **options):
+        taken.append(client.detector.models.pixels.taken)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(ResultView, "draw", draw)
+    with serve() as client:
+        assert detect(client, prompt="cat.", answer="png").status_code == 200
+        assert taken == [48 * 64] and client.detector.models.pixels.taken == 0
 
 
 def test_a_form_is_not_written_to_the_disk(serve, monkeypatch):
@@ -213,7 +239,7 @@ def test_an_image_that_no_jpeg_holds(serve):
     with serve() as client:
         answer = detect(client, **body, answer="jpeg")
         assert answer.status_code == 422 and "ask for png" in answer.json()["detail"]
-        assert client.detector._pixels.taken == 0
+        assert client.detector.models.pixels.taken == 0
 
 
 def test_what_is_too_large(client):

@@ -67,6 +67,20 @@ def test_other_origins_and_other_names_of_the_machine(client):
     assert client.get("/v1/models?" + "x" * 5000).status_code == 414
 
 
+def test_a_foreign_host_is_counted_like_any_request(serve):
+    with serve(requests_per_minute=5) as client:
+        foreign = [client.get("/v1/models", headers={"Host": "evil.example"}) for _ in range(2)]
+        assert [answer.status_code for answer in foreign] == [400] * 2
+        assert (
+            foreign[0].json()["detail"] == "This server is known as 127.0.0.1 or localhost alone."
+        )
+        for host in ("localhost", "127.0.0.1:80", "[::1]:8000"):
+            assert client.get("/metrics", headers={"Host": host}).status_code == 200
+        assert client.get("/v1/models").status_code == 429
+        text = client.detector.models.runner._observe.__self__.text().decode()
+    assert 'cqdino_requests_total{method="GET",route="other",status="400"} 2.0' in text
+
+
 def test_requests_of_a_minute_are_counted(serve):
     with serve(requests_per_minute=3) as client:
         answers = [client.get("/v1/models") for _ in range(5)]
@@ -79,7 +93,7 @@ def test_a_full_queue(serve, held):
     with serve(batching=Batching(most=1, queue=1)) as client:
         threads = [threading.Thread(target=detect, args=(client,)) for _ in range(2)]
         threads[0].start()
-        wait_for(lambda: client.detector._pixels.taken == 48 * 64)
+        wait_for(lambda: client.detector.models.pixels.taken == 48 * 64)
         wait_for(lambda: len(client.detector.models.runner) == 0)
         threads[1].start()
         wait_for(lambda: len(client.detector.models.runner) == 1)
@@ -88,7 +102,7 @@ def test_a_full_queue(serve, held):
         held.set()
         for thread in threads:
             thread.join(SLOW)
-        assert detect(client).status_code == 200 and client.detector._pixels.taken == 0
+        assert detect(client).status_code == 200 and client.detector.models.pixels.taken == 0
 
 
 def wait_for(condition):
@@ -103,14 +117,14 @@ def test_an_answer_that_takes_too_long(serve, held):
         answer = detect(client)
         assert answer.status_code == 503 and "took too long" in answer.json()["detail"]
         held.set()
-        wait_for(lambda: client.detector._pixels.taken == 0)
+        wait_for(lambda: client.detector.models.pixels.taken == 0)
 
 
 def test_images_at_once_share_the_memory(serve, held):
     with serve(pixels=4000, pixels_at_once=5000) as client:
         thread = threading.Thread(target=detect, args=(client,))
         thread.start()
-        wait_for(lambda: client.detector._pixels.taken == 48 * 64)
+        wait_for(lambda: client.detector.models.pixels.taken == 48 * 64)
         assert detect(client).status_code == 503
         held.set()
         thread.join(SLOW)
@@ -221,10 +235,10 @@ def test_a_client_that_hangs_up(serve, held):
         thread = threading.Thread(target=detect, args=(client,))
         thread.start()
         runner = client.detector.models.runner
-        wait_for(lambda: client.detector._pixels.taken and not len(runner))
+        wait_for(lambda: client.detector.models.pixels.taken and not len(runner))
         gone = Raw(client.app, part(WHOLE, more=False), GONE)
         assert asyncio.run(gone.run()) is None  # it waited, and is not run
-        assert client.detector._pixels.taken == 48 * 64
+        assert client.detector.models.pixels.taken == 48 * 64
         held.set()
         thread.join(SLOW)
         text = client.get("/metrics").text
@@ -236,6 +250,18 @@ def test_a_total():
     assert budget.take(6) and not budget.take(5) and budget.take(4)
     budget.give(6)
     assert budget.taken == 4 and budget.take(6)
+
+
+def test_a_share_is_given_back_by_the_last_who_keeps_it():
+    budget = Budget(10)
+    share = budget.share(7)
+    assert budget.share(4) is None
+    share.keep()
+    with share:
+        assert budget.taken == 7
+    assert budget.taken == 7
+    share.let_go()
+    assert budget.taken == 0
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from cqdino_d2.prediction.loading import Question
 from cqdino_d2.serving.api.kept import Kept
-from cqdino_d2.serving.limits import ApiLimits
-from tests.serving.api.conftest import encoded
+from cqdino_d2.serving.limits import ApiLimits, Budget
+from tests.serving.api.conftest import HERE, encoded
 
 IMAGE = encoded()
 BASE64 = f"data:image/png;base64,{base64.b64encode(IMAGE).decode()}"
@@ -79,6 +79,15 @@ def test_a_key_belongs_to_one_task(client):
     assert begin(client, "failed").status_code == 200  # nothing was begun with it
 
 
+def test_clients_choose_keys_of_their_own(client):
+    from starlette.testclient import TestClient
+
+    other = TestClient(client.app, HERE, client=("10.0.0.9", 1))
+    first = begin(client, "1")
+    theirs = begin(other, "1", prompt={"type": "text", "text": "dog"})
+    assert theirs.status_code == 200 and theirs.json() != first.json() == begin(client, "1").json()
+
+
 def test_requests_with_one_key_at_once_are_one_task():
     from cqdino_d2.serving.api.detection import Pending
     from cqdino_d2.serving.api.hosted import HostedTasks, LaterTask
@@ -89,12 +98,12 @@ def test_requests_with_one_key_at_once_are_one_task():
         async def start(self, encoded, name, question):
             starts.append(name)
             await asyncio.sleep(0.01)
-            return Pending(name, None, Future())
+            return Pending(name, None, Future(), Budget(10).share(10))
 
     async def three():
         tasks = HostedTasks(Detector(), ApiLimits())
         task = LaterTask(image=BASE64, prompt={"text": "cat"})
-        begun = (tasks.begin(task, Question("cat"), "words", "key") for _ in range(3))
+        begun = (tasks.begin(task, Question("cat"), "words", key="key") for _ in range(3))
         return await asyncio.gather(*begun)
 
     assert len(set(asyncio.run(three()))) == len(starts) == 1

@@ -29,18 +29,18 @@ def free_port():
 def test_a_replica_has_an_api_of_its_own(model, needed):
     from starlette.testclient import TestClient
 
-    from cqdino_d2.serving.api.served import load_api
+    from cqdino_d2.serving.served import load_api
 
     models, options = [named_model(model)], {"batching": Batching(most=2), "token": "secret"}
-    api, runner = load_api(models, host="0.0.0.0", device="cpu", **options)
-    client = TestClient(api, base_url="http://anywhere.example:8000")
+    served = load_api(models, host="0.0.0.0", device="cpu", **options)
+    client = TestClient(served.app, base_url="http://anywhere.example:8000")
     upload = {"image": encoded()}
     wanted = {"prompt": "a cat.", "threshold": "0"}
     assert client.post("/v1/detect", files=upload, data=wanted).status_code == 401
     headers = {"Authorization": "Bearer secret"}
     answer = client.post("/v1/detect", files=upload, data=wanted, headers=headers)
     assert answer.status_code == 200 and answer.json()["objects"]
-    runner.close()
+    served.runner.close()
 
 
 @pytest.mark.parametrize(
