@@ -17,7 +17,7 @@ from ..prediction.loading import AnyPredictor
 from ..structures import Vocabulary
 from ..structures.one_by_one import results_or_errors
 from .image_list import list_images
-from .job_settings import JobSettings
+from .job_settings import JobSettings, compare_record, write_record
 from .part_file import ImageRow, failed_rows, write_part
 
 _NOT_DONE = (ValueError, OSError, RuntimeError, MemoryError)  # RuntimeError: torch's, of memory
@@ -68,14 +68,23 @@ class BatchJob:
         require_package("pyarrow.parquet", "Parquet", ("pyarrow",))
         self.settings, self.output = settings, output
         self.root = source if source.is_dir() else source.parent
-        kept = output / "images.txt"
-        names = read_lines(kept) if kept.is_file() else list_images(source)
-        output.mkdir(parents=True, exist_ok=True)
-        settings.claim(output / "job.json", source)
-        if not kept.is_file():
-            write_text(kept, "\n".join(names) + "\n")
-        self.names = names
+        self._list, self._record_file = output / "images.txt", output / "job.json"
+        self.names = read_lines(self._list) if self._list.is_file() else list_images(source)
         self.num_parts = -(-len(self.names) // settings.part_size)
+        self._record = settings.record() | {"input": str(source)}
+        compare_record(self._record_file, self._record)
+
+    def claim(self) -> None:
+        """Makes the folder this job's; to be called once its model is known to be usable.
+
+        Raises:
+            FileWriteError: the folder cannot be written.
+        """
+        self.output.mkdir(parents=True, exist_ok=True)
+        if not self._record_file.is_file():
+            write_record(self._record_file, self._record)
+        if not self._list.is_file():
+            write_text(self._list, "\n".join(self.names) + "\n")
 
     def part_path(self, part: int) -> Path:
         """Where the results of a part are."""

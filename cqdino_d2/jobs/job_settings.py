@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..files import write_text
-from ..prediction import get_predictor_cfg
-from ..prediction.loading import AnyPredictor, Question, load_predictor
+from ..prediction.loading import AnyPredictor, Question, detector_cfg, load_predictor
 
 _FORMAT = "cqdino_d2.batch_predictions.v1"
 _BLOCK = 1 << 20  # bytes
@@ -64,48 +64,59 @@ class JobSettings:
         predictor = load_predictor(*files, device=self.device, overrides=self.overrides)
         return self.question.put_to(predictor)
 
+    def check_weights(self) -> None:
+        """Makes sure that `load` can load them, for a process that will not do so itself.
+
+        Raises:
+            ValueError, OSError: see `get_predictor_cfg`.
+        """
+        detector_cfg(self.config_file, self.weights, overrides=self.overrides)
+
     def record(self) -> dict[str, Any]:
         """What the results depend on: the model by what its config says, weights by their content.
 
+        Of the weights the file's bytes are read, no tensors.
+
         Raises:
-            ValueError, OSError: a config or weights that are not there or cannot be read.
+            ValueError, OSError: a config or weights that are not there, or no detector's.
         """
         settings = {key: value for key, value in asdict(self).items() if key not in _FREE}
-        cfg = get_predictor_cfg(self.config_file, weights=self.weights, overrides=self.overrides)
+        options = {"overrides": self.overrides, "check_weights": False}
+        cfg = detector_cfg(self.config_file, self.weights, **options)
         cfg.MODEL.WEIGHTS = cfg.MODEL.DEVICE = ""
         model = hashlib.sha256(cfg.dump().encode()).hexdigest()
         settings["config_file"] = f"{Path(self.config_file).name} {model[:_DIGITS]}"
         settings["weights"] = f"{Path(self.weights).name} {_digest(Path(self.weights))}"
         return {"format": _FORMAT, **json.loads(json.dumps(settings))}
 
-    def claim(self, path: Path, source: Path) -> None:
-        """Writes the record, or compares it with the one that is there.
 
-        Args:
-            path: of the record.
-            source: where the images are.
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Writes what `JobSettings.record` gave."""
+    write_text(path, json.dumps(record, indent=1, ensure_ascii=False))
 
-        Raises:
-            ValueError: the folder holds the results of another job; what differs is named.
-        """
-        record = self.record() | {"input": str(source)}
-        if not path.is_file():
-            write_text(path, json.dumps(record, indent=1, ensure_ascii=False))
-            return
-        try:
-            there = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path} is no record of a job: {error}") from error
-        differing = [
-            f"{key} {there.get(key)!r} there, {value!r} now"
-            for key, value in record.items()
-            if there.get(key) != value
-        ]
-        if differing:
-            raise ValueError(
-                f"{path.parent} holds results of another job ({'; '.join(differing)}): choose "
-                "another folder"
-            )
+
+def compare_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Makes sure that a folder's record, if there is one, is that of the same job.
+
+    Raises:
+        ValueError: the folder holds the results of another job; what differs is named.
+    """
+    if not path.is_file():
+        return
+    try:
+        there = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is no record of a job: {error}") from error
+    differing = [
+        f"{key} {there.get(key)!r} there, {value!r} now"
+        for key, value in record.items()
+        if there.get(key) != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{path.parent} holds results of another job ({'; '.join(differing)}): choose "
+            "another folder"
+        )
 
 
 def _digest(path: Path) -> str:

@@ -32,6 +32,7 @@ class RayWorkers:
 def do_here(job: BatchJob) -> Iterator[PartSummary]:
     """The missing parts one after the other, in this process."""
     predictor = job.settings.load()
+    job.claim()
     for part in job.missing_parts():
         yield job.do_part(part, predictor)
 
@@ -48,6 +49,8 @@ def do_on_ray(job: BatchJob, workers: RayWorkers) -> Iterator[PartSummary]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     ray = require_package("ray", "a job with workers", ("ray[data]",))
     require_package("ray.data", "a job with workers", ("ray[data]",))
+    job.settings.check_weights()  # the workers load them; what is wrong is better said by one
+    job.claim()
     started = not ray.is_initialized()
     if started:
         local = {} if workers.address else {"include_dashboard": False}

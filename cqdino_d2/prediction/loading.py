@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ..detector import GroundingDINO
+from ..detector import CategoryTagger, GroundingDINO
 from ..files.text_lines import read_lines
 from ..text.encoders import choose_encoder
 from .category_predictor import CategoryPredictor
@@ -30,11 +32,31 @@ def load_predictor(
     """A predictor of a config and weights, as `get_predictor_cfg` takes them.
 
     It is a `TextPredictor` where the model reads words.
+
+    Raises:
+        FileNotFoundError, ValueError: see `detector_cfg` and `ImagePredictor`.
     """
-    cfg = get_predictor_cfg(config_file, weights=weights, overrides=overrides, device=device)
+    options = {"overrides": overrides, "device": device, "check_weights": False}
+    cfg = detector_cfg(config_file, weights, **options)
     reads_words = issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), GroundingDINO)
     kind = TextPredictor if reads_words else CategoryPredictor
     return kind(cfg, nms_threshold=nms_threshold)
+
+
+def detector_cfg(config_file: str, weights: str, **options: Any) -> CfgNode:
+    """As `get_predictor_cfg`, of a model that finds boxes.
+
+    Raises:
+        FileNotFoundError: see there.
+        ValueError: see there; a model of stage 1, which finds none.
+    """
+    cfg = get_predictor_cfg(config_file, weights=weights, **options)
+    if issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), CategoryTagger):
+        raise ValueError(
+            f"the model of {config_file} is a tagger of stage 1, which finds no boxes: give a "
+            "detector's config and weights"
+        )
+    return cfg
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from detectron2.data import transforms as T
 from omegaconf import DictConfig
 
 from ..data import ResizeShortestEdgeTruncated
-from ..engine.checkpointer import check_weights
+from ..engine import checkpointer
 from ..engine.config import (
     dotted_name,
     load_config,
@@ -38,6 +38,7 @@ def get_predictor_cfg(
     overrides: Sequence[str] = (),
     device: str | None = None,
     prompt: str | Sequence[str] | None = None,
+    check_weights: bool = True,
 ) -> CfgNode:
     """Turns a lazy config into what our predictors and Detectron2's `DefaultPredictor` take.
 
@@ -57,6 +58,8 @@ def get_predictor_cfg(
         device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
         prompt: a caption or names, what a model that reads words looks for where it is not told
             otherwise; `DefaultPredictor` cannot be told.
+        check_weights: reads the weights to see whether they fit. Our own predictors see it when
+            they load them, so that whoever makes one at once needs no reading before.
 
     Raises:
         FileNotFoundError: the config, the weights or the data set's files are missing.
@@ -72,7 +75,7 @@ def get_predictor_cfg(
     lazy.vocabulary = LazyCall(with_metadata)(vocabulary=lazy.vocabulary)
     vocabulary = instantiate(lazy.vocabulary)
     model = plain_container(lazy.model)
-    if weights:
+    if weights and check_weights:
         _check_weights(with_vocabulary(lazy, vocabulary).model, weights)
     short, longest = _test_size(lazy)
     cfg = get_cfg()
@@ -135,7 +138,7 @@ def _check_weights(model: DictConfig, weights: str | Path) -> None:
             empty = instantiate(model)
     except RuntimeError:  # a part of one's own that looks at numbers when it is made
         empty = instantiate(model)
-    check_weights(read_weights(weights), empty, weights, strict=True)
+    checkpointer.check_weights(read_weights(weights), empty, weights, strict=True)
 
 
 def _reads_a_dataset(node: DictConfig) -> bool:

@@ -1,13 +1,16 @@
 """The batch command with a tiny detector of random weights."""
 
 import os
+import shutil
 import sys
 
 import numpy as np
 import predict_many
 import pytest
+import torch
 from pyarrow import parquet
 
+from cqdino_d2.engine import weights_file
 from cqdino_d2.files import read_image
 from cqdino_d2.jobs import BatchJob
 from cqdino_d2.prediction import CategoryPredictor
@@ -194,6 +197,37 @@ def test_lists_that_cannot_be_used(weights, tmp_path, capsys, content, message):
     assert predict(weights, source, tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_the_weights_are_read_once(weights, images, tmp_path, monkeypatch):
+    reads, original = [], weights_file.read_tensor_file
+    monkeypatch.setattr(
+        weights_file, "read_tensor_file", lambda path: reads.append(path) or original(path)
+    )
+    assert predict(weights, images, tmp_path / "out") == 0
+    assert reads == [str(weights)]
+    assert predict(weights, images, tmp_path / "out") == 0  # nothing is missing
+    assert len(reads) == 1
+
+
+def test_a_tagger_of_stage_1_is_refused_at_once(images, tmp_path, capsys):
+    tagger = save_tiny(tmp_path, "stage1")
+    start = ["--config-file", CONFIG.replace("tree", "stage1"), "--weights", str(tagger)]
+    output = ["--input", str(images), "--output", str(tmp_path / "out")]
+    assert predict_many.main([*start, *output]) == 2
+    said = capsys.readouterr().err
+    assert "tiny_stage1.py is a tagger of stage 1, which finds no boxes" in said
+    assert said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_weights_that_do_not_fit_claim_nothing(weights, images, tmp_path, capsys):
+    other = tmp_path / "other.pth"
+    torch.save({"model": {"a": torch.zeros(2)}}, other)
+    shutil.copy(weights.with_name("vocabulary.json"), tmp_path)
+    assert predict(other, images, tmp_path / "out") == 2
+    assert "does not fit this config" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert predict(weights, images, tmp_path / "out") == 0
 
 
 def test_a_device_that_does_not_exist(weights, images, tmp_path, capsys):

@@ -5,6 +5,8 @@ import sys
 import pytest
 import web_demo
 
+from tests.prediction.test_category_predictor import save_tiny
+
 CONFIG = "configs/emojidet/tiny_tree.py"
 
 
@@ -22,3 +24,10 @@ def test_what_cannot_be_served_is_said(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert web_demo.main([*start, "gone.pth"]) == 2
     assert "pip install gradio" in capsys.readouterr().err
+
+
+def test_a_tagger_of_stage_1(tmp_path, capsys):
+    tagger = str(save_tiny(tmp_path, "stage1"))
+    start = ["--config-file", CONFIG.replace("tree", "stage1"), "--port", "0", "--weights", tagger]
+    assert web_demo.main(start) == 2
+    assert "is a tagger of stage 1, which finds no boxes" in capsys.readouterr().err

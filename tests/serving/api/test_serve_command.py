@@ -25,6 +25,7 @@ from PIL import Image
 from cqdino_d2.serving.server_settings import TOKEN_VARIABLE
 from tests import doc_commands as docs
 from tests import prompted
+from tests.prediction.test_category_predictor import save_tiny
 from tests.serving.api.conftest import encoded
 
 ROOT = docs.ROOT
@@ -277,6 +278,22 @@ def test_weights_that_cannot_be_read(word_files, tmp_path, capsys):
     assert serve.main(["--model", f"a={word_files[0]},{tmp_path / 'model.pth'}"]) == 2
     said = capsys.readouterr().err
     assert "model.pth" in said and said.startswith("serve: ") and said.count("\n") == 1
+
+
+def test_a_tagger_of_stage_1(tmp_path, capsys):
+    tagger = save_tiny(tmp_path, "stage1")
+    assert serve.main(["--model", f"a=configs/emojidet/tiny_stage1.py,{tagger}"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("serve: the model of configs/emojidet/tiny_stage1.py is a tagger")
+
+
+def test_a_page_without_its_package(word_files, capsys, monkeypatch):
+    for module in ("page", "web_app"):
+        monkeypatch.delitem(sys.modules, f"cqdino_d2.serving.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert serve.main(["--page", "--model", f"a={word_files[0]},{word_files[1]}"]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"serve: {serve.PAGE_MISSING}"
 
 
 def test_a_device_that_does_not_exist(word_files, capsys):
