@@ -34,6 +34,12 @@ from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, Drawn
 from cqdino_d2.visualization.media import find_sources
 from cqdino_d2.visualization.result_view import SAME_OBJECT_IOU, ViewSettings
 
+TRACK = (
+    "follow objects through videos: each has a number, in its label and in --json; of boxes on one "
+    f"object the best one remains (--nms {SAME_OBJECT_IOU} unless given), and objects that are "
+    "followed may score down to a third of --threshold"
+)
+
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
@@ -70,13 +76,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         metavar="IOU",
         help="of boxes of any names that overlap more the best one remains",
     )
-    add(
-        "--track",
-        action="store_true",
-        help="follow objects through videos: each has a number, in its label and in --json; of "
-        f"boxes on one object the best one remains (--nms {SAME_OBJECT_IOU} unless given), and "
-        "objects that are followed may score down to a third of --threshold",
-    )
+    add("--track", action="store_true", help=TRACK)
     add("--show-categories", action="store_true", help="the selected categories beside the image")
     add("--sheet", type=Path, metavar="FILE", help=f"the first {ON_SHEET} images on one")
     add("--json", type=Path, metavar="FILE", help="what is shown, as COCO results")

@@ -1,5 +1,6 @@
 """Every command of the documentation works: run at toy size, or at least accepted by its tool."""
 
+import importlib.util
 import json
 import os
 import re
@@ -392,3 +393,35 @@ def test_export_from_start_to_end(checkout, monkeypatch, capsys):
     small = f'model.pth", {smaller!r})'
     exec(compile(in_python.text.replace('model.pth")', small), str(in_python), "exec"), {})
     assert "cat" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_many_images_from_start_to_end(checkout, monkeypatch, capsys):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    page = ROOT / "docs/many_images.md"
+    trained = checkout / "output/quickstart/training/model_inference.pth"
+    if not trained.is_file():
+        save_random(trained, "configs/emojidet/quickstart.py")
+    images = checkout / "output/quickstart/datasets/emojidet/images/val"
+    (images / "below").mkdir(parents=True)
+    for name, size in (("a.png", (40, 60)), ("b.jpg", (70, 50)), ("below/c.png", (30, 80))):
+        Image.new("RGB", size, "navy").save(images / name)
+    here, by_two, _ = (docs.commands(block.text)[0] for block in docs.blocks(page, "bash"))
+    said = run(checkout, here)
+    assert "3 images in 1 parts, 1 to do" in said
+    assert re.search(r"images/s with loading the model; a million take .* hours and cost \d", said)
+    (block,) = docs.blocks(page, "python")
+    monkeypatch.chdir(checkout)
+    exec(compile(block.text, str(block), "exec"), {})
+    told = capsys.readouterr().out
+    assert all(f"'image': '{name}'" in told for name in ("a.png", "b.jpg", "below/c.png"))
+    table = re.findall(r"with `image`.*?`error`", page.read_text(encoding="utf-8"), re.DOTALL)[0]
+    from pyarrow import parquet
+
+    part = parquet.read_table(checkout / "output/predicted/part-00000.parquet")
+    assert re.findall(r"`(\w+)`", table) == part.column_names
+    if importlib.util.find_spec("ray") is None:
+        return
+    run(checkout, by_two)
+    other = parquet.read_table(checkout / "output/predicted_by_two/part-00000.parquet")
+    assert other.column("image") == part.column("image")

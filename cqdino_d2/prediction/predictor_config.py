@@ -58,8 +58,7 @@ def get_predictor_cfg(
         device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
         prompt: a caption or names, what a model that reads words looks for where it is not told
             otherwise; `DefaultPredictor` cannot be told.
-        check_weights: reads the weights to see whether they fit. Our own predictors see it when
-            they load them, so that whoever makes one at once needs no reading before.
+        check_weights: reads them to see whether they fit, as our predictors do when they load them.
 
     Raises:
         FileNotFoundError: the config, the weights or the data set's files are missing.
@@ -73,8 +72,7 @@ def get_predictor_cfg(
     if prompt and not reads_words(lazy):
         raise ValueError(f"the model of {config_file} reads no words: got the prompt {prompt!r}")
     lazy.vocabulary = LazyCall(with_metadata)(vocabulary=lazy.vocabulary)
-    vocabulary = instantiate(lazy.vocabulary)
-    model = plain_container(lazy.model)
+    vocabulary, model = instantiate(lazy.vocabulary), plain_container(lazy.model)
     if weights and check_weights:
         _check_weights(with_vocabulary(lazy, vocabulary).model, weights)
     short, longest = _test_size(lazy)
