@@ -33,30 +33,18 @@ from cqdino_d2.structures import log_to_terminal, one_line
 from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
 from cqdino_d2.visualization.media import find_sources
 from cqdino_d2.visualization.result_view import SAME_OBJECT_IOU, ViewSettings
+from cqdino_d2.visualization.tracking import ONE_OBJECT_IOU
 
 TRACK = (
     "follow objects through videos: each has a number, in its label and in --json; of boxes on one "
-    f"object the best one remains (--nms {SAME_OBJECT_IOU} unless given), and objects that are "
+    f"object the best one remains (--nms {ONE_OBJECT_IOU} unless given), and objects that are "
     "followed may score down to a third of --threshold"
 )
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what is shown."""
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="a config of configs/")
-    add("--weights", required=True, metavar="FILE", help="a checkpoint, vocabulary.json beside it")
-    add(
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="NAME",
-        help="images, videos, patterns, folders, or - for names from the standard input",
-    )
-    add("--output", type=Path, required=True, metavar="DIR|FILE", help="a file for one input")
     add("--threshold", type=float, default=0.3, metavar="T", help="lowest score shown, 0..1 (0.3)")
     add("--topk", type=int, metavar="N", help="at most N boxes per image")
     add(
@@ -78,6 +66,25 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--track", action="store_true", help=TRACK)
     add("--show-categories", action="store_true", help="the selected categories beside the image")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="a config of configs/")
+    add("--weights", required=True, metavar="FILE", help="a checkpoint, vocabulary.json beside it")
+    add(
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="NAME",
+        help="images, videos, patterns, folders, or - for names from the standard input",
+    )
+    add("--output", type=Path, required=True, metavar="DIR|FILE", help="a file for one input")
+    add_view_arguments(parser)
     add("--sheet", type=Path, metavar="FILE", help=f"the first {ON_SHEET} images on one")
     add("--json", type=Path, metavar="FILE", help="what is shown, as COCO results")
     add(
@@ -144,7 +151,7 @@ def draw(given: argparse.Namespace) -> int:
         given.weights,
         device=given.device,
         overrides=given.overrides,
-        nms_threshold=SAME_OBJECT_IOU if given.track and given.nms is None else given.nms,
+        nms_threshold=ONE_OBJECT_IOU if given.track and given.nms is None else given.nms,
     )
     files.run(question.put_to(predictor))
     if files.problems:
