@@ -4,9 +4,9 @@ Examples:
     python projects_tools/check_dataset.py --config-file configs/v3det/cqdino_tree_swinb22k.py
     python projects_tools/check_dataset.py --config-file C --images all --output output/check
 
-Looks at the annotations of all training and test sets, opens images (a sample, or all), maps some
-training samples as the training would, compares vocabularies, tree and category embeddings, and
-writes two pictures: contact_sheet.png (training samples with their boxes) and
+Looks at the annotations of all training, image-level and test sets, opens images (a sample, or
+all), maps some training samples as the training would, compares vocabularies, tree and category
+embeddings, and writes two pictures: contact_sheet.png (training samples with their boxes) and
 category_frequency.png. The exit code is 0 if a training can start, 1 if something is wrong, 2 if
 the config cannot be used.
 """
@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cqdino_d2.data import register_all
 from cqdino_d2.data.checks import Findings, ImageChoice, check_mapper, check_sets
+from cqdino_d2.data.image_level.checks import check_image_level_sets
 from cqdino_d2.data.prompting.checks import check_prompted_sets, is_prompted
 from cqdino_d2.engine import load_config
 from cqdino_d2.structures import log_to_terminal, one_line
@@ -39,6 +40,7 @@ def check(cfg: DictConfig, given: argparse.Namespace, findings: Findings) -> Non
     if len(frequencies):
         draw_frequencies(frequencies, given.output / "category_frequency.png")
         findings.say(f"{given.output / 'category_frequency.png'}")
+    check_image_level_sets(cfg, choice, findings)
     if findings.problems:
         return
     samples = check_mapper(cfg, given.samples, findings)

@@ -33,6 +33,7 @@ dataloader = OmegaConf.create(
             sampler="uniform",  # uniform | repeat_factor | class_aware
             aspect_ratio_grouping=False,
             mosaic=0.0,
+            replace_unreadable=False,  # an image that cannot be read ends the run
             num_workers=4,
             seed="${train.seed}",
         ),

@@ -1,5 +1,7 @@
 """Image-level images (a label, no box) among a training's images with boxes."""
 
+from collections.abc import Sequence
+
 from detectron2.config import LazyCall as L
 from omegaconf import DictConfig
 
@@ -11,7 +13,7 @@ from cqdino_d2.data import (
 )
 
 
-def use_image_level_images(dataloader: DictConfig, names: str) -> None:
+def use_image_level_images(dataloader: DictConfig, names: str | Sequence[str]) -> None:
     """A batch of image-level images after every batch with boxes, in place.
 
     The images are augmented as those with boxes. ``dataloader.train.image_level=null`` on the
@@ -19,7 +21,7 @@ def use_image_level_images(dataloader: DictConfig, names: str) -> None:
 
     Args:
         dataloader: of a training on registered sets.
-        names: the image-level set.
+        names: of one or several image-level sets.
     """
     dataloader.train.image_level = L(ImageLevelBatches)(
         dataset=L(get_image_level_records)(names=names, vocabulary="${vocabulary}"),

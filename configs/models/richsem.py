@@ -29,10 +29,16 @@ def use_federated_loss(model: DictConfig) -> None:
     )
 
 
-def heed_category_lists(model: DictConfig, mapper: DictConfig) -> None:
-    """The federated loss heeds LVIS' lists of absent and unfinished categories, in place."""
+def heed_category_lists(model: DictConfig, *mappers: DictConfig) -> None:
+    """The federated loss heeds LVIS' lists of absent and unfinished categories, in place.
+
+    Args:
+        model: config of a `CQDINO`.
+        mappers: of all training images, image-level ones (whose lists are empty) among them.
+    """
     model.criterion.losses.focal.listed = True
-    mapper.category_lists = L(CategoryLists)(vocabulary="${vocabulary}")
+    for mapper in mappers:
+        mapper.category_lists = L(CategoryLists)(vocabulary="${vocabulary}")
 
 
 def use_semantic_branch(model: DictConfig, table: str) -> None:

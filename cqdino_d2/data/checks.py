@@ -178,7 +178,11 @@ def _check_row(row: int) -> str | None:
 
 
 def check_images(
-    records: Sequence[Mapping[str, Any]], choice: ImageChoice, findings: Findings
+    records: Sequence[Mapping[str, Any]],
+    choice: ImageChoice,
+    findings: Findings,
+    *,
+    replaced: bool = False,
 ) -> None:
     """Opens images in several processes.
 
@@ -186,6 +190,8 @@ def check_images(
         records: of a data set.
         choice: which, and how.
         findings: gets the result.
+        replaced: whether a training goes on with another image, so that one that cannot be used is
+            no problem.
     """
     rows = choice.rows(len(records))
     context = multiprocessing.get_context("fork")
@@ -195,7 +201,8 @@ def check_images(
         problems = [problem for problem in found if problem is not None]
     findings.say(f"{len(rows):,} of {len(records):,} images opened")
     if problems:
-        findings.fail(f"{len(problems):,} of these cannot be used: {'; '.join(problems[:SHOWN])}")
+        said = f"{len(problems):,} of these cannot be used: {'; '.join(problems[:SHOWN])}"
+        (findings.warn if replaced else findings.fail)(said)
 
 
 def check_mapper(cfg: DictConfig, count: int, findings: Findings) -> list[dict[str, Any]]:

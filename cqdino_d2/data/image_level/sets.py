@@ -84,12 +84,33 @@ def get_image_level_records(names: str | Sequence[str], vocabulary: Vocabulary) 
         FileNotFoundError: a file is missing.
     """
     names = [names] if isinstance(names, str) else list(names)
-    records = Records.concatenate(_records_of(name, vocabulary) for name in names)
-    check_sizes(records)
-    return records
+    records = []
+    for name in names:
+        found, notes = records_with_notes(name, vocabulary)
+        for note in notes:
+            _LOGGER.warning("%s: %s", name, note)
+        shown = len(np.unique(found.categories().indices))
+        _LOGGER.info("%s: %d image-level images of %d categories", name, len(found), shown)
+        records.append(found)
+    together = Records.concatenate(records)
+    check_sizes(together)
+    return together
 
 
-def _records_of(name: str, vocabulary: Vocabulary) -> Records:
+def records_with_notes(name: str, vocabulary: Vocabulary) -> tuple[Records, list[str]]:
+    """The records of one set, and what was left out of it.
+
+    Args:
+        name: see `get_image_level_records`.
+        vocabulary: likewise.
+
+    Returns:
+        The records, and a line for images that could not be read and for those without a label of
+        the vocabulary, where there are any.
+
+    Raises:
+        ValueError, FileNotFoundError: see `get_image_level_records`.
+    """
     if not is_image_level(name):
         raise ValueError(f"{name!r} is no image-level set: register_image_level registers one")
     facts, own = registered_annotations(name).facts, dataset_vocabulary(name)
@@ -99,29 +120,23 @@ def _records_of(name: str, vocabulary: Vocabulary) -> Records:
     )
     given = registered_records(name)
     labels = given.categories().indices  # one of each image
-    kept = np.flatnonzero(vocab_id_of[labels] != _LACKING)
-    unknown, num_labels, shown = facts["unknown_labels"]
-    lacking = np.unique(labels[vocab_id_of[labels] == _LACKING]).tolist()
-    shown = [*shown, *(own.names[rank] for rank in lacking)][:_NAMED]
-    skipped = unknown + len(given) - len(kept)
-    about = (
-        f"{skipped} of {len(given) + unknown} images have none of the vocabulary's "
-        f"{len(vocabulary)} labels: {num_labels + len(lacking)} others, such as "
-        f"{', '.join(map(repr, shown))}"
-    )
+    known = vocab_id_of[labels] != _LACKING
+    notes = []
     unread, problems = facts["unreadable_images"]
     if unread:
-        said = "; ".join(problems)
-        _LOGGER.warning("%s: %d images cannot be read and are left out: %s", name, unread, said)
-    if not len(kept):
-        raise ValueError(f"image-level set {name!r} has no image to train with: {about}")
-    if skipped:
-        _LOGGER.warning("%s: %s; they are left out", name, about)
-    records = given.in_vocabulary(vocab_id_of).select(kept)
-    _LOGGER.info(
-        "%s: %d image-level images of %d categories",
-        name,
-        len(records),
-        len(np.unique(vocab_id_of[labels[kept]])),
-    )
-    return records
+        notes.append(f"{unread} images cannot be read and are left out: {'; '.join(problems)}")
+    unknown, num_labels, shown = facts["unknown_labels"]
+    lacking = [own.names[rank] for rank in np.unique(labels[~known]).tolist()]
+    if skipped := unknown + int((~known).sum()):
+        said = ", ".join(map(repr, [*shown, *lacking][:_NAMED]))
+        notes.append(
+            f"{skipped} of {len(given) + unknown} images have none of the vocabulary's "
+            f"{len(vocabulary)} labels and are left out: {num_labels + len(lacking)} others, such "
+            f"as {said}"
+        )
+    if not known.any():
+        raise ValueError(
+            f"image-level set {name!r} has no image to train with: "
+            f"{'; '.join(notes) or 'it is empty'}"
+        )
+    return given.in_vocabulary(vocab_id_of).select(np.flatnonzero(known)), notes
