@@ -10,8 +10,7 @@ import pytest
 import torch
 from pyarrow import parquet
 
-from cqdino_d2.engine import weights_file
-from cqdino_d2.files import read_image
+from cqdino_d2.files import read_image, weights_file
 from cqdino_d2.jobs import BatchJob
 from cqdino_d2.prediction import CategoryPredictor
 from cqdino_d2.visualization.media import write_image
