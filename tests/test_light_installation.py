@@ -120,6 +120,19 @@ print(json.dumps(found))
         assert found[name] == expected and expected["AP"] > 0
 
 
+def test_a_page_without_images_needs_no_torch(files, tmp_path):
+    pytest.importorskip("jinja2")
+    code = """
+import json, sys
+sys.modules |= dict.fromkeys(["torch", "torchvision", "detectron2", "cv2", "scipy", "pycocotools"])
+from cqdino_d2.reports import write_report
+folder, output = sys.argv[1:]
+page = write_report(f"{folder}/annotations.json", f"{folder}/results.json", output).page
+print(json.dumps(str(page)))
+"""
+    assert Path(run(code, files, tmp_path)).read_text(encoding="utf-8").count("<h2>") >= 3
+
+
 SAID = """
 import json, sys
 sys.modules[sys.argv[1]] = None
