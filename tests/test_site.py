@@ -37,7 +37,8 @@ def test_every_notebook_is_a_page_and_a_file(site):
     assert notebooks
     for notebook in notebooks:
         page = (site / "notebooks" / f"{notebook.stem}.html").read_text("utf-8")
-        assert f'href="{notebook.name}"' in page and 'class="language-python' in page
+        assert f'href="{notebook.name}"' in page
+        assert page.count('<div class="highlight"') == notebook.read_text("utf-8").count('"code"')
         assert (site / "notebooks" / notebook.name).read_bytes() == notebook.read_bytes()
     assert not list(site.rglob("*.py"))
 
