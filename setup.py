@@ -1,8 +1,11 @@
 """Packaging of ``cqdino_d2`` with its compiled parts ``_C`` (operators) and ``_evaluation``.
 
-The package works without them, so what hinders its build is a warning, unless
-``CQDINO_REQUIRE_EXTENSION=1``. The CUDA part is built where a toolkit for torch's CUDA is found;
-``CQDINO_SKIP_EXTENSION=1`` leaves them out: a wheel is then one for any Python.
+``_evaluation`` needs pybind11's headers alone, ``_C`` the torch it will run with: it is built where
+torch can be imported (``pip install --no-build-isolation``). The package works without them, so
+what hinders their build is a warning, unless ``CQDINO_REQUIRE_EXTENSION=1``.
+``CQDINO_SKIP_EXTENSION=1`` leaves both out: a wheel is then one for any Python, as it is on
+Windows, whose compiler the sources are not written for; ``=_C`` leaves out the operators.
+The CUDA part is built where a toolkit for torch's CUDA is found;
 ``FORCE_CUDA=1`` makes its absence an error, ``FORCE_CUDA=0`` leaves it out. If only the CUDA part
 fails to compile, the rest is built, unless one of these two asks for it. GPU architectures:
 ``TORCH_CUDA_ARCH_LIST``, else those of the visible GPUs, else DEFAULT_ARCHITECTURES.
@@ -10,16 +13,19 @@ fails to compile, the rest is built, unless one of these two asks for it. GPU ar
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import runpy
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.errors import BaseError, CCompilerError
 
@@ -30,8 +36,8 @@ DEFAULT_ARCHITECTURES = "8.0+PTX"  # newer GPUs compile the PTX when they first 
 # vectors is inlined, so how they would be passed does not matter (psabi).
 CXX_FLAGS = "-O3 -g0 -ffp-contract=off -fno-trapping-math -fopenmp-simd -Wall -Wno-psabi"
 REQUIRED = os.environ.get("CQDINO_REQUIRE_EXTENSION", "") not in ("", "0")
-SKIPPED = os.environ.get("CQDINO_SKIP_EXTENSION", "") not in ("", "0")
 OPERATORS = "cqdino_d2._C"
+SKIPPED = os.environ.get("CQDINO_SKIP_EXTENSION", "")  # "1" for both, or "_C"
 BUILD_ERRORS = (BaseError, CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
 
@@ -100,11 +106,10 @@ def is_cuda(source: str) -> bool:
     return "cuda" in Path(source).parts
 
 
-def make_build_command() -> type:
-    """torch's build command, but a failure is a warning; without CUDA if only that fails."""
-    from torch.utils.cpp_extension import BuildExtension
+def make_build_command(base: type[build_ext]) -> type:
+    """A build command, but a failure is a warning; without CUDA if only that fails."""
 
-    class BuildOrWarn(BuildExtension):
+    class BuildOrWarn(base):
         def run(self) -> None:
             try:
                 self.run_with_or_without_cuda()
@@ -115,13 +120,13 @@ def make_build_command() -> type:
                 warnings.warn(message, stacklevel=1)
 
         def run_with_or_without_cuda(self) -> None:
-            extension = next(e for e in self.extensions if e.name == OPERATORS)
             before = self.compiler, self.inplace  # run() replaces them by its own
             try:
                 super().run()
             except BUILD_ERRORS as error:
+                extension = next((e for e in self.extensions if e.name == OPERATORS), None)
                 forced = REQUIRED or os.environ.get("FORCE_CUDA")
-                if forced or not any(map(is_cuda, extension.sources)):
+                if forced or extension is None or not any(map(is_cuda, extension.sources)):
                     raise
                 warnings.warn(f"the CUDA part cannot be built: {error}", stacklevel=1)
                 extension.sources = [s for s in extension.sources if not is_cuda(s)]
@@ -147,33 +152,74 @@ class BuildWithConfigs(build_py):
 
 
 def extension_arguments() -> dict[str, Any]:
-    """What ``setup`` needs to build the extension; nothing where torch is missing."""
-    if SKIPPED and REQUIRED:
+    """What ``setup`` needs to build the extensions that can be built here."""
+    if SKIPPED not in ("", "0", "1", "_C"):
+        raise ValueError(f"CQDINO_SKIP_EXTENSION is 1 or _C, got {SKIPPED!r}")
+    if SKIPPED == "1" and REQUIRED:
         raise ValueError("CQDINO_SKIP_EXTENSION and CQDINO_REQUIRE_EXTENSION exclude each other")
     commands: dict[str, type] = {"build_py": BuildWithConfigs}
+    if SKIPPED == "1" or sys.platform == "win32":
+        return {"cmdclass": commands}
+    binaries = runpy.run_path(str(PACKAGE / "extension.py"))
+    extensions, base = matching_core(binaries["EVALUATION"]), build_ext
+    if SKIPPED != "_C" and can_import_torch():
+        from torch.utils.cpp_extension import BuildExtension as base
+
+        extensions.append(operators(binaries["OPERATORS"]))
+    if not extensions:
+        return {"cmdclass": commands}
+    commands["build_ext"] = make_build_command(base)
+    return {"ext_modules": extensions, "cmdclass": commands}
+
+
+def can_import_torch() -> bool:
+    """Whether the operators can be built; nothing else imports torch."""
     try:
         import torch  # noqa: F401
     except ImportError:
-        return {"cmdclass": commands}
-    if SKIPPED:
-        return {"cmdclass": commands}
-    cuda = with_cuda()
-    from setuptools import Extension
-    from torch.utils.cpp_extension import CppExtension, CUDAExtension, include_paths
+        return False
+    return True
 
-    binaries = runpy.run_path(str(PACKAGE / "extension.py"))
-    operators = (CUDAExtension if cuda else CppExtension)(
-        **common_arguments(binaries["OPERATORS"], cuda),
+
+def matching_core(binary: Any) -> list[Extension]:
+    """The extension for scoring; none where pybind11's headers are missing."""
+    include = pybind11_headers()
+    if include is None:
+        message = "pybind11 is missing, for the matching core"
+        if REQUIRED:
+            raise RuntimeError(message)
+        warnings.warn(f"cqdino_d2 is built without its compiled parts: {message}", stacklevel=1)
+        return []
+    return [
+        Extension(
+            **common_arguments(binary, cuda=False),
+            include_dirs=[include],
+            extra_compile_args=[*CXX_FLAGS.split(), "-std=c++17", "-fvisibility=hidden"],
+            language="c++",
+        )
+    ]
+
+
+def pybind11_headers() -> str | None:
+    """The folder of pybind11's headers: of those that torch ships, else of its own package."""
+    for name in ("torch", "pybind11"):
+        spec = importlib.util.find_spec(name)
+        folders = spec.submodule_search_locations if spec else None
+        for folder in folders or ():
+            if Path(folder, "include", "pybind11", "pybind11.h").is_file():
+                return str(Path(folder, "include"))
+    return None
+
+
+def operators(binary: Any) -> Extension:
+    """The extension for torch."""
+    cuda = with_cuda()
+    from torch.utils.cpp_extension import CppExtension, CUDAExtension
+
+    return (CUDAExtension if cuda else CppExtension)(
+        **common_arguments(binary, cuda),
         extra_compile_args={"cxx": CXX_FLAGS.split(), "nvcc": ["-O3"]},
     )
-    evaluation = Extension(
-        **common_arguments(binaries["EVALUATION"], cuda),
-        include_dirs=include_paths(),  # for pybind11, which torch ships; it is not linked to torch
-        extra_compile_args=[*CXX_FLAGS.split(), "-std=c++17", "-fvisibility=hidden"],
-        language="c++",
-    )
-    commands["build_ext"] = make_build_command()
-    return {"ext_modules": [operators, evaluation], "cmdclass": commands}
 
 
 def common_arguments(binary: Any, cuda: bool) -> dict[str, Any]:
@@ -186,6 +232,35 @@ def common_arguments(binary: Any, cuda: bool) -> dict[str, Any]:
     }
 
 
+# What `pip install .` brings is what scoring a file needs.
+SCORING = [
+    "numpy",
+    'numpy>=2; sys_platform == "win32"',  # whose older one has integers of 32 bits
+    "msgspec>=0.18",
+    "psutil",
+    "tqdm",
+]
+FOR_USE = {
+    # Detectron2 is needed too, but is not on the package index: projects_tools/install.sh.
+    "detector": [
+        "torch>=2.4",
+        "torchvision",
+        "timm>=1.0",
+        "fvcore",
+        "hydra-core",
+        "omegaconf>=2.1",
+        "pycocotools>=2.0.2",
+        "Pillow",
+        "scipy",
+    ],
+    "text": ["open_clip_torch", "transformers"],  # category embeddings
+    "parquet": ["pyarrow"],  # columnar results files
+    "report": ["jinja2", "matplotlib"],  # pages and pictures of results
+    "export": ["onnx", "onnxruntime", "onnxscript", "openvino"],  # projects_tools/export.py
+    "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
+    "demo": ["gradio>=6.31,<7"],  # the web page
+    "serve": ["fastapi", "prometheus-client", "python-multipart", "uvicorn"],  # the HTTP API
+}
 setup(
     name="cqdino_d2",
     version=read_version(),
@@ -194,31 +269,12 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["cqdino_d2*"]),
     package_data={"cqdino_d2": ["csrc/**/*", "**/csrc/**/*", "reports/page_parts/*"]},
-    # Detectron2 is needed too, but is not on the package index: projects_tools/install.sh.
-    install_requires=[
-        "torch>=2.4",
-        "torchvision",
-        "timm>=1.0",
-        "fvcore",
-        "hydra-core",
-        "omegaconf>=2.1",
-        "msgspec>=0.18",
-        "pycocotools>=2.0.2",
-        "psutil",
-        "numpy",
-        "Pillow",
-        "scipy",
-        "tqdm",
-    ],
-    extras_require={
-        "text": ["open_clip_torch", "transformers"],  # category embeddings
-        "parquet": ["pyarrow"],  # columnar results files
-        "report": ["jinja2", "matplotlib"],  # pages and pictures of results
-        "export": ["onnx", "onnxruntime", "onnxscript", "openvino"],  # projects_tools/export.py
+    entry_points={"console_scripts": ["cqdino-evaluate = cqdino_d2.reports.command:main"]},
+    install_requires=SCORING,
+    extras_require=FOR_USE
+    | {
+        "all": [package for packages in FOR_USE.values() for package in packages],
         "ray": ["ray[data]", "pyarrow"],  # very many images by several workers
-        "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
-        "demo": ["gradio>=6.31,<7"],  # the web page
-        "serve": ["fastapi", "prometheus-client", "python-multipart", "uvicorn"],  # the HTTP API
         "docs": ["mkdocs-material", "mkdocstrings-python"],  # mkdocs build
         "dev": ["hypothesis", "pre-commit", "pytest", "ruff"],
     },

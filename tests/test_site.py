@@ -32,6 +32,17 @@ def test_every_page_is_in_the_site(site):
     assert [str(page) for page in pages if not (site / page.with_suffix(".html")).is_file()] == []
 
 
+def test_every_notebook_is_a_page_and_a_file(site):
+    notebooks = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
+    assert notebooks
+    for notebook in notebooks:
+        page = (site / "notebooks" / f"{notebook.stem}.html").read_text("utf-8")
+        assert f'href="{notebook.name}"' in page
+        assert page.count('<div class="highlight"') == notebook.read_text("utf-8").count('"code"')
+        assert (site / "notebooks" / notebook.name).read_bytes() == notebook.read_bytes()
+    assert not list(site.rglob("*.py"))
+
+
 def test_nothing_is_loaded_from_other_hosts(site):
     pages = list(site.rglob("*.html"))
     found = {(page.name, url) for page in pages for url in LOADED.findall(page.read_text("utf-8"))}

@@ -1,11 +1,16 @@
-"""A wheel of a clean checkout does without it: scores, reports, exports and predicts."""
+"""A wheel of a clean checkout does without it: scores, reports, exports and predicts.
 
+In an environment without torch it scores.
+"""
+
+import importlib.metadata
 import json
 import os
 import shutil
 import site
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -13,17 +18,20 @@ import numpy as np
 import pytest
 from benchmarks import make_synthetic_results
 from detectron2.config import LazyConfig
+from packaging.requirements import Requirement
 from PIL import Image
 
 from tests.prediction.test_category_predictor import save_tiny
 from tests.tiny import tiny_config
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ("cqdino_d2", "configs", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
+SHIPPED = (
+    *("cqdino_d2", "configs", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"),
+)
 
 
-def build(folder, *arguments):
-    """Builds in a copy of what a checkout has, without compiled parts."""
+def build(folder, *arguments, **variables):
+    """Builds in a copy of what a checkout has, without compiled parts unless variables ask."""
     checkout = folder / "checkout"
     checkout.mkdir()
     for name in SHIPPED:
@@ -38,12 +46,14 @@ def build(folder, *arguments):
     done = subprocess.run(
         [sys.executable, "setup.py", *arguments],
         cwd=checkout,
-        env=environment | {"CQDINO_SKIP_EXTENSION": "1"},
+        env=environment | {"CQDINO_SKIP_EXTENSION": "1"} | variables,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     (made,) = (checkout / "dist").iterdir()
+    made = made.rename(folder / made.name)
+    shutil.rmtree(checkout)
     return made
 
 
@@ -58,7 +68,6 @@ def unpacked(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
-    shutil.rmtree(wheel.parents[1])
     return folder
 
 
@@ -135,6 +144,66 @@ print(sorted({{"torch", "detectron2"}} & set(sys.modules)))
     tree = inputs / "category_tree.json"
     expected = score(*files, protocol="v3det", category_tree=tree).metrics["AP"]
     assert float(ap) == pytest.approx(expected) and loaded == "[]"
+
+
+def install_alone(folder, wheel):
+    """An environment with a wheel and what it asks for, linked to where the packages are here."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    command = [*pip, "install", "--quiet", "--no-index", "--no-deps", "--no-compile", str(wheel)]
+    subprocess.run(command, check=True)
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    (info,) = packages.glob("cqdino_d2-*.dist-info")
+    missing, linked = list(importlib.metadata.Distribution.at(info).requires), set()
+    while missing:
+        wanted = Requirement(missing.pop())
+        asked = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+        if wanted.name in linked or not asked:
+            continue
+        linked.add(wanted.name)
+        found = importlib.metadata.distribution(wanted.name)
+        for top in {file.parts[0] for file in found.files} - {".."}:
+            (packages / top).symlink_to(found.locate_file(top))
+        missing += found.requires or []
+    assert subprocess.run([*pip, "check"], stdout=subprocess.DEVNULL).returncode == 0
+    return folder / "bin", linked
+
+
+COMPILED = {"CQDINO_SKIP_EXTENSION": "_C", "CQDINO_REQUIRE_EXTENSION": "1"}
+NO_COMPILER = {"CQDINO_SKIP_EXTENSION": "_C"} | dict.fromkeys(["CC", "CXX"], "/no/compiler")
+
+
+@pytest.mark.parametrize(
+    ("variables", "backend"),
+    [
+        ({"CQDINO_SKIP_EXTENSION": "1"}, "reference"),
+        (NO_COMPILER, "reference"),
+        pytest.param(COMPILED, "compiled", marks=pytest.mark.slow),
+    ],
+    ids=["pure", "no compiler", "compiled"],
+)
+def test_a_wheel_scores_in_an_environment_of_its_own(inputs, tmp_path, variables, backend):
+    if backend == "compiled" and not shutil.which("c++"):
+        pytest.skip("there is no compiler")
+    wheel = build(tmp_path, "bdist_wheel", **variables)
+    programs, packages = install_alone(tmp_path / "environment", wheel)
+    assert {"numpy", "msgspec"} <= packages and not {"torch", "detectron2"} & packages
+    files = inputs / "annotations.json", inputs / "results.json"
+    tree = inputs / "category_tree.json"
+    command = [programs / "cqdino-evaluate", "--protocol", "v3det", "--category-tree", tree]
+    command += ["--annotations", files[0], "--results", files[1], "--output", "metrics.json"]
+    alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run(command, cwd=tmp_path, env=alone, check=True)
+    from cqdino_d2.evaluation import score
+
+    expected = score(*files, protocol="v3det", category_tree=tree).metrics
+    assert json.loads((tmp_path / "metrics.json").read_text()) == expected
+    code = "from cqdino_d2.evaluation import choose_backend; print(choose_backend())"
+    told = subprocess.run(
+        [programs / "python", "-c", code], cwd=tmp_path, env=alone, capture_output=True, text=True
+    )
+    assert told.stdout.split() == [backend]
 
 
 def test_a_wheel_draws_a_report(unpacked, inputs, tmp_path):

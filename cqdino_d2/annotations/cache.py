@@ -10,7 +10,6 @@ is there and writes none.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -24,6 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from ..files.column_file import write_column_file
+from ..files.locks import can_lock, lock_file
 from .coco_format import read_coco_format
 from .columns import FORMAT, Annotations
 from .json_file import require_file
@@ -147,10 +147,13 @@ def _find(json_file: Path, form: Form[T]) -> tuple[T | None, list[str]]:
 @contextmanager
 def _one_builder(json_file: Path) -> Iterator[None]:
     """Lets one process at a time build; where files cannot be locked each builds for itself."""
+    if not can_lock():
+        yield
+        return
     file = os.open(json_file, os.O_RDONLY)  # which opens folders, too
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_file(file)
         except OSError as error:
             logger.debug("%s cannot be locked: %s", json_file, error)
         yield

@@ -1,5 +1,6 @@
 """From pixels to feature maps of one width."""
 
+from .. import needs_detectron2  # noqa: F401  says how to get Detectron2
 from .channel_mapper import ChannelMapper
 from .clip_tower import ClipResNet, clip_resnet, random_clip_resnet
 from .feature_pyramid import SimpleFeaturePyramid

@@ -1,5 +1,6 @@
 """Category queries, their relations and the image-guided selection."""
 
+from .. import needs_torch  # noqa: F401  says how to get PyTorch
 from .all_categories import AllCategories
 from .all_queries import AllQueries
 from .prompt_vectors import PromptVectors

@@ -1,5 +1,6 @@
 """Converters from other checkpoints."""
 
+from .. import needs_detectron2  # noqa: F401  says how to get Detectron2
 from .families import Family, family_of
 from .grounding import convert_official_grounding_weights
 from .grounding_mmdet import convert_mmdet_grounding_weights

@@ -1,5 +1,6 @@
 """What is minimised."""
 
+from .. import needs_torch  # noqa: F401  says how to get PyTorch
 from .category_loss import CategoryLoss
 from .federated import FederatedFocalLoss
 from .gradient_balance import GradientBalance, sigmoid_focal_gradient

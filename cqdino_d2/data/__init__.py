@@ -1,5 +1,6 @@
 """Data sets: loading and registration, the dataset mapper, samplers and loaders, EmojiDet."""
 
+from .. import needs_detectron2  # noqa: F401  says how to get Detectron2
 from ..annotations.cache import Annotations, load_annotations
 from ..annotations.vocabularies import (
     hierarchy_from_file,

@@ -1,5 +1,6 @@
 """Training, checkpoints and the config for Detectron2's predictor."""
 
+from .. import needs_detectron2  # noqa: F401  says how to get Detectron2
 from .checkpointer import AtomicCheckpointer, WeightsReport
 from .config import load_config
 from .ema import ExponentialMovingAverage

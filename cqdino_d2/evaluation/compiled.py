@@ -24,7 +24,11 @@ def reason() -> str | None:
 def num_threads() -> int:
     """Threads to work with: OMP_NUM_THREADS, else the cores that this process may use."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return max(int(wanted), 1) if wanted.isdigit() else len(os.sched_getaffinity(0))
+    if wanted.isdigit():
+        return max(int(wanted), 1)
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def parse_results(text: bytearray) -> tuple[np.ndarray, ...] | None:

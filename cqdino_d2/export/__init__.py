@@ -1,5 +1,6 @@
 """Detectors that leave Python: as files of torch.export and ONNX."""
 
+from .. import needs_detectron2  # noqa: F401  says how to get Detectron2
 from .detector_file import (
     FORMATS,
     ONNX_RUNTIMES,

@@ -47,4 +47,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if _FILE_OF[name] == "images":
+        from .. import needs_detectron2  # noqa: F401  says how to get it
+    else:
+        from .. import needs_torch  # noqa: F401
     return getattr(import_module(f".{_FILE_OF[name]}", __name__), name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -13,6 +12,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+from .locks import can_lock, lock_file
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,8 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
         temporary, file = _open_temporary(path)
         with file:
             _fill(file, write)
+            if not can_lock():
+                file.close()  # Windows renames no open file
             os.replace(temporary, path)  # while the lock says that it has a writer
     except (OSError, RuntimeError) as error:
         free = shutil.disk_usage(path.parent).free / 2**20 if path.parent.is_dir() else 0.0
@@ -92,7 +95,7 @@ def _open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
         temporary = path.with_name(name)
         file = open(temporary, "xb")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock_file(file)
         except OSError as error:
             logger.debug("%s is not locked: %s", temporary, error)
         if temporary.exists():  # nobody took it for a leftover before it was locked
@@ -120,7 +123,7 @@ def _remove_leftovers(folder: Path) -> None:
 def _has_no_writer(file: IO[bytes]) -> bool:
     """Locks end with their process, however that ends."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(file, wait=False)
     except BlockingIOError:
         return False
     except OSError:

@@ -1,5 +1,6 @@
 """Building blocks shared by the stages."""
 
+from .. import needs_torch  # noqa: F401  says how to get PyTorch
 from .attention import CrossAttention, merge_heads, split_heads
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, paired_generalized_iou, xyxy_to_cxcywh
 from .cpu import (

@@ -1,5 +1,6 @@
 """Multi-scale deformable attention."""
 
+from .. import needs_torch  # noqa: F401  says how to get PyTorch
 from .deformable_attention import (
     backend,
     cpu_capability,

@@ -14,7 +14,6 @@ from ..annotations.ids import Id
 from ..evaluation import GroundTruth, JudgedDetections, Report
 from ..evaluation.error_breakdown import HIT, KINDS, MISS
 from ..evaluation.reference import pairwise_iou_of_rows
-from ..files import read_image
 from .comparison import DrawnBox, ImageFile, draw_pair, save_picture
 from .examples import examples_of_kind, images_of_category, score_images, worst_and_best
 from .page import TITLES, Figure, Gallery
@@ -94,6 +93,8 @@ class Painter:
         category: int | None = None,
     ) -> str | None:
         """Draws one image; its path from the page, or None where it cannot be read."""
+        from ..files import read_image  # by Detectron2, which a page without images does not need
+
         image_id = self.truth.image_ids[image : image + 1].tolist()[0]
         file = self.files[image_id]
         try:

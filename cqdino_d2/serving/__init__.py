@@ -3,3 +3,5 @@
 `page` and `web_app` need gradio, `api` needs fastapi, uvicorn and prometheus-client; the other
 modules do without them.
 """
+
+from .. import needs_detectron2  # noqa: F401  says how to get Detectron2

@@ -92,4 +92,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _FILE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .. import needs_torch  # noqa: F401  says how to get it
+
     return getattr(import_module(f".{_FILE_OF[name]}", __name__), name)

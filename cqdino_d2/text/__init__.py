@@ -1,5 +1,6 @@
 """From names to text features, and from prompts to tokens."""
 
+from .. import needs_torch  # noqa: F401  says how to get PyTorch
 from .prompt_building import (
     caption_phrases,
     caption_prompt,

@@ -1,5 +1,6 @@
 """From image tokens and class slots to predictions."""
 
+from .. import needs_torch  # noqa: F401  says how to get PyTorch
 from .cpu_fusion import ChunkedBiAttention
 from .cross_scale import CrossScaleFusion
 from .decoder import Decoder

@@ -14,6 +14,7 @@ import pytest
 from cqdino_d2.annotations import cache as annotation_cache
 from cqdino_d2.annotations.cache import cache_places, load_annotations
 from cqdino_d2.data.records import Records
+from cqdino_d2.files import locks
 from cqdino_d2.files.column_file import open_column_file, write_column_file
 
 from ..annotation_sets import box_row, image_row, v3det_categories, write_json
@@ -235,7 +236,14 @@ def test_builders_that_cannot_lock_do_not_harm_each_other(json_file, monkeypatch
     def refuse(*_):
         raise OSError("no locks available")
 
-    monkeypatch.setattr(annotation_cache.fcntl, "flock", refuse)
+    monkeypatch.setattr(annotation_cache, "lock_file", refuse)
+    assert len(load_annotations(json_file)) == 3
+
+
+def test_a_system_without_locks_keeps_columns_too(json_file, monkeypatch):
+    monkeypatch.setattr(locks, "fcntl", None)
+    assert len(load_annotations(json_file)) == 3
+    assert json_file.with_name(json_file.name + ".columns").is_file()
     assert len(load_annotations(json_file)) == 3
 
 

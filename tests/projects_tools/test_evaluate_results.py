@@ -128,6 +128,12 @@ def test_bad_input_is_one_line_and_code_2(folder, tmp_path, capsys):
     assert "needs --category-tree" in capsys.readouterr().err
 
 
+def test_plots_say_what_they_need(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert evaluate_results.main(arguments(folder, "coco", "--plots", str(tmp_path))) == 2
+    assert "pip install matplotlib" in capsys.readouterr().err
+
+
 def test_as_a_program(folder, tmp_path):
     output = tmp_path / "metrics.json"
     tool = ROOT / "projects_tools" / "evaluate_results.py"

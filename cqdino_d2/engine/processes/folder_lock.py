@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import socket
 from pathlib import Path
 from typing import IO, ClassVar
+
+from ...files.locks import lock_for_process
 
 _LOGGER = logging.getLogger(__name__)
 LOCK_FILE = ".lock"
@@ -43,7 +44,7 @@ class FolderLock:
             return
         file = open(path, "a+", encoding="utf-8")
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_for_process(file)
         except OSError as error:
             if error.errno in _HELD_BY_ANOTHER:
                 holder = _holder(file)

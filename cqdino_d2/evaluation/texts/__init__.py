@@ -20,4 +20,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name != "TextEvaluator":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ... import needs_detectron2  # noqa: F401  says how to get it
+
     return import_module(".evaluator", __name__).TextEvaluator
