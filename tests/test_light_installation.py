@@ -18,7 +18,7 @@ from cqdino_d2.evaluation.scoring import PROTOCOLS
 ROOT = Path(__file__).resolve().parents[1]
 LIGHT = ("files", "structures", "annotations", "evaluation")
 NEED_TORCH = {
-    *("files.images", "files.tensor_file"),
+    *("files.images", "files.tensor_file", "files.weights_file"),
     *("structures.captions", "structures.class_slots", "structures.detected"),
     *("structures.gathering",),
     *("structures.prompt_tokens", "structures.queries", "structures.requests"),
