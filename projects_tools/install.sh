@@ -7,7 +7,7 @@ usage() {
 Usage: bash projects_tools/install.sh [--venv DIR] [--wheel-dir DIR]
 
 Installs everything CQ-DINO for Detectron2 needs, and the package itself, into a virtual
-environment. It can be run again at any time: it goes on where it stopped, and takes seconds
+environment. It can be run again at any time: it resumes where it stopped, and takes seconds
 when all is there.
 
   --venv DIR       the environment: a new or empty folder, one made by this script, or an existing
@@ -90,7 +90,7 @@ child=""
 
 stop() {
     if [[ -n "$child" ]]; then kill "$child" 2>/dev/null || true; fi
-    say "stopped; run the same command again to go on from here"
+    say "stopped; run the same command again to resume"
     exit 130
 }
 trap stop INT TERM
@@ -113,7 +113,7 @@ explain() {
                 "(no network, another index, or a platform without wheels; see above)."
             ;;
     esac
-    die "$1 failed (see above; all of it is in $log). Run again to go on from here."
+    die "$1 failed (see above; all of it is in $log). Run it again to resume."
 }
 
 # run_step LABEL COMMAND...: runs it with its output in the log, and a line now and then.
