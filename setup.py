@@ -268,7 +268,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["cqdino_d2*"]),
-    package_data={"cqdino_d2": ["csrc/**/*", "**/csrc/**/*", "reports/page_parts/*"]},
+    package_data={"cqdino_d2": ["csrc/**/*", "**/csrc/**/*", "py.typed", "reports/page_parts/*"]},
     entry_points={"console_scripts": ["cqdino-evaluate = cqdino_d2.reports.command:main"]},
     install_requires=SCORING,
     extras_require=FOR_USE
@@ -276,7 +276,7 @@ setup(
         "all": [package for packages in FOR_USE.values() for package in packages],
         "ray": ["ray[data]", "pyarrow"],  # very many images by several workers
         "docs": ["mkdocs-material", "mkdocstrings-python"],  # mkdocs build
-        "dev": ["hypothesis", "pre-commit", "pytest", "ruff"],
+        "dev": ["hypothesis", "mypy", "pre-commit", "pytest", "ruff"],
     },
     **extension_arguments(),
 )

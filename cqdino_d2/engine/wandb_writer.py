@@ -16,13 +16,13 @@ _RUN_ID = "wandb_run_id"
 
 
 class WandbWriter(EventWriter):
-    """Logs every scalar over ``iteration``; a resumed training goes on in its run.
+    """Logs every scalar over ``iteration``; a resumed training continues its run.
 
     Args:
         folder: of the training; holds the run's id.
         window: scalars are medians over so many iterations.
         config: shown with the run.
-        resumed: this training goes on from a checkpoint.
+        resumed: this training is resumed from a checkpoint.
         settings: arguments of ``wandb.init``, e.g. ``project``.
 
     Raises:

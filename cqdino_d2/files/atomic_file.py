@@ -41,7 +41,7 @@ class FileWriteError(OSError):
         self.disk_is_full = isinstance(cause, OSError) and cause.errno in DISK_IS_FULL
 
 
-def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> None:
+def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
     """Writes a file under a temporary name beside it, then renames it.
 
     Any number of processes and threads may write the same file at the same time: it is always one
@@ -77,7 +77,7 @@ def write_atomically(path: str | Path, write: Callable[[IO[bytes]], None]) -> No
             temporary.unlink(missing_ok=True)
 
 
-def _fill(file: IO[bytes], write: Callable[[IO[bytes]], None]) -> None:
+def _fill(file: IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
     try:
         write(file)
     except RuntimeError:  # of torch.save, which hides what the system said: it says so once more

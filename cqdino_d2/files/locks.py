@@ -8,7 +8,7 @@ from typing import IO
 try:
     import fcntl
 except ModuleNotFoundError:  # on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 def can_lock() -> bool:

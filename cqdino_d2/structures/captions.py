@@ -23,7 +23,8 @@ def caption_of(pieces: Iterable[tuple[str, Sequence[int]]]) -> TextPrompt:
     Args:
         pieces: words and the things that they name.
     """
-    caption, spans, vocab_ids = "", [], []
+    caption, spans = "", []
+    vocab_ids: list[int] = []
     for words, named in pieces:
         span = ((len(caption), len(caption) + len(words)),)
         spans += [span] * len(named)

@@ -46,11 +46,11 @@ class TextPrompt:
                     f"{len(self.caption)} characters, got {list(own)}"
                 )
         if self.vocab_ids is not None:
-            object.__setattr__(self, "vocab_ids", self._checked_ids())
+            object.__setattr__(self, "vocab_ids", self._checked_ids(self.vocab_ids))
 
-    def _checked_ids(self) -> tuple[int, ...]:
+    def _checked_ids(self, given: Iterable[int]) -> tuple[int, ...]:
         try:
-            ids = tuple(map(index, self.vocab_ids))
+            ids = tuple(map(index, given))
         except TypeError:
             ids = (NO_CATEGORY,)
         if len(ids) != len(self.spans) or min(ids, default=0) < 0:

@@ -7,7 +7,7 @@ Example:
 Stage 1 trains the tagger, stage 2 the detector from its checkpoint; then, unless --no-compare, a
 detector is trained in one stage for as many steps as fit into the time of both, by the median time
 of a step (which a busy machine disturbs less than a sum). Writes two_stage.json. A run that was
-stopped goes on where it was.
+stopped is resumed.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _path(text: str) -> str | None:
 def _may_be_text(text: str) -> bool:
     """Whether a value outside the grammar is text and no mistyped list or dict.
 
-    ``[1].pth`` is text: its bracket is closed and a name goes on behind it.
+    ``[1].pth`` is text: its bracket is closed and the name continues behind it.
     """
     closing = _CLOSING.get(text[:1])
     if closing is None:

@@ -8,8 +8,8 @@ Example:
 Makes EmojiDet with Zipf frequencies for every vocabulary, trains every variant with the same
 backbone, data, steps and seeds, each run in a process of its own, and evaluates it. Every run
 leaves a JSON file in OUTPUT/runs; one that is there is not done again and a training that was
-stopped goes on. Then the variants are timed in turns and the report is written from all JSON files
-that there are. No run is started that would not end within the budget, by the times of those
+stopped is resumed. Then the variants are timed in turns and the report is written from all JSON
+files that there are. No run is started that would not end within the budget, by the times of those
 before it.
 """
 
