@@ -46,6 +46,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--zipf", type=float, default=0.0, help="exponent of the frequencies (0: balanced)")
     add("--balanced-val", action="store_true", help="all alike often in held-out pictures")
     add(
+        "--alone",
+        default=[0, 0, 0],
+        nargs=3,
+        type=int,
+        metavar=("RARE", "COMMON", "FREQUENT"),
+        help="pictures of each emoji alone, in a folder for each, without boxes",
+    )
+    add(
         "--interior-categories",
         action="store_true",
         help="groups and sub-groups are categories as well (without boxes of their own)",
@@ -83,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
             ),
             zipf=given.zipf,
             balanced_val=given.balanced_val,
+            alone=tuple(given.alone),
             interior_categories=given.interior_categories,
             hold_out_novel=given.hold_out_novel,
             train_styles=tuple(given.train_styles.split(",")),

@@ -8,6 +8,7 @@ open_vocabulary  what a detector finds of emoji that no training image showed
 art_styles       whether several styles of art help with such emoji
 finetuning       what fine-tuning on new names leaves of the old ones
 few_shot         what few images of each of some sets give
+long_tail        what RichSem's parts give to categories with few boxes
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from named_modules import run_named
 
 MODULES = {
     "claim": "studies.claim.run",
+    "long_tail": "studies.long_tail.run",
     **{
         name: f"studies.{name}"
         for name in ("two_stage", "open_vocabulary", "art_styles", "finetuning", "few_shot")

@@ -32,7 +32,14 @@ def run_logged(command: Sequence[str], folder: Path) -> None:
 def box_figures(
     folder: Path, config_file: str, settings: Sequence[str], *options: str
 ) -> dict[str, float]:
-    """The box figures of a run of train_net.py, which is done if they are not there.
+    """The figures of a run by the first of its protocols for boxes: see `all_figures`."""
+    return all_figures(folder, config_file, settings, *options)["bbox"]
+
+
+def all_figures(
+    folder: Path, config_file: str, settings: Sequence[str], *options: str
+) -> dict[str, dict[str, float]]:
+    """The figures of a run of train_net.py by protocol; it is done if they are not there.
 
     Args:
         folder: of the run.
@@ -52,7 +59,7 @@ def box_figures(
         write_text(record, json.dumps(asked))
     elif record.is_file() and json.loads(record.read_text(encoding="utf-8")) != asked:
         raise ValueError(f"{folder} has a run of other settings: choose another --output")
-    return json.loads(results.read_text(encoding="utf-8"))["bbox"]
+    return json.loads(results.read_text(encoding="utf-8"))
 
 
 def keep_table(text: str, output: Path) -> None:

@@ -67,6 +67,35 @@ def test_novel_emoji_can_be_held_out_of_the_training(tmp_path):
         replace(settings, categories=1)
 
 
+def test_emoji_alone_and_held_out_pictures_of_another_distribution(root, tmp_path):
+    settings = replace(SMALL, zipf=2.5, val_zipf=0.0, val_images=60, alone=(3, 2, 0), alone_size=40)
+    build_emojidet(tmp_path / "set", settings, workers=1, progress=False)
+    content = {
+        split: json.loads((tmp_path / f"set/annotations/emojidet_{split}.json").read_text("utf-8"))
+        for split in ("train", "val")
+    }
+    counts = {
+        split: Counter(row["category_id"] for row in one["annotations"])
+        for split, one in content.items()
+    }
+    assert max(counts["val"].values()) < 4 * min(counts["val"].values())
+    assert max(counts["train"].values()) > 20 * min(counts["train"].values())
+    emoji = [row for row in content["train"]["categories"] if row["synset"].startswith("emoji.")]
+    alone = tmp_path / "set/images/alone"
+    wanted = {row["synset"]: dict(r=3, c=2, f=0)[row["frequency"]] for row in emoji}
+    found = {path.name: len(list(path.glob("*.png"))) for path in alone.iterdir()}
+    assert found == {name: count for name, count in wanted.items() if count}
+    assert set(wanted.values()) == {3, 2} and not (root / "emojidet/images/alone").exists()
+    first = next(name for name, count in wanted.items() if count == 3)
+    pictures = [Image.open(alone / first / f"000{i}.png") for i in (1, 2, 3)]
+    assert {picture.size for picture in pictures} == {(40, 40)}
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+    with pytest.raises(ValueError, match="0 or more, of at least 16 pixels"):
+        replace(SMALL, alone=(1, -1, 0))
+    with pytest.raises(ValueError, match="val_zipf cannot be negative, got -1"):
+        replace(SMALL, val_zipf=-1)
+
+
 def test_a_set_of_before_a_setting_came_is_still_the_same(root):
     path = root / "emojidet/emojidet.json"
     written = path.read_text(encoding="utf-8")

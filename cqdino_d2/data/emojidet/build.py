@@ -3,6 +3,7 @@
 The result has V3Det's layout::
 
     DIR/images/{train,val}/000001.png ...
+    DIR/images/alone/SYNSET/0001.png ...    where asked for: emoji alone, a folder for each
     DIR/annotations/emojidet_{train,val}.json
     DIR/annotations/emojidet_category_tree.json
     DIR/emojidet.json     the parameters it was built with
@@ -19,7 +20,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...files import FileWriteError
+from .alone import paint_alone
 from .artwork import Subject, all_emoji, choose_subjects
-from .compose import CompositionSettings, PlacedObject, compose
+from .compose import PlacedObject, compose
 from .icons import IconGallery
-from .styles import TWEMOJI, Gallery
+from .settings import EmojiDetSettings
+from .styles import Gallery
 from .tables import annotation_file, category_table, category_tree, novel_emoji
 
 _FORMAT = "cqdino_d2.emojidet.v1"
@@ -48,55 +51,6 @@ pictures:
 
 {}
 """
-
-
-@dataclass(frozen=True)
-class EmojiDetSettings:
-    """What decides the content of an EmojiDet, byte for byte.
-
-    Attributes:
-        categories: number of emoji, up to 1,884, or of icons.
-        train_images: number of training pictures.
-        val_images: number of held-out pictures; they share the artwork with the training ones.
-        composition: how a picture is composed.
-        zipf: a category of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
-        balanced_val: whether held-out pictures show all categories alike often, whatever `zipf`.
-        interior_categories: whether groups and sub-groups join the vocabulary (without boxes).
-        hold_out_novel: whether the emoji marked novel are in no training picture.
-        train_styles, val_styles: whose artwork the pictures show: 'twemoji', or names of icon sets
-            of iconify (`styles`); an emoji appears in those that have it.
-        icon_sets: names of icon sets of iconify whose icons are the categories, in place of emoji.
-        seed: decides everything that is random.
-    """
-
-    categories: int = 96
-    train_images: int = 8000
-    val_images: int = 500
-    composition: CompositionSettings = field(default_factory=CompositionSettings)
-    zipf: float = 0.0
-    balanced_val: bool = False
-    interior_categories: bool = False
-    hold_out_novel: bool = False
-    train_styles: tuple[str, ...] = (TWEMOJI,)
-    val_styles: tuple[str, ...] = (TWEMOJI,)
-    icon_sets: tuple[str, ...] = ()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("categories", "train_images", "val_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        styles = {"train_styles": self.train_styles, "val_styles": self.val_styles}
-        for names in (*styles.values(), self.icon_sets):
-            if any(not name.replace("-", "").isalnum() for name in names):
-                raise ValueError(f"expected names of styles, got {', '.join(names)!r}")
-        for name, given in styles.items():
-            if not given or (self.icon_sets and given != (TWEMOJI,)):
-                raise ValueError(f"{name}: emoji have one at least, icons none, got {given}")
-        if self.hold_out_novel and self.categories < 2:
-            raise ValueError("holding out novel emoji needs at least 2 categories, got 1")
-        if self.zipf < 0 or self.seed < 0:
-            raise ValueError(f"zipf and seed cannot be negative, got {self.zipf}, {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -255,6 +209,7 @@ def _write_set(
     categories = category_table(
         subjects, settings.interior_categories, objects_of["train"], settings.seed
     )
+    paint_alone(folder / "images/alone", painter.artwork["train"], categories, settings)
     for split, key in _SPLIT_KEYS.items():
         rng = np.random.default_rng([settings.seed, 10 * key])
         size = settings.composition.image_size
