@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,13 @@ def verdict(values: Sequence[float]) -> str:
     return f"{mean:+.1f} ({low:+.1f} to {high:+.1f}), {word}"
 
 
-def report(runs: Runs) -> str:
-    """The table, and what each part changed against the arm before it and against boxes alone."""
+def report(runs: Runs, known: Mapping[str, float]) -> str:
+    """The table, and what each part changed against the arm before it and against boxes alone.
+
+    Args:
+        runs: the figures of all runs.
+        known: percent of the held-out boxes that the teacher names right, by frequency.
+    """
     text = [table(runs), "", "| part | against | " + " | ".join(FIGURES.values()) + " |"]
     text.append("|---" * (len(FIGURES) + 2) + "|")
     names = list(ARMS)
@@ -76,6 +81,10 @@ def report(runs: Runs) -> str:
         if found["AP"]:
             cells = " | ".join(map(verdict, found.values()))
             text.append(f"| {ARMS[first]} | {ARMS[second]} | {cells} |")
+    if known:
+        words = {"r": "rare", "c": "common", "f": "frequent"}
+        shares = ", ".join(f"{known[k]:.0f} % of {word}" for k, word in words.items() if k in known)
+        text += ["", f"Held-out boxes that the teacher names right: {shares} emoji."]
     return "\n".join(text)
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from cqdino_d2.data import get_test_records, register_all
 from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
 from cqdino_d2.data.emojidet.compose import CompositionSettings
 from cqdino_d2.files import write_atomically, write_text
@@ -37,7 +38,7 @@ from cqdino_d2.text.prompts import encode_names
 
 from ..training_runs import all_figures, keep_table
 from .report import ARMS, draw, report
-from .teacher import TowerTraining, make_teacher
+from .teacher import TowerTraining, make_teacher, named_right
 
 TAUGHT = ("semantic", "image_level")  # arms with a teacher
 COMPOSITION = CompositionSettings(
@@ -82,18 +83,27 @@ class Study:
         """The file of the teacher's weights."""
         return self.datasets / "teacher.pth"
 
-    def prepare(self, arms: Iterable[str]) -> None:
-        """Makes the set, the table and, where an arm wants it, the teacher."""
+    def prepare(self, arms: Iterable[str]) -> dict[str, float]:
+        """Makes the set, the table and, where an arm wants it, the teacher.
+
+        Returns:
+            Percent of the held-out boxes that the teacher names right, by frequency; empty without
+            a teacher.
+        """
         folder = self.datasets / "emojidet"
         build_emojidet(folder, self.settings, workers=1)
         path = folder / "annotations/emojidet_train.json"
         rows = json.loads(path.read_text(encoding="utf-8"))["categories"]
         if not self.table.is_file():
             make_table(self.table, rows)
-        if set(arms) & set(TAUGHT):
-            folders = [folder / "images/alone" / row["synset"] for row in rows]
-            features = torch.load(self.table, weights_only=True)["embeddings"]
-            make_teacher(self.teacher, folders, features, self.tower)
+        if not set(arms) & set(TAUGHT):
+            return {}
+        folders = [folder / "images/alone" / row["synset"] for row in rows]
+        features = torch.load(self.table, weights_only=True)["embeddings"]
+        make_teacher(self.teacher, folders, features, self.tower)
+        register_all(self.datasets)
+        frequencies = [row["frequency"] for row in rows]
+        return named_right(self.teacher, get_test_records("emojidet_val"), features, frequencies)
 
     def run(self, arm: str, seed: int) -> dict[str, Any]:
         """The figures of a run, which is done if it is not there.
@@ -181,12 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     study = study_of(given)
     jobs = [(arm, int(seed)) for seed in given.seeds for arm in given.arms]
     try:
-        study.prepare(given.arms)
+        known = study.prepare(given.arms)
         with ThreadPoolExecutor(given.at_once) as pool:
             runs = list(pool.map(lambda job: study.run(*job), jobs))
-        write_text(given.output / "runs.json", json.dumps(runs, indent=1))
+        content = {"teacher": known, "overrides": given.overrides, "runs": runs}
+        write_text(given.output / "runs.json", json.dumps(content, indent=1))
         draw(runs, given.output / "figures.png")
-        keep_table(report(runs), given.output)
+        keep_table(report(runs, known), given.output)
     except (ValueError, OSError) as error:
         print(f"study long_tail: {one_line(str(error))}", file=sys.stderr)
         return 2

@@ -6,12 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import BoxMode
 from PIL import Image
 from studies.long_tail import report, run
-from studies.long_tail.teacher import TowerTraining, make_teacher, read_pictures, train_tower
+from studies.long_tail.teacher import (
+    TowerTraining,
+    make_teacher,
+    named_right,
+    read_pictures,
+    train_tower,
+)
 from torch.nn import functional as F
 
-from cqdino_d2.backbone import trained_picture_tower
+from cqdino_d2.backbone import PictureTower, trained_picture_tower
 
 TRAINING = TowerTraining(steps=60, batch_size=8, sides=(16, 24), lr=5e-3)
 
@@ -63,6 +70,25 @@ def test_the_teacher_learns_names_from_pictures(tmp_path):
     assert not torch.equal(first["projection.weight"], other["projection.weight"])
 
 
+def test_how_much_the_teacher_knows_is_counted_by_frequency(tmp_path):
+    """Two of three red areas, one of them rare: a tower that calls everything red."""
+    tower = PictureTower(dim=2, stem_channels=8, channels=[8], strides=[2])
+    torch.nn.init.zeros_(tower.projection.weight)
+    tower.projection.bias.data.copy_(torch.tensor([1.0, 0.0]))
+    torch.save(tower.content(), tmp_path / "tower.pth")
+    Image.new("RGB", (48, 32), (200, 0, 0)).save(tmp_path / "a.png")
+    boxes = [
+        {"bbox": [4, 5, 20, 20], "bbox_mode": BoxMode.XYWH_ABS, "category_id": category}
+        for category in (0, 0, 1)
+    ]
+    record = {"file_name": str(tmp_path / "a.png"), "image_id": 1, "annotations": boxes}
+    empty = record | {"annotations": []}
+    path, table = tmp_path / "tower.pth", torch.eye(2)
+    assert named_right(path, [record, empty], table, ["r", "c"]) == {"r": 100.0, "c": 0.0}
+    shares = named_right(path, [record], table, ["c", "c"])
+    assert shares == {"c": pytest.approx(200 / 3)}
+
+
 def test_verdicts_follow_from_differences_of_the_same_seeds():
     runs = runs_of(box=[10.0, 14.0, 12.0], federated=[11.0, 15.1, 12.9], semantic=[4.0, 9.0])
     assert report.differences(runs, "federated", "box", "AP") == pytest.approx([1.0, 1.1, 0.9])
@@ -71,11 +97,14 @@ def test_verdicts_follow_from_differences_of_the_same_seeds():
     assert report.verdict([-1.0, -1.1, -0.9]).endswith("harmed")
     assert report.verdict([1.0, -1.0, 0.5]).endswith("not decided")
     assert report.verdict([2.0]) == "+2.0, one seed decides nothing"
-    lines = report.report(runs).splitlines()
+    lines = report.report(runs, {}).splitlines()
     assert lines[0] == "| | seeds | AP | AP, LVIS | APr | APc | APf |"
     assert lines[2].startswith("| boxes alone | 3 | 6.00 ± 2.48 | 12.00 ± 4.97 |")
     assert "| + federated loss | boxes alone | +0.5 (+0.4 to +0.6), helped |" in lines[8]
     assert "| -1.0 (-1.2 to -0.8), harmed |" in lines[8], "APc falls where AP rises"
+    taught = report.report(runs, {"f": 20.0, "r": 61.6}).splitlines()
+    assert taught[:-2] == lines
+    assert taught[-1].endswith("names right: 62 % of rare, 20 % of frequent emoji.")
     assert [line.split(" | ")[:2] for line in lines[9:]] == [
         ["| + semantic branch", "+ federated loss"],
         ["| + semantic branch", "boxes alone"],
@@ -94,7 +123,8 @@ def test_the_whole_study_at_toy_size(tmp_path, capsys):
     table = (tmp_path / "out/table.md").read_text()
     assert "| + semantic branch | 1 | " in table and table in capsys.readouterr().out
     found = json.loads((tmp_path / "out/runs.json").read_text())
-    assert [(row["arm"], row["seed"]) for row in found] == [("box", 3), ("semantic", 3)]
+    assert [(row["arm"], row["seed"]) for row in found["runs"]] == [("box", 3), ("semantic", 3)]
+    assert set(found["teacher"]) == {"r", "c"} and "teacher names right: " in table
     assert (tmp_path / "out/figures.png").stat().st_size > 1000
     log = (tmp_path / "out/runs/semantic-3/run.log").read_text()
     assert "Training from iteration 0 to 2" in log
