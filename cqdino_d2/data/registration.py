@@ -72,9 +72,10 @@ def register_all(root: str | Path | None = None) -> None:
     The names are `v3det_{train,val,test,train_ovd_base}`, `emojidet_{train,val}` and, with a
     prefix because Detectron2 takes the plain names for itself,
     `cq_lvis_v1_{train,val,minival,minival_inserted_image_name}` and `cq_coco_2017_{train,val}`;
-    with a label and no box `imagenet_lvis_v1`; with texts in place of categories `refexp_val`,
-    `refcoco_{val,testA,testB}`, `refcoco_plus_{val,testA,testB}`, `refcocog_{val,test}`,
-    `grefcoco_{val,testA,testB}` and `flickr30k_{val,test}`; and for each set of ODinW
+    with a label and no box `imagenet_lvis_v1` and `emojidet_alone`; with texts in place of
+    categories `refexp_val`, `refcoco_{val,testA,testB}`, `refcoco_plus_{val,testA,testB}`,
+    `refcocog_{val,test}`, `grefcoco_{val,testA,testB}` and `flickr30k_{val,test}`; and for each
+    set of ODinW
     `odinw13_NAME` (validation), `odinw13_NAME_train` and
     `odinw13_NAME_train_{1,3,5,10}shot_seed{3,30,300}`, the same with odinw35. A second call with
     the same root changes nothing; one with another root registers anew.

@@ -140,6 +140,13 @@ _LABELS = {
         layout="ROOT/imagenet/{annotations/imagenet_lvis_image_info.json, ImageNet-LVIS/n*/*} as "
         "Detic's tools make them",
     ),
+    "emojidet_alone": Source(
+        json_file="emojidet/images/alone",
+        image_root="emojidet/images/alone",
+        evaluator_type=IMAGE_LEVEL,
+        categories_of="emojidet_train",
+        layout="ROOT/emojidet as projects_tools/make_emojidet.py --alone makes it",
+    ),
 }
 
 

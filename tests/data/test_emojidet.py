@@ -68,7 +68,8 @@ def test_novel_emoji_can_be_held_out_of_the_training(tmp_path):
 
 
 def test_emoji_alone_and_held_out_pictures_of_another_distribution(root, tmp_path):
-    settings = replace(SMALL, zipf=2.5, val_zipf=0.0, val_images=60, alone=(3, 2, 0), alone_size=40)
+    settings = replace(SMALL, zipf=2.5, balanced_val=True, val_images=60)
+    settings = replace(settings, alone=(3, 2, 0), alone_size=40)
     build_emojidet(tmp_path / "set", settings, workers=1, progress=False)
     content = {
         split: json.loads((tmp_path / f"set/annotations/emojidet_{split}.json").read_text("utf-8"))
@@ -92,8 +93,6 @@ def test_emoji_alone_and_held_out_pictures_of_another_distribution(root, tmp_pat
     assert pictures[0].tobytes() != pictures[1].tobytes()
     with pytest.raises(ValueError, match="0 or more, of at least 16 pixels"):
         replace(SMALL, alone=(1, -1, 0))
-    with pytest.raises(ValueError, match="val_zipf cannot be negative, got -1"):
-        replace(SMALL, val_zipf=-1)
 
 
 def test_a_set_of_before_a_setting_came_is_still_the_same(root):

