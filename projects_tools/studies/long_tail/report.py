@@ -21,8 +21,16 @@ ARMS = {
     "federated": "+ federated loss",
     "semantic": "+ semantic branch",
     "image_level": "+ image-level batches",
+    "image_level_masked": "their boxes masked",
 }
-FIGURES = {"coco_AP": "AP", "AP": "AP, LVIS", "APr": "APr", "APc": "APc", "APf": "APf"}
+FIGURES = {  # of results: name
+    "coco_AP": "AP, COCO",
+    "coco_AP50": "AP50, COCO",
+    "AP": "AP, LVIS",
+    "APr": "APr",
+    "APc": "APc",
+    "APf": "APf",
+}
 Runs = Sequence[dict[str, Any]]
 
 
@@ -91,9 +99,9 @@ def report(runs: Runs, known: Mapping[str, float]) -> str:
 def draw(runs: Runs, path: Path) -> None:
     """A group of bars for each figure, a bar for each arm's mean, a dot for each run."""
     shown = [arm for arm in ARMS if by_seed(runs, arm, "AP")]
-    figure, axes = plt.subplots(figsize=(7.6, 3.8), dpi=130)
+    figure, axes = plt.subplots(figsize=(8.6, 3.8), dpi=130)
     width = 0.8 / len(shown)
-    colours = dict(zip(ARMS, ("0.65", "#7570b3", "#66a61e", "#d95f02"), strict=True))
+    colours = dict(zip(ARMS, ("0.65", "#7570b3", "#66a61e", "#d95f02", "#e6ab02"), strict=True))
     for index, arm in enumerate(shown):
         for place, name in enumerate(FIGURES):
             if not (values := list(by_seed(runs, arm, name).values())):

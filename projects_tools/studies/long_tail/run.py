@@ -11,7 +11,10 @@ box          boxes alone, with a class head that compares queries with MiniLM's 
 federated    the federated loss
 semantic     the semantic branch; its teacher is a small tower that is trained first, on the
              pictures of emoji alone and the features of their names
-image_level  every second batch is of mosaics of these pictures
+image_level  every second batch is of mosaics of these pictures, in which the emoji's box is all of
+             its picture that is seen
+image_level_masked
+             these batches teach no boxes, but for those of the proposals
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ from ..training_runs import all_figures, keep_table
 from .report import ARMS, draw, report
 from .teacher import TowerTraining, make_teacher, named_right
 
-TAUGHT = ("semantic", "image_level")  # arms with a teacher
+TAUGHT = ("semantic", "image_level", "image_level_masked")  # arms with a teacher
 COMPOSITION = CompositionSettings(
     image_size=96,
     object_size=(16, 44),
@@ -123,7 +126,8 @@ class Study:
         found = all_figures(folder, f"configs/emojidet/long_tail/{arm}.py", settings)
         figures = {name: found["lvis"][name] for name in ("AP", "APr", "APc", "APf")}
         print(f"{arm}-{seed}: {figures}", file=sys.stderr)
-        return {"arm": arm, "seed": seed, "coco_AP": found["bbox"]["AP"], **figures}
+        figures |= {f"coco_{name}": found["bbox"][name] for name in ("AP", "AP50")}
+        return {"arm": arm, "seed": seed, **figures}
 
 
 def make_table(path: Path, categories: Sequence[dict[str, Any]]) -> None:
