@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from cqdino_d2.backbone import PictureTower, RegionTeacher, trained_picture_tower
 from cqdino_d2.data import CategoryDatasetMapper
 from cqdino_d2.files import write_atomically
+from cqdino_d2.files.images import read_image
 from cqdino_d2.layers import xyxy_to_cxcywh
 from cqdino_d2.structures import ImageTargets
 
@@ -48,7 +48,7 @@ def read_pictures(folders: Sequence[Path]) -> tuple[Tensor, Tensor]:
     pixels, labels = [], []
     for label, folder in enumerate(folders):
         for path in sorted(folder.glob("*.png")):
-            pixels.append(np.asarray(Image.open(path).convert("RGB")))
+            pixels.append(read_image(path, "RGB"))
             labels.append(label)
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), torch.tensor(labels)
 
