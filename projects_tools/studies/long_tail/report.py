@@ -26,6 +26,7 @@ ARMS = {
 FIGURES = {  # of results: name
     "coco_AP": "AP, COCO",
     "coco_AP50": "AP50, COCO",
+    "coco_AP75": "AP75, COCO",
     "AP": "AP, LVIS",
     "APr": "APr",
     "APc": "APc",
@@ -99,7 +100,7 @@ def report(runs: Runs, known: Mapping[str, float]) -> str:
 def draw(runs: Runs, path: Path) -> None:
     """A group of bars for each figure, a bar for each arm's mean, a dot for each run."""
     shown = [arm for arm in ARMS if by_seed(runs, arm, "AP")]
-    figure, axes = plt.subplots(figsize=(8.6, 3.8), dpi=130)
+    figure, axes = plt.subplots(figsize=(9.4, 3.8), dpi=130)
     width = 0.8 / len(shown)
     colours = dict(zip(ARMS, ("0.65", "#7570b3", "#66a61e", "#d95f02", "#e6ab02"), strict=True))
     for index, arm in enumerate(shown):

@@ -24,7 +24,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ class Study:
         found = all_figures(folder, f"configs/emojidet/long_tail/{arm}.py", settings)
         figures = {name: found["lvis"][name] for name in ("AP", "APr", "APc", "APf")}
         print(f"{arm}-{seed}: {figures}", file=sys.stderr)
-        figures |= {f"coco_{name}": found["bbox"][name] for name in ("AP", "AP50")}
+        figures |= {f"coco_{name}": found["bbox"][name] for name in ("AP", "AP50", "AP75")}
         return {"arm": arm, "seed": seed, **figures}
 
 
@@ -198,7 +198,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = study.prepare(given.arms)
         with ThreadPoolExecutor(given.at_once) as pool:
             runs = list(pool.map(lambda job: study.run(*job), jobs))
-        content = {"teacher": known, "overrides": given.overrides, "runs": runs}
+        content = {
+            "set": asdict(study.settings),
+            "teacher": known,
+            "overrides": given.overrides,
+            "runs": runs,
+        }
         write_text(given.output / "runs.json", json.dumps(content, indent=1))
         draw(runs, given.output / "figures.png")
         keep_table(report(runs, known), given.output)

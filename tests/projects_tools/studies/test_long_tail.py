@@ -19,6 +19,7 @@ from studies.long_tail.teacher import (
 from torch.nn import functional as F
 
 from cqdino_d2.backbone import PictureTower, trained_picture_tower
+from tests.tiny import ROOT
 
 TRAINING = TowerTraining(steps=60, batch_size=8, sides=(16, 24), lr=5e-3)
 
@@ -28,8 +29,8 @@ def runs_of(**figures):
     rows = []
     for arm, values in figures.items():
         for seed, value in enumerate(values):
-            parts = {"coco_AP": value / 2, "coco_AP50": 2 * value, "AP": value}
-            parts |= {"APr": 3.0, "APc": -value, "APf": None}
+            parts = {"coco_AP": value / 2, "coco_AP50": 2 * value, "coco_AP75": 1.0}
+            parts |= {"AP": value, "APr": 3.0, "APc": -value, "APf": None}
             rows.append({"arm": arm, "seed": seed, **parts})
     return rows
 
@@ -99,8 +100,10 @@ def test_verdicts_follow_from_differences_of_the_same_seeds():
     assert report.verdict([1.0, -1.0, 0.5]).endswith("not decided")
     assert report.verdict([2.0]) == "+2.0, one seed decides nothing"
     lines = report.report(runs, {}).splitlines()
-    assert lines[0] == "| | seeds | AP, COCO | AP50, COCO | AP, LVIS | APr | APc | APf |"
-    assert lines[2].startswith("| boxes alone | 3 | 6.00 ± 2.48 | 24.00 ± 9.94 | 12.00 ±")
+    assert (
+        lines[0] == "| | seeds | AP, COCO | AP50, COCO | AP75, COCO | AP, LVIS | APr | APc | APf |"
+    )
+    assert lines[2].startswith("| boxes alone | 3 | 6.00 ± 2.48 | 24.00 ± 9.94 | 1.00 ±")
     assert "| + federated loss | boxes alone | +0.5 (+0.4 to +0.6), helped |" in lines[8]
     assert lines[8].endswith("| -1.0 (-1.2 to -0.8), harmed | – |"), "APc falls where AP rises"
     taught = report.report(runs, {"f": 20.0, "r": 61.6}).splitlines()
@@ -144,3 +147,10 @@ def test_arms_and_seeds_that_do_not_exist_are_named(tmp_path, capsys):
         with pytest.raises(SystemExit):
             run.main(["--output", str(tmp_path), *wrong])
         assert message in capsys.readouterr().err
+
+
+def test_the_page_holds_the_tables_of_its_runs():
+    content = json.loads((ROOT / "docs/long_tail/runs.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs/long_tail.md").read_text(encoding="utf-8")
+    for block in report.report(content["runs"], content["teacher"]).split("\n\n"):
+        assert block in page
