@@ -52,7 +52,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dataset", metavar="NAME", help="a registered data set")
+    source.add_argument("--dataset", metavar="NAME", help="a registered dataset")
     source.add_argument(
         "--names", type=Path, metavar="FILE", help="a name per line, or an annotation file (.json)"
     )
@@ -69,7 +69,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="F.pth")
     parser.add_argument(
-        "--descriptions", action="store_true", help="add the data set's description to a prompt"
+        "--descriptions", action="store_true", help="add the dataset's description to a prompt"
     )
     parser.add_argument(
         "--templates", default="simple", help="imagenet, name, richsem, simple or a file"

@@ -55,8 +55,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--annotations",
         type=Path,
         metavar="GT.json",
-        help="any annotation file of the data set: the categories come from there "
-        "(default: the config's data set under $DETECTRON2_DATASETS)",
+        help="any annotation file of the dataset: the categories come from there "
+        "(default: the config's dataset under $DETECTRON2_DATASETS)",
     )
     add(
         "--category-embeddings",

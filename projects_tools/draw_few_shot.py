@@ -1,4 +1,4 @@
-"""Draws few images of a data set in COCO's form, for few-shot training.
+"""Draws few images of a dataset in COCO's form, for few-shot training.
 
 Example:
     python projects_tools/draw_few_shot.py --input datasets/shapes/train.json --shots 5 --seed 3 \\

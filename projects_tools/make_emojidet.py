@@ -1,4 +1,4 @@
-"""Builds EmojiDet, a detection data set of emoji or icons, in V3Det's layout.
+"""Builds EmojiDet, a detection dataset of emoji or icons, in V3Det's layout.
 
 Example:
     python projects_tools/make_emojidet.py --output datasets/emojidet --categories 96 --hue-shift

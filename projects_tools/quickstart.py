@@ -5,7 +5,7 @@ Example:
     python projects_tools/quickstart.py --smoke --output output/smoke
 
 Before the training it times a few steps and says about how long all of it will take here.
-Everything lands in the output folder: metrics.json, loss_curve.png, predictions.png, the data set
+Everything lands in the output folder: metrics.json, loss_curve.png, predictions.png, the dataset
 and the training's own folder. A run that was stopped is resumed.
 """
 

@@ -1,4 +1,4 @@
-"""Shows what a detector gets right and wrong on a data set: a page that opens from disk.
+"""Shows what a detector gets right and wrong on a dataset: a page that opens from disk.
 
 Examples:
     python projects_tools/visualize_results.py --annotations datasets/own/val.json \\

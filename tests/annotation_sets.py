@@ -1,4 +1,4 @@
-"""Small data sets with the field layouts of COCO, V3Det and LVIS."""
+"""Small datasets with the field layouts of COCO, V3Det and LVIS."""
 
 import json
 

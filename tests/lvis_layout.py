@@ -1,4 +1,4 @@
-"""A small data set that lies as LVIS and Detic's ImageNet of LVIS' categories lie."""
+"""A small dataset that lies as LVIS and Detic's ImageNet of LVIS' categories lie."""
 
 import numpy as np
 import torch

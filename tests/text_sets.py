@@ -22,7 +22,7 @@ def target(annotation_id, image_id, bbox, category_id=1, **fields):
 
 
 def expressions():
-    """Five expressions about three images, of two of the three data sets."""
+    """Five expressions about three images, of two of the three datasets."""
     captions = ["the left dog", "A dog, sleeping. ", "red ball", "who is that?", "the ball"]
     names = ["refcoco", "refcoco", "refcocog", "refcocog", "refcocog"]
     rows = [

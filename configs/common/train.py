@@ -1,7 +1,7 @@
 """How a training runs; recipes override single fields.
 
 This is the one place where the switches are explained. A length is a number of iterations, or of
-epochs as text: "24ep" is ceil(24 * records of the data set / images per iteration) iterations. An
+epochs as text: "24ep" is ceil(24 * records of the dataset / images per iteration) iterations. An
 iteration is one update of the weights with ``dataloader.train.total_batch_size`` images, over all
 processes and parts. Image-level batches come on top: with one after every other batch an epoch is
 twice as many iterations.
@@ -10,7 +10,7 @@ twice as many iterations.
 train = dict(
     output_dir="output",  # one run at a time
     seed=0,  # data order, initial weights and every random draw follow from it
-    datasets_root=None,  # folder of the data sets; null: $DETECTRON2_DATASETS, else ./datasets
+    datasets_root=None,  # folder of the datasets; null: $DETECTRON2_DATASETS, else ./datasets
     device="auto",  # cuda where there is a GPU, else cpu
     init_checkpoint="",  # start from these weights (or evaluate them)
     category_embeddings=None,  # file of text features to start the category embeddings from

@@ -1,4 +1,4 @@
-"""The loaders every data set shares; a set names its splits and its vocabulary."""
+"""The loaders every dataset shares; a set names its splits and its vocabulary."""
 
 from detectron2.config import LazyCall as L
 from omegaconf import MISSING, OmegaConf

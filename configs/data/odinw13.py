@@ -1,4 +1,4 @@
-"""ODinW13: 13 small data sets, each asked for its own categories."""
+"""ODinW13: 13 small datasets, each asked for its own categories."""
 
 from cqdino_d2.annotations.odinw import ODINW13
 

@@ -1,4 +1,4 @@
-"""ODinW35: 35 small data sets, each asked for its own categories."""
+"""ODinW35: 35 small datasets, each asked for its own categories."""
 
 from cqdino_d2.annotations.odinw import ODINW35
 

@@ -1,4 +1,4 @@
-"""The other relations among the categories: for data sets without a tree, and the paper's tree."""
+"""The other relations among the categories: for datasets without a tree, and the paper's tree."""
 
 from detectron2.config import LazyCall as L
 

@@ -1,7 +1,7 @@
 """What of an annotation file is refused, and by whom.
 
 The reader keeps what can be read. A training (and with it `check_dataset` and the demo, which take
-the same data sets) refuses what most likely is a mistake; an evaluation scores what the original
+the same datasets) refuses what most likely is a mistake; an evaluation scores what the original
 evaluations score, and says what they make of it.
 """
 

@@ -37,7 +37,7 @@ class TreeRow:
     Attributes:
         level: depth, 1 for a root.
         node_id: of the node.
-        category_id: the data set's id, None where the node is no category.
+        category_id: the dataset's id, None where the node is no category.
         name: in English.
         parents: ids of the nodes above (roots name something that is no node).
         children: ids of the direct children, as node ids or as category ids.
@@ -134,7 +134,7 @@ def hierarchy_from_released_table(
     if missing := [dataset_id for dataset_id in dataset_ids if dataset_id not in known]:
         raise ValueError(
             f"{path} does not know {len(missing)} of the {len(dataset_ids)} category ids of the "
-            f"data set: {missing[:10]}"
+            f"dataset: {missing[:10]}"
         )
     virtual = [i for i, row in enumerate(rows) if row.category_id not in rank]
     node_of_row = {line: len(rank) + place for place, line in enumerate(virtual)}

@@ -74,7 +74,7 @@ def hierarchy_from_v3det_tree(
     if unknown:
         raise ValueError(
             f"{path} does not know {len(unknown)} of the {len(dataset_ids)} category ids of the "
-            f"data set: {unknown[:10]}; it knows {len(node_of)}"
+            f"dataset: {unknown[:10]}; it knows {len(node_of)}"
         )
     category_nodes = [str(node_of[str(dataset_id)]) for dataset_id in dataset_ids]
     try:

@@ -29,7 +29,7 @@ class PromptVectors(nn.Module):
     zero.
 
     Args:
-        names: as a data set has them; underscores and separators are blanks. Names that read the
+        names: as a dataset has them; underscores and separators are blanks. Names that read the
             same share a vector.
         tokenizer: reads the names; needs ``encode``.
         dim: C, width of the features.

@@ -1,4 +1,4 @@
-"""Relations by attention, for data sets without a category tree."""
+"""Relations by attention, for datasets without a category tree."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class ConversionRequest:
         config_file: the recipe it belongs to.
         output: file to write.
         category_tree: the released table (.csv) or V3Det's tree JSON, or None.
-        annotations: any annotation file of the data set, or None.
+        annotations: any annotation file of the dataset, or None.
         category_embeddings: released embedding file whose categories must be the vocabulary's, or
             None.
         patch_merging: 'microsoft' or 'mmdet', see `convert_released_weights`; None takes the order

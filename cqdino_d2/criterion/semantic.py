@@ -1,4 +1,4 @@
-"""What a query learns from a teacher that has read more than the data set."""
+"""What a query learns from a teacher that has read more than the dataset."""
 
 from __future__ import annotations
 

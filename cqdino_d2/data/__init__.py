@@ -1,4 +1,4 @@
-"""Data sets: loading and registration, the dataset mapper, samplers and loaders, EmojiDet."""
+"""Datasets: loading and registration, the dataset mapper, samplers and loaders, EmojiDet."""
 
 from .. import needs_detectron2  # noqa: F401  says how to get Detectron2
 from ..annotations.cache import Annotations, load_annotations

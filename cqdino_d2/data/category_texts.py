@@ -28,7 +28,7 @@ class CategoryTexts:
 
     @classmethod
     def of_dataset(cls, name: str) -> CategoryTexts:
-        """Those of a registered data set.
+        """Those of a registered dataset.
 
         Raises:
             ValueError: as `dataset_vocabulary`.

@@ -187,7 +187,7 @@ def check_images(
     """Opens images in several processes.
 
     Args:
-        records: of a data set.
+        records: of a dataset.
         choice: which, and how.
         findings: gets the result.
         replaced: whether a training goes on with another image, so that one that cannot be used is
@@ -260,14 +260,14 @@ def check_embeddings(cfg: DictConfig, vocabulary: Vocabulary, findings: Findings
 
 
 def set_names(cfg: DictConfig, part: str) -> list[str]:
-    """The data sets that a part of the data config names: 'train' or 'test'.
+    """The datasets that a part of the data config names: 'train' or 'test'.
 
     Raises:
         ValueError: it names none.
     """
     node = cfg.dataloader[part].dataset
     if "names" not in node:
-        raise ValueError(f"dataloader.{part}.dataset has no 'names' of registered data sets")
+        raise ValueError(f"dataloader.{part}.dataset has no 'names' of registered datasets")
     return [node["names"]] if isinstance(node["names"], str) else list(node["names"])
 
 
@@ -275,7 +275,7 @@ def check_set(name: str, vocabulary: Vocabulary, findings: Findings) -> np.ndarr
     """Annotations, categories and tree of one set.
 
     Args:
-        name: a registered data set.
+        name: a registered dataset.
         vocabulary: of the training.
         findings: gets the results.
 
@@ -304,7 +304,7 @@ def check_set(name: str, vocabulary: Vocabulary, findings: Findings) -> np.ndarr
 
 
 def check_sets(cfg: DictConfig, choice: ImageChoice, findings: Findings) -> np.ndarray:
-    """All data sets of a config, and its category embeddings.
+    """All datasets of a config, and its category embeddings.
 
     Args:
         cfg: the whole config.

@@ -1,4 +1,4 @@
-"""How often a data set shows its categories."""
+"""How often a dataset shows its categories."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .samplers import record_category_pairs
 
 
 def category_image_counts(names: str | Sequence[str], vocabulary: Vocabulary) -> Tensor:
-    """(V,) int64: in how many training images of data sets each category has a box.
+    """(V,) int64: in how many training images of datasets each category has a box.
 
     Args:
-        names: one or several registered data sets.
+        names: one or several registered datasets.
         vocabulary: the V categories.
 
     Raises:

@@ -64,9 +64,9 @@ def _as_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shared(dataset: AnyRecords) -> Dataset:
-    """A list as a data set whose storage worker processes share; a `Dataset` as it is."""
+    """A list as a dataset whose storage worker processes share; a `Dataset` as it is."""
     if not len(dataset):
-        raise ValueError("the data set is empty")
+        raise ValueError("the dataset is empty")
     if isinstance(dataset, Dataset):
         return dataset
     return DatasetFromList(list(dataset), copy=False, serialize=True)
@@ -80,7 +80,7 @@ def _in_vocabulary(name: str, records: Records, vocabulary: Vocabulary) -> Recor
     if lacking := [dataset_id for dataset_id in own if dataset_id not in vocab_id_of]:
         raise ValueError(
             f"the vocabulary of {len(vocabulary)} categories lacks {len(lacking)} of the "
-            f"{len(own)} category ids of data set {name!r}: {lacking[:10]}"
+            f"{len(own)} category ids of dataset {name!r}: {lacking[:10]}"
         )
     return records.in_vocabulary(np.asarray([vocab_id_of[one] for one in own], dtype=np.int32))
 
@@ -90,12 +90,12 @@ def get_training_records(
     filter_empty: bool = True,
     vocabulary: Vocabulary | None = None,
 ) -> Records:
-    """The records of data sets registered here, without crowd boxes.
+    """The records of datasets registered here, without crowd boxes.
 
     Args:
-        names: one or several data sets.
+        names: one or several datasets.
         filter_empty: whether images left without boxes are dropped.
-        vocabulary: what 'category_id' refers to; it must have the categories of all data sets.
+        vocabulary: what 'category_id' refers to; it must have the categories of all datasets.
             By default `dataset_vocabulary` of the names.
 
     Returns:
@@ -132,20 +132,20 @@ def get_training_records(
 
 
 def get_test_records(names: str) -> AnyRecords:
-    """The records of a registered data set as they are, images without boxes included.
+    """The records of a registered dataset as they are, images without boxes included.
 
     Raises:
-        ValueError: no such data set is registered, it has no image, or images have another size
+        ValueError: no such dataset is registered, it has no image, or images have another size
             than their annotations say.
     """
     if names not in DatasetCatalog:
         raise ValueError(
-            f"data set {names!r} is not registered. A config.yaml does not register data sets: "
+            f"dataset {names!r} is not registered. A config.yaml does not register datasets: "
             "use the Python config that does, or call register_coco_like first"
         )
     records = DatasetCatalog.get(names)
     if not len(records):
-        raise ValueError(f"data set {names!r} has no images")
+        raise ValueError(f"dataset {names!r} has no images")
     if isinstance(records, Records | TextRecords):
         check_sizes(records)
     return records
@@ -162,7 +162,7 @@ def _order_by_shares(
     sizes = dataset.set_sizes()
     if shares.keys() != sizes.keys():
         raise ValueError(
-            f"every data set needs a share: the sets are {', '.join(sizes)}, the shares are of "
+            f"every dataset needs a share: the sets are {', '.join(sizes)}, the shares are of "
             f"{', '.join(shares)}"
         )
     return SharesOrder(
@@ -293,7 +293,7 @@ def build_train_loader(
         An iterable over lists of the mapper's dicts.
 
     Raises:
-        ValueError: an empty data set, an unknown sampler, a share outside 0..1 or of another set,
+        ValueError: an empty dataset, an unknown sampler, a share outside 0..1 or of another set,
             mosaics of sets without common categories, or a batch size that cannot be shared evenly.
     """
     samples = _samples(dataset, mapper, seed, mosaic, replace_unreadable)
@@ -322,7 +322,7 @@ def build_test_loader(
         A loader of lists of the mapper's dicts.
 
     Raises:
-        ValueError: an empty data set.
+        ValueError: an empty dataset.
     """
     records = _shared(dataset)
     return DataLoader(

@@ -1,4 +1,4 @@
-"""From a record of the data set to the input of the detector."""
+"""From a record of the dataset to the input of the detector."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class CategoryDatasetMapper:
             default, of 1,024 pixels) or `CutMosaic`.
         prompts: makes the prompt of a training image, from the boxes that the augmentation left;
             None for detectors that read no words.
-        category_lists: gives what a data set tells of a training image besides its boxes; None
+        category_lists: gives what a dataset tells of a training image besides its boxes; None
             where no loss wants to know.
     """
 

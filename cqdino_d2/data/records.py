@@ -102,7 +102,7 @@ def _check_file_names(annotations: Annotations, image_root: str) -> None:
     if problems:
         raise ValueError(
             f"{len(problems)} of {len(annotations)} images lie outside their folder: "
-            f"{'; '.join(problems[:_NAMED])}. Where that is meant, register the data set with "
+            f"{'; '.join(problems[:_NAMED])}. Where that is meant, register the dataset with "
             "outside_root=True"
         )
 

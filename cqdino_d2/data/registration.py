@@ -1,6 +1,6 @@
-"""Registers data sets with Detectron2's catalogs and reads their vocabularies.
+"""Registers datasets with Detectron2's catalogs and reads their vocabularies.
 
-Nothing is registered by importing this module and no file is opened by registering. A data set's
+Nothing is registered by importing this module and no file is opened by registering. A dataset's
 `thing_classes` and the other metadata that come from its file are filled in when its records or
 its vocabulary are first asked for.
 """
@@ -31,16 +31,14 @@ _vocabularies: dict[tuple[Any, ...], tuple[Vocabulary, dict[str, Any]]] = {}
 
 
 def register_source(name: str, source: Source) -> None:
-    """Registers a data set whose files are known.
+    """Registers a dataset whose files are known.
 
     Raises:
-        ValueError: the name is taken by a data set that was not registered here.
+        ValueError: the name is taken by a dataset that was not registered here.
     """
     if name in DatasetCatalog:
         if name not in _sources:
-            raise ValueError(
-                f"a data set {name!r} is registered by someone else; take another name"
-            )
+            raise ValueError(f"a dataset {name!r} is registered by someone else; take another name")
         if _sources[name] == source:
             return
         DatasetCatalog.remove(name)
@@ -67,7 +65,7 @@ def _set_metadata(name: str, from_file: dict[str, Any]) -> None:
 
 
 def register_all(root: str | Path | None = None) -> None:
-    """Registers the known data sets under one root folder.
+    """Registers the known datasets under one root folder.
 
     The names are `v3det_{train,val,test,train_ovd_base}`, `emojidet_{train,val}` and, with a
     prefix because Detectron2 takes the plain names for itself,
@@ -99,7 +97,7 @@ def register_coco_like(
     evaluator_type: str = "coco",
     outside_root: bool = False,
 ) -> None:
-    """Registers one's own data set in the COCO format.
+    """Registers one's own dataset in the COCO format.
 
     Args:
         name: its name in Detectron2's catalogs.
@@ -113,7 +111,7 @@ def register_coco_like(
             names or by '..'. Links in the folder are followed either way.
 
     Raises:
-        ValueError: the name is taken by a data set that was not registered here.
+        ValueError: the name is taken by a dataset that was not registered here.
     """
     register_source(
         name,
@@ -146,7 +144,7 @@ def register_odvg(
         outside_root: see `register_coco_like`; sets of sentences may not.
 
     Raises:
-        ValueError: the name is taken by a data set that was not registered here.
+        ValueError: the name is taken by a dataset that was not registered here.
     """
     labels = None if label_map is None else str(Path(label_map).absolute())
     register_source(
@@ -162,10 +160,10 @@ def register_odvg(
 
 
 def registered_annotations(name: str) -> Annotations:
-    """The columns of a data set registered here.
+    """The columns of a dataset registered here.
 
     Raises:
-        ValueError: no such data set was registered here, or its file cannot be understood.
+        ValueError: no such dataset was registered here, or its file cannot be understood.
         FileNotFoundError: its annotation file is missing.
     """
     source = _source(name)
@@ -177,10 +175,10 @@ def registered_annotations(name: str) -> Annotations:
 
 
 def registered_texts(name: str) -> GroundedTexts:
-    """The texts of a data set registered here.
+    """The texts of a dataset registered here.
 
     Raises:
-        ValueError: no such data set was registered here, its images have categories, or its file
+        ValueError: no such dataset was registered here, its images have categories, or its file
             cannot be understood.
         FileNotFoundError: its annotation file is missing.
     """
@@ -191,25 +189,25 @@ def registered_texts(name: str) -> GroundedTexts:
 
 
 def is_set_of_texts(name: str) -> bool:
-    """Whether each image of a data set registered here has its own text, and no categories.
+    """Whether each image of a dataset registered here has its own text, and no categories.
 
     Raises:
-        ValueError: no such data set was registered here.
+        ValueError: no such dataset was registered here.
     """
     return _source(name).has_texts
 
 
 def is_image_level(name: str) -> bool:
-    """Whether the images of a data set registered here have a label and no box.
+    """Whether the images of a dataset registered here have a label and no box.
 
     Raises:
-        ValueError: no such data set was registered here.
+        ValueError: no such dataset was registered here.
     """
     return _source(name).is_image_level
 
 
 def registered_records(name: str) -> Records | TextRecords:
-    """All records of a data set registered here; also fills its metadata.
+    """All records of a dataset registered here; also fills its metadata.
 
     Raises:
         ValueError: a file that cannot be understood, or images outside its image folder.
@@ -238,10 +236,10 @@ def registered_records(name: str) -> Records | TextRecords:
 def registered_prompt(
     name: str, *, wordings: bool = False, drop_brackets: bool = False
 ) -> TextPrompt:
-    """All categories of a data set registered here in one caption, a category being a phrase.
+    """All categories of a dataset registered here in one caption, a category being a phrase.
 
     Args:
-        name: the data set.
+        name: the dataset.
         wordings: whether the set's own wordings of its names are used, where it has some.
         drop_brackets: whether 'bow (weapon)' is asked for as 'bow'.
 
@@ -258,7 +256,7 @@ def registered_prompt(
 
 
 def registered_descriptions(name: str) -> list[str]:
-    """A text about each category of a data set registered here, empty where there is none.
+    """A text about each category of a dataset registered here, empty where there is none.
 
     Raises:
         ValueError: as `dataset_vocabulary`.
@@ -271,7 +269,7 @@ def registered_descriptions(name: str) -> list[str]:
 def _source(name: str) -> Source:
     if name not in _sources:
         raise ValueError(
-            f"data set {name!r} is not registered; call register_all(root) or register_coco_like "
+            f"dataset {name!r} is not registered; call register_all(root) or register_coco_like "
             f"first (registered: {sorted(_sources)})"
         )
     return _sources[name]
@@ -286,17 +284,17 @@ def _stamp(path: str | None) -> tuple[int, ...]:
 
 
 def dataset_vocabulary(name: str | Sequence[str]) -> Vocabulary:
-    """The vocabulary of registered data sets; also fills their metadata.
+    """The vocabulary of registered datasets; also fills their metadata.
 
     Read once, until one of the files changes. ``vocab_id`` is the rank of the category's id,
     ascending. A set of texts has no categories: it gets one that stands for what the text says.
 
     Args:
-        name: a data set registered by `register_all` or `register_coco_like`, or several. Of
+        name: a dataset registered by `register_all` or `register_coco_like`, or several. Of
             several it is the vocabulary of the first that has the categories of all.
 
     Raises:
-        ValueError: no such data set was registered here; none of several has all categories; a
+        ValueError: no such dataset was registered here; none of several has all categories; a
             file that cannot be understood, or a tree that does not fit.
         FileNotFoundError: the annotation or tree file is missing.
     """
@@ -322,7 +320,7 @@ def text_vocabulary() -> Vocabulary:
 
 def _common_vocabulary(names: Sequence[str]) -> Vocabulary:
     if not names:
-        raise ValueError("no data set is named")
+        raise ValueError("no dataset is named")
     vocabularies = [dataset_vocabulary(name) for name in names]
     wanted: dict[int, tuple[str, str]] = {}  # category id -> its name and the set that names it
     for name, vocabulary in zip(names, vocabularies, strict=True):
@@ -331,12 +329,12 @@ def _common_vocabulary(names: Sequence[str]) -> Vocabulary:
             if first_category != category:
                 raise ValueError(
                     f"category id {dataset_id} is {first_category!r} in {first_name!r} and "
-                    f"{category!r} in {name!r}: the data sets do not share their ids"
+                    f"{category!r} in {name!r}: the datasets do not share their ids"
                 )
     for vocabulary in vocabularies:
         if len(vocabulary) == len(wanted):
             return vocabulary
     raise ValueError(
-        f"none of the data sets {list(names)} has the categories of all: they have "
+        f"none of the datasets {list(names)} has the categories of all: they have "
         f"{[len(vocabulary) for vocabulary in vocabularies]} categories, {len(wanted)} together"
     )

@@ -1,4 +1,4 @@
-"""Reads the files of a data set's source."""
+"""Reads the files of a dataset's source."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_annotations(source: Source, categories: Sequence[Mapping[str, Any]] = (
     """The columns of a source whose images have categories.
 
     Args:
-        source: of a data set.
+        source: of a dataset.
         categories: those of the set that ``categories_of`` names, where it names one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where the files of the known data sets lie below a root folder."""
+"""Where the files of the known datasets lie below a root folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE_LEVEL = "image_level"
 
 @dataclass(frozen=True)
 class Source:
-    """Where the files of a data set lie and what to say if they do not.
+    """Where the files of a dataset lie and what to say if they do not.
 
     Attributes:
         json_file: its annotations.
@@ -39,7 +39,7 @@ class Source:
         wordings: how some of these names stand in a prompt.
         label_map: of a file of labelled boxes in ODVG; None for all others.
         categories_of: of a folder with a folder for each category, which ``json_file`` and
-            ``image_root`` then are: the data set whose categories these are.
+            ``image_root`` then are: the dataset whose categories these are.
     """
 
     json_file: str
@@ -150,7 +150,7 @@ _LABELS = {
 }
 
 
-_REFERRING = {  # data set -> file of MDETR's annotations
+_REFERRING = {  # dataset -> file of MDETR's annotations
     "refexp_val": "final_refexp_val",
     **{f"refcoco_{split}": f"finetune_refcoco_{split}" for split in ("val", "testA", "testB")},
     **{

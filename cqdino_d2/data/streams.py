@@ -22,7 +22,7 @@ class StreamDataset(Dataset):
     """Maps (position in the stream, record index); the randomness depends on (seed, position).
 
     Args:
-        records: of a data set.
+        records: of a dataset.
         mapper: makes the detector's input of a record, or of several that share an image.
         seed: of the stream.
         mosaic: share of the samples that are made of four records.

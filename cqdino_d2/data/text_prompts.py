@@ -1,4 +1,4 @@
-"""Prompts of data sets: from names, and from the texts of images."""
+"""Prompts of datasets: from names, and from the texts of images."""
 
 from __future__ import annotations
 

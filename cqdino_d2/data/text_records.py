@@ -1,4 +1,4 @@
-"""Records whose images have their own texts, and records of several data sets in one."""
+"""Records whose images have their own texts, and records of several datasets in one."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class TextRecords(Sequence[Mapping[str, Any]], Dataset):
 
 @dataclass(frozen=True)
 class PromptedSet:
-    """The records of one data set.
+    """The records of one dataset.
 
     Attributes:
-        name: of the data set; its records get it as 'set_name'.
+        name: of the dataset; its records get it as 'set_name'.
         records: its records.
         prompt: for each of its images; None where they have their own or need none.
     """
@@ -80,7 +80,7 @@ class PromptedSet:
 
 
 class RecordsOfSets(Sequence[Mapping[str, Any]], Dataset):
-    """The records of several data sets, one after the other, each with its set's name and prompt.
+    """The records of several datasets, one after the other, each with its set's name and prompt.
 
     Args:
         sets: in their order.

@@ -49,13 +49,13 @@ class ColumnEvaluator(DatasetEvaluator):
     """Scores the same predictions by one or several protocols, and the category selection by ARC.
 
     Args:
-        dataset_name: a registered data set whose metadata has ``json_file``. Without a vocabulary
-            and without ``thing_dataset_id_to_contiguous_id`` (which the metadata of a data set
+        dataset_name: a registered dataset whose metadata has ``json_file``. Without a vocabulary
+            and without ``thing_dataset_id_to_contiguous_id`` (which the metadata of a dataset
             registered here gets once it is read) the categories are numbered by ascending id.
         protocols: task -> protocol; those with a tree get it from the vocabulary.
         output_dir: gets the predictions as ``coco_instances_results.json`` and, as columns,
             ``detections.npz``; None writes none.
-        vocabulary: what the model's ``pred_classes`` mean; None takes the data set's own
+        vocabulary: what the model's ``pred_classes`` mean; None takes the dataset's own
             categories from its metadata. Categories with boxes that it lacks are an error.
 
     Raises:
@@ -72,7 +72,7 @@ class ColumnEvaluator(DatasetEvaluator):
     ) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         if metadata.get("json_file") is None:
-            raise ValueError(f"the metadata of data set {dataset_name!r} has no json_file")
+            raise ValueError(f"the metadata of dataset {dataset_name!r} has no json_file")
         names, ids = metadata.get("thing_classes"), metadata.get(_ID_MAP)
         if vocabulary is not None and names and ids:
             names_of = {one: names[vocab_id] for one, vocab_id in ids.items()}

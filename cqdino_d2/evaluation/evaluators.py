@@ -1,4 +1,4 @@
-"""The evaluators of COCO, LVIS, V3Det and of texts, and which one a data set asks for."""
+"""The evaluators of COCO, LVIS, V3Det and of texts, and which one a dataset asks for."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ def build_evaluator(
     output_dir: str | None = None,
     protocols: Sequence[str] | None = None,
 ) -> DatasetEvaluator:
-    """The evaluator that the data set's metadata asks for (``evaluator_type``; 'coco' if absent).
+    """The evaluator that the dataset's metadata asks for (``evaluator_type``; 'coco' if absent).
 
     Args:
-        dataset_name: a registered data set, or several, each with its own categories.
+        dataset_name: a registered dataset, or several, each with its own categories.
         vocabulary: of the model; of several sets and of sets of texts it is not asked.
         max_dets: detections that count, per image (LVIS) or (image, category).
         output_dir: gets the predictions; None writes none.

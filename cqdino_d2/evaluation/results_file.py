@@ -32,11 +32,11 @@ def load_results(path: str | Path, truth: GroundTruth) -> Detections:
     Args:
         path: a COCO results file (.json, .json.gz), or columns image_id, category_id,
             bbox (N, 4) and score (.npz, .parquet).
-        truth: the annotations of the same data set.
+        truth: the annotations of the same dataset.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another kind of file, a broken one, one of another data set, or numbers that
+        ValueError: another kind of file, a broken one, one of another dataset, or numbers that
             are not finite. Unknown categories and negative sizes are warned about, as the
             original evaluations let them pass.
         MemoryError: they do not fit into memory.
@@ -57,7 +57,7 @@ def to_detections(parts: Iterable[RawResults], truth: GroundTruth, source: str) 
 
     Args:
         parts: records in their order.
-        truth: the annotations of the same data set.
+        truth: the annotations of the same dataset.
         source: what to call them in messages.
 
     Raises:
@@ -142,7 +142,7 @@ class _Checks:
             raise ValueError(
                 f"{source}: {counts['image']} of {self.rows} detections are of images that the "
                 f"annotations do not have (ids {examples['image']} ...); are these the results of "
-                "another data set?"
+                "another dataset?"
             )
         if counts["finite"]:
             raise ValueError(
@@ -153,7 +153,7 @@ class _Checks:
             raise ValueError(
                 f"{source}: all {self.rows} detections are of categories that the annotations do "
                 f"not have (ids {examples['category']} ...); are these the results of another "
-                "data set?"
+                "dataset?"
             )
         if not self.rows:
             _LOGGER.warning("%s has no detection", source)

@@ -1,4 +1,4 @@
-"""Several data sets in one evaluation: each by its own evaluator, and the mean over them."""
+"""Several datasets in one evaluation: each by its own evaluator, and the mean over them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = ("AP", "AP50", "AP75")
 
 
 class SetsEvaluator(DatasetEvaluator):
-    """Hands the predictions of each data set to its own evaluator.
+    """Hands the predictions of each dataset to its own evaluator.
 
     A set's figures are the task of its name, or ``NAME.TASK`` where its evaluator has several
     tasks. Where all are sets of boxes the task ``mean`` has their plain mean ``AP``, AP50 and AP75
@@ -33,7 +33,7 @@ class SetsEvaluator(DatasetEvaluator):
 
     def __init__(self, evaluators: Mapping[str, DatasetEvaluator]) -> None:
         if not evaluators:
-            raise ValueError("no data set is named")
+            raise ValueError("no dataset is named")
         self._evaluators = dict(evaluators)
         self._predicted: set[str] = set()
 
@@ -52,7 +52,7 @@ class SetsEvaluator(DatasetEvaluator):
                 missing.append(f"{name!r}: {error}")
         if len(missing) == len(self._evaluators):
             raise FileNotFoundError(
-                f"none of the {len(missing)} data sets is there; of {missing[0]}"
+                f"none of the {len(missing)} datasets is there; of {missing[0]}"
             )
 
     def reset(self) -> None:
@@ -96,11 +96,11 @@ class SetsEvaluator(DatasetEvaluator):
         if not comm.is_main_process():
             return OrderedDict()
         if not found:
-            raise ValueError(f"no image of the {len(self._evaluators)} data sets was predicted")
+            raise ValueError(f"no image of the {len(self._evaluators)} datasets was predicted")
         absent = [name for name in self._evaluators if name not in found]
         if absent:
             _LOGGER.warning(
-                "%d of %d data sets were not predicted and are in no mean: %s",
+                "%d of %d datasets were not predicted and are in no mean: %s",
                 len(absent),
                 len(self._evaluators),
                 ", ".join(absent),
@@ -127,7 +127,7 @@ def _mean(figures_of: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         for name, row in [*rows.items(), ("mean", means)]
     ]
     head = " " * width + " " + " ".join(f"{key:>7}" for key in _SHOWN)
-    _LOGGER.info("%d data sets:\n%s", len(measured), "\n".join([head, *lines]))
+    _LOGGER.info("%d datasets:\n%s", len(measured), "\n".join([head, *lines]))
     return {
         **dict(zip(_SHOWN, map(float, means), strict=True)),
         "sets": float(len(measured)),

@@ -37,7 +37,7 @@ class TaggingProtocol:
     those count neither as right nor as wrong, as in the training's loss. AP is taken over the
     categories that the images list: what is in an image and not in its list is missed.
 
-    Figures: ``mAP``, the mean over categories, with ``mAPr``, ``mAPc``, ``mAPf`` for the data set's
+    Figures: ``mAP``, the mean over categories, with ``mAPr``, ``mAPc``, ``mAPf`` for the dataset's
     frequency bands (without these, by 1-10, 11-100 and more images of the annotation file), and
     ``precision``, the mean over images of the share of right ones in the list.
     """

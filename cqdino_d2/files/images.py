@@ -172,7 +172,7 @@ def read_image(
     Args:
         file_name: a path that Detectron2's PathManager understands, or an open file.
         image_format: 'RGB' or 'BGR'.
-        image_id: named in errors; None for an image of no data set.
+        image_id: named in errors; None for an image of no dataset.
         size: height and width that the annotations were made for. Where they are those of the
             stored pixels and not of the upright image, the pixels are taken as stored.
         allow_truncated: whether the missing part of a file that is cut short is filled, with a

@@ -21,7 +21,7 @@ class ImageRow:
         image: its name below the job's folder.
         height, width: in pixels; 0 where it could not be read.
         labels: (N) names of what was found, best first.
-        category_ids: (N) the data set's ids of these; by words, their places in the prompt.
+        category_ids: (N) the dataset's ids of these; by words, their places in the prompt.
         scores: (N,) in 0..1.
         boxes_xyxy_abs: (N, 4) in pixels.
         error: why it could not be done, or None.

@@ -46,7 +46,7 @@ def get_predictor_cfg(
     differ by a pixel: see `build_augmentations`.
 
     If ``vocabulary.json`` lies beside the weights (a training writes it), the vocabulary comes
-    from there and the data set is not needed.
+    from there and the dataset is not needed.
 
     Args:
         config_file: a file of ``configs/``, or the ``config.yaml`` of a training.
@@ -61,7 +61,7 @@ def get_predictor_cfg(
         check_weights: reads them to see whether they fit, as our predictors do when they load them.
 
     Raises:
-        FileNotFoundError: the config, the weights or the data set's files are missing.
+        FileNotFoundError: the config, the weights or the dataset's files are missing.
         ValueError: an unusable override, weights of another config or with NaN (the keys are
             named), or a prompt for a model that reads none.
     """
@@ -94,7 +94,7 @@ def get_predictor_cfg(
 
 
 def _with_categories(lazy: DictConfig, weights: str | Path) -> DictConfig:
-    """The config with the vocabulary beside the weights, or that of its data set."""
+    """The config with the vocabulary beside the weights, or that of its dataset."""
     lazy = with_saved_vocabulary(lazy, weights)
     if _reads_a_dataset(lazy.vocabulary):
         from ..data import register_all

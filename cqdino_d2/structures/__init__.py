@@ -2,7 +2,7 @@
 
 Shapes throughout the package: B images, T tokens over all levels, L levels, V vocabulary,
 K selected categories, S class slots, Q object queries, N denoising queries or boxes, C channels.
-Index spaces: ``dataset_id`` (the id in a data set's JSON), ``vocab_id`` (0..V-1, -1 = none),
+Index spaces: ``dataset_id`` (the id in a dataset's JSON), ``vocab_id`` (0..V-1, -1 = none),
 ``slot_id`` (0..S-1 among the class slots of an image, -1 = none).
 
 What holds tensors is imported when first asked for: scoring a file does without torch.

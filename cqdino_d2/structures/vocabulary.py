@@ -29,7 +29,7 @@ class Vocabulary:
 
     Attributes:
         names: display names; they need not be unique and are never used as keys.
-        dataset_ids: the id of each category in the data set's JSON; unique.
+        dataset_ids: the id of each category in the dataset's JSON; unique.
         hierarchy: the relation among the categories, `CategoryHierarchy.flat` where there is none.
     """
 
@@ -200,7 +200,7 @@ def flat_vocabulary(names: Sequence[str]) -> Vocabulary:
 def random_vocabulary(num_categories: int, branching: int = 4) -> Vocabulary:
     """A made-up vocabulary in which category i > 0 is a child of (i - 1) // branching.
 
-    Serves tests and trials of large models without their data set.
+    Serves tests and trials of large models without their dataset.
     """
     parents: list[Sequence[int]] = [
         [(index - 1) // branching] if index else [] for index in range(num_categories)

@@ -126,7 +126,7 @@ class ResultView:
         return np.concatenate([picture, panel], axis=1)
 
     def coco_rows(self, found: Sequence[Detection], image_id: int) -> list[dict[str, Any]]:
-        """Detections in COCO's results format, with the data set's ids of what is shown.
+        """Detections in COCO's results format, with the dataset's ids of what is shown.
 
         What is followed through a video has its ``track_id`` besides.
         """

@@ -222,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--static", action="store_true", help="trace for this size alone")
     add("--rounds", type=int, default=5)
     add("--sides", nargs="+", default=list(SIDES), choices=SIDES)
-    add("--evaluate", metavar="DIR", help="root of the data sets: score the test set, too")
+    add("--evaluate", metavar="DIR", help="root of the datasets: score the test set, too")
     add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
     given = parser.parse_args(arguments)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # warns of what it leaves as it is

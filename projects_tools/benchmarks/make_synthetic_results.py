@@ -1,4 +1,4 @@
-"""Makes a synthetic data set of a real one's size, with detections, to measure evaluations on.
+"""Makes a synthetic dataset of a real one's size, with detections, to measure evaluations on.
 
 Example:
     python projects_tools/benchmark.py make_synthetic_results --size v3det --output /tmp/synthetic

@@ -131,7 +131,7 @@ def write_synthetic_v3det(
     """Writes annotations and tree below ``root/V3Det``, as V3Det names them.
 
     Args:
-        root: folder of the data sets.
+        root: folder of the datasets.
         size: numbers of rows; by default V3Det's.
         seed: decides every value.
 
@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", required=True, type=Path, help="folder of the data sets")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the datasets")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     for path in write_synthetic_v3det(given.output, seed=given.seed):

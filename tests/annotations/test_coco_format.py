@@ -65,7 +65,7 @@ def test_agrees_with_detectron2_on_clean_boxes(tmp_path):
     ]
     path = write_json(tmp_path / "a.json", base(images=images, annotations=annotations))
     expected = load_coco_json(str(path), str(tmp_path), dataset_name=None)
-    ranks = {1: 0, 2: 1, 3: 2, 4: 3}  # without a data set's name it keeps the file's ids
+    ranks = {1: 0, 2: 1, 3: 2, 4: 3}  # without a dataset's name it keeps the file's ids
     for record in expected:
         for annotation in record["annotations"]:
             annotation["category_id"] = ranks[annotation["category_id"]]

@@ -78,7 +78,7 @@ def test_a_data_set_of_records_is_taken_as_it_is():
 
 
 def test_bad_arguments(monkeypatch):
-    with pytest.raises(ValueError, match="the data set is empty"):
+    with pytest.raises(ValueError, match="the dataset is empty"):
         take(1, records=[])
     with pytest.raises(ValueError, match="got 'random'"):
         take(1, sampler="random")

@@ -399,7 +399,7 @@ def test_shares_of_sets(sets):
     for wrong, message in (
         (
             {"own": 1},
-            "every data set needs a share: .*own, sentences, boxes, the shares are",
+            "every dataset needs a share: .*own, sentences, boxes, the shares are",
         ),
         ({"own": 1, "sentences": 0, "boxes": 1}, "shares must be positive"),
         ({"own": 1, "sentences": 1e-9, "boxes": 1}, "too small a share"),
@@ -434,7 +434,7 @@ def test_mosaics_and_samplers_by_category_need_one_set_of_categories(sets):
     empty = Instances((5, 5), gt_boxes=Boxes(torch.zeros(0, 4)), gt_classes=torch.zeros(0).long())
     with pytest.raises(ValueError, match=r"several sets \(boxes, own\)"):
         prompts([{"set_name": "own"}, {"set_name": "boxes"}], empty)
-    with pytest.raises(ValueError, match="of the data set 'x', the prompts are those of own, sent"):
+    with pytest.raises(ValueError, match="of the dataset 'x', the prompts are those of own, sent"):
         prompts([{"set_name": "x"}], empty)
 
 
@@ -444,7 +444,7 @@ def test_records_of_a_training(sets):
     assert len(get_training_records("own")) == 6
     with pytest.raises(ValueError, match="each once, got"):
         get_prompted_training_records(["own", "own"])
-    with pytest.raises(ValueError, match="no data set is named"):
+    with pytest.raises(ValueError, match="no dataset is named"):
         TrainingPrompts(sets=[], tokenizer=tokenizer())
 
 

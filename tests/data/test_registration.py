@@ -163,7 +163,7 @@ def test_the_vocabulary_of_several_sets(tmp_path):
         dataset_vocabulary(["all", "further"])
     with pytest.raises(ValueError, match="category id 5 is 'b' in 'all' and 'zebra' in 'foreign'"):
         dataset_vocabulary(["all", "foreign"])
-    with pytest.raises(ValueError, match="no data set is named"):
+    with pytest.raises(ValueError, match="no dataset is named"):
         dataset_vocabulary([])
 
 

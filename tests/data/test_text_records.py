@@ -137,7 +137,7 @@ def test_several_sets_and_their_prompts(tmp_path, caplog):
     assert records[2]["prompt"] == TextPrompt("the left dog.")
     assert records[-1]["prompt"].caption == "pistol."
     assert records[-1]["file_name"] == str(tmp_path / "odinw/pistols/export/0.png")
-    assert "the data set 'odinw13_Raccoon' is left out: no such file" in caplog.text
+    assert "the dataset 'odinw13_Raccoon' is left out: no such file" in caplog.text
     said = get_prompted_records("odinw13_pothole", wordings=True)[0]["prompt"]
     assert said.caption == "there are some holes on the road."
     assert said.words(0) == "holes"
@@ -149,9 +149,9 @@ def test_several_sets_and_their_prompts(tmp_path, caplog):
 
 def test_no_set_is_there(tmp_path):
     register_all(tmp_path)
-    with pytest.raises(FileNotFoundError, match="none of the 2 data sets is there; of 'odinw35_d"):
+    with pytest.raises(FileNotFoundError, match="none of the 2 datasets is there; of 'odinw35_d"):
         get_prompted_records(["odinw35_dice", "odinw35_BCCD"])
-    with pytest.raises(ValueError, match="no data set is named"):
+    with pytest.raises(ValueError, match="no dataset is named"):
         get_prompted_records([])
 
 

@@ -44,12 +44,12 @@ def test_lengths_of_a_config_are_resolved_together():
     assert given.train.max_iter == "4ep"
     assert (cfg.train.max_iter, cfg.train.eval_period, cfg.train.checkpointer.period) == (10, 3, 5)
     assert (cfg.lr_multiplier.max_iter, cfg.lr_multiplier.warmup_iter) == (10, 3)
-    with pytest.raises(ValueError, match="train.max_iter is '4ep'.*no data set"):
+    with pytest.raises(ValueError, match="train.max_iter is '4ep'.*no dataset"):
         with_lengths(load_config(CONFIG, settings), [])
 
 
 def test_batches_of_other_images_come_on_top_of_an_epoch():
-    """One after every batch of the data set: everything that is given in epochs is doubled."""
+    """One after every batch of the dataset: everything that is given in epochs is doubled."""
 
     class Alternating(Loader):
         def iterations_until(self, batches):

@@ -79,7 +79,7 @@ class ToyDetector(nn.Module):
 
 
 def make_sample(index, num_categories=5):
-    """Image ``index`` of an endless made-up data set."""
+    """Image ``index`` of an endless made-up dataset."""
     generator = torch.Generator().manual_seed(index)
     image = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
     instances = Instances((32, 32))

@@ -1,4 +1,4 @@
-"""Small data sets with everything that evaluations trip over, and the originals to compare with."""
+"""Small datasets with everything that evaluations trip over, and the originals to compare with."""
 
 import contextlib
 import copy

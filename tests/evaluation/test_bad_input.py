@@ -61,7 +61,7 @@ def test_unknown_categories_are_warned_about_and_do_not_count(tmp_path, truth, c
 
 
 def test_results_of_another_data_set(tmp_path, truth):
-    with pytest.raises(ValueError, match=r"all 2 detections are of categories .*another data set"):
+    with pytest.raises(ValueError, match=r"all 2 detections are of categories .*another dataset"):
         load_results(write(tmp_path, [row(category=77), row(category=78)]), truth)
 
 

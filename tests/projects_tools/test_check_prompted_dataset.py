@@ -88,7 +88,7 @@ def test_only_texts(root, capsys):
     [
         (["model.categories.tokenizer.max_tokens=5"], "emojidet_train: the name"),
         (["dataloader.train.mapper.prompts.listing=all"], "boxes: the labels"),
-        (["dataloader.train.shares={boxes: 1}"], "every data set needs a share"),
+        (["dataloader.train.shares={boxes: 1}"], "every dataset needs a share"),
         (["dataloader.train.mosaic=0.5"], "give sets shares"),
     ],
 )

@@ -40,7 +40,7 @@ COMMANDS = {
     "--output OUT/model.pt2",
     "pictures of a check": f"check_dataset {CONFIG} --output OUT --samples 4 --workers 1 "
     "train.datasets_root=IN",
-    "a data set": "make_emojidet --output OUT/new --categories 4 --train-images 2 --val-images 2 "
+    "a dataset": "make_emojidet --output OUT/new --categories 4 --train-images 2 --val-images 2 "
     "--workers 1",
 }
 

@@ -58,7 +58,7 @@ def test_train_says_how_long_it_takes_and_trains(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_time_is_measured_on_the_data_at_hand(tmp_path):
-    """In a process of its own, as it registers data sets; and it leaves nothing behind."""
+    """In a process of its own, as it registers datasets; and it leaves nothing behind."""
     script = """
 import json, sys, tempfile
 from pathlib import Path

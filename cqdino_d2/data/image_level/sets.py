@@ -43,11 +43,11 @@ def register_image_level(
             category.
         json_file: 'categories' and 'images', whose 'pos_category_ids' are their labels; the first
             one counts.
-        categories_of: without a file: the registered data set whose categories the folders' names
+        categories_of: without a file: the registered dataset whose categories the folders' names
             are (names, LVIS' synsets or ids).
 
     Raises:
-        ValueError: both of the last two, or none; or the name is taken by a data set that was not
+        ValueError: both of the last two, or none; or the name is taken by a dataset that was not
             registered here.
     """
     if (json_file is None) == (categories_of is None):

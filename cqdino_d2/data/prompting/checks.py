@@ -39,7 +39,7 @@ def is_prompted(cfg: DictConfig) -> bool:
 
 
 def check_prompted_sets(cfg: DictConfig, choice: ImageChoice, findings: Findings) -> np.ndarray:
-    """All data sets of a config whose training has prompts.
+    """All datasets of a config whose training has prompts.
 
     Args:
         cfg: the whole config.

@@ -75,7 +75,7 @@ class PromptNames:
     Args:
         names: of the V categories.
         tokenizer: counts tokens; its ``max_tokens`` holds for every caption.
-        source: what to call the data set in messages.
+        source: what to call the dataset in messages.
         split_alternatives: whether a name such as 'bowl/basin' stands for either of two.
         drop_brackets: whether 'bow (weapon)' is 'bow'.
 
@@ -147,10 +147,10 @@ def _wordings(name: str, split_alternatives: bool, drop_brackets: bool) -> list[
 
 
 class NameCaptions:
-    """Draws the captions of one data set.
+    """Draws the captions of one dataset.
 
     Args:
-        vocabulary: of the data set.
+        vocabulary: of the dataset.
         names: of its categories.
         listing: 'drawn', or 'all': every caption has all names in their order.
         num_negatives: the most names of what is not there.

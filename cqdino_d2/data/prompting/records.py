@@ -1,4 +1,4 @@
-"""Records of registered data sets for detectors that read words."""
+"""Records of registered datasets for detectors that read words."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ logger = logging.getLogger(__name__)
 def get_prompted_records(
     names: str | Sequence[str], *, wordings: bool = False, drop_brackets: bool = False
 ) -> RecordsOfSets:
-    """The records of registered data sets with prompts, for detectors that read words.
+    """The records of registered datasets with prompts, for detectors that read words.
 
-    An image has its own text as its prompt, or else all categories of its data set. Sets whose
+    An image has its own text as its prompt, or else all categories of its dataset. Sets whose
     files are missing are left out with a warning.
 
     Args:
-        names: one or several data sets, whose categories have nothing to do with each other.
+        names: one or several datasets, whose categories have nothing to do with each other.
         wordings: whether the sets' own wordings of their names are used (ODinW).
         drop_brackets: whether 'bow (weapon)' is asked for as 'bow', as MM-Grounding-DINO does.
 
@@ -33,12 +33,12 @@ def get_prompted_records(
         Records with 'prompt' and 'set_name'.
 
     Raises:
-        ValueError: no data set is named, or a file that cannot be understood.
+        ValueError: no dataset is named, or a file that cannot be understood.
         FileNotFoundError: the files of every one are missing.
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError("no data set is named")
+        raise ValueError("no dataset is named")
     sets, missing = [], {}
     for name in names:
         try:
@@ -53,24 +53,24 @@ def get_prompted_records(
         sets.append(PromptedSet(name, records, prompt))
     if not sets:
         raise FileNotFoundError(
-            f"none of the {len(names)} data sets is there; of {names[0]!r}: {missing[names[0]]}"
+            f"none of the {len(names)} datasets is there; of {names[0]!r}: {missing[names[0]]}"
         )
     for name, problem in missing.items():
-        logger.warning("the data set %r is left out: %s", name, problem)
+        logger.warning("the dataset %r is left out: %s", name, problem)
     return RecordsOfSets(sets)
 
 
 def get_prompted_training_records(
     names: str | Sequence[str], filter_empty: bool = False
 ) -> RecordsOfSets:
-    """The records of registered data sets for a training with prompts.
+    """The records of registered datasets for a training with prompts.
 
     Sets of categories and sets of texts may stand side by side; a set's category ids have nothing
     to do with another's. Crowd boxes stay in the records, as what they show is no negative; the
     mapper makes no target of them.
 
     Args:
-        names: one or several data sets.
+        names: one or several datasets.
         filter_empty: whether images without boxes are dropped from sets of categories; kept, they
             teach what is not there.
 
@@ -78,13 +78,13 @@ def get_prompted_training_records(
         Records with 'set_name', and of sets of texts with 'prompt'; what was dropped is logged.
 
     Raises:
-        ValueError: no data set is named, one is named twice, a set has no record, or images have
+        ValueError: no dataset is named, one is named twice, a set has no record, or images have
             another size than their annotations say.
         FileNotFoundError: a file is missing.
     """
     names = [names] if isinstance(names, str) else list(names)
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"expected the names of data sets, each once, got {names}")
+        raise ValueError(f"expected the names of datasets, each once, got {names}")
     sets = []
     for name in names:
         given = registered_records(name)

@@ -24,7 +24,7 @@ class TrainingPrompts:
     global generator, as the augmentations' do: they depend on what the loader seeds it with.
 
     Args:
-        sets: the registered data sets that the records are of.
+        sets: the registered datasets that the records are of.
         tokenizer: of the model, which counts tokens.
         listing: 'drawn', or 'all': every image is asked for all names of its set, in their order
             (fine-tuning with a fixed list). Sets of texts are not concerned.
@@ -36,7 +36,7 @@ class TrainingPrompts:
         phrase_negatives: the most phrases of other texts that are added to a text.
 
     Raises:
-        ValueError: no data set, or names that no caption can hold.
+        ValueError: no dataset, or names that no caption can hold.
         FileNotFoundError: a file is missing.
     """
 
@@ -55,7 +55,7 @@ class TrainingPrompts:
     ) -> None:
         names = [sets] if isinstance(sets, str) else list(sets)
         if not names:
-            raise ValueError("no data set is named")
+            raise ValueError("no dataset is named")
         self.captions: dict[str, Captions] = {}
         for name in names:
             if is_set_of_texts(name):
@@ -114,7 +114,7 @@ class TrainingPrompts:
         (name,) = names
         if name not in self.captions:
             raise ValueError(
-                f"a record is of the data set {name!r}, the prompts are those of "
+                f"a record is of the dataset {name!r}, the prompts are those of "
                 f"{', '.join(self.captions)}"
             )
         return name

@@ -1,4 +1,4 @@
-"""How long things take: iterations, or epochs of the data set."""
+"""How long things take: iterations, or epochs of the dataset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HasOtherBatches(Protocol):
 def iterations_of(length: int | str, *, num_images: int, total_batch_size: int) -> int:
     """Iterations of a length given in iterations (an integer) or in epochs (``"24ep"``).
 
-    An epoch is as many images as the data set has records, whatever the sampler draws; e epochs
+    An epoch is as many images as the dataset has records, whatever the sampler draws; e epochs
     are ceil(e * num_images / total_batch_size) iterations.
 
     Raises:
@@ -53,11 +53,11 @@ def with_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> DictConfig:
     Args:
         cfg: the whole config.
         loader: its training loader, whose ``dataset`` has a length; batches of other images
-            between those of the data set make an epoch longer. It is not needed where nothing is
+            between those of the dataset make an epoch longer. It is not needed where nothing is
             given in epochs.
 
     Raises:
-        ValueError: a length that cannot be read, or epochs of a loader without a data set.
+        ValueError: a length that cannot be read, or epochs of a loader without a dataset.
     """
     cfg = copy.deepcopy(cfg)
     total_batch_size = cfg.dataloader.train.total_batch_size
@@ -67,7 +67,7 @@ def with_lengths(cfg: DictConfig, loader: Iterable[Any] | None) -> DictConfig:
         if length is None or isinstance(length, int):
             continue
         if dataset is None:
-            raise ValueError(f"{key} is {length!r}, but this training loader has no data set")
+            raise ValueError(f"{key} is {length!r}, but this training loader has no dataset")
         iterations = iterations_of(
             length, num_images=len(dataset), total_batch_size=total_batch_size
         )

@@ -48,7 +48,7 @@ def check_same_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
     """
     path = Path(folder, VOCABULARY_FILE)
     if path.is_file() and load_vocabulary(path).dataset_ids != vocabulary.dataset_ids:
-        raise ValueError(f"cannot resume: {path} has other categories than this config's data set")
+        raise ValueError(f"cannot resume: {path} has other categories than this config's dataset")
 
 
 def report_changes(folder: str | Path, cfg: DictConfig) -> None:

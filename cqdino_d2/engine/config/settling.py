@@ -36,7 +36,7 @@ class SettledTraining:
     Attributes:
         cfg: a copy of the config as it runs: one vocabulary, the learning rate of the batch,
             lengths in iterations.
-        vocabulary: of the data set.
+        vocabulary: of the dataset.
         loader: the batches from the first iteration of this run on.
         start_iter: that iteration.
     """
@@ -56,7 +56,7 @@ def settle_training(cfg: DictConfig, *, start_iter: int | None) -> SettledTraini
 
     Raises:
         ValueError: a setting that cannot be used.
-        FileNotFoundError: a file of the data set is missing.
+        FileNotFoundError: a file of the dataset is missing.
     """
     vocabulary = instantiate(cfg.vocabulary)
     cfg = with_vocabulary(cfg, vocabulary)
@@ -76,11 +76,11 @@ def settle_evaluation(cfg: DictConfig, weights: str) -> DictConfig:
 
     Args:
         cfg: the whole config; it stays as it is.
-        weights: the vocabulary that lies beside them counts before that of the data set.
+        weights: the vocabulary that lies beside them counts before that of the dataset.
 
     Raises:
         ValueError: a vocabulary that cannot be read.
-        FileNotFoundError: a file of the data set is missing.
+        FileNotFoundError: a file of the dataset is missing.
     """
     cfg = without_pretrained(with_saved_vocabulary(cfg, weights))
     return with_vocabulary(cfg, instantiate(cfg.vocabulary))

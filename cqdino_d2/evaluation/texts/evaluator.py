@@ -23,10 +23,10 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class TextEvaluator(DatasetEvaluator):
-    """Scores what a text-prompted detector finds for the texts of a data set.
+    """Scores what a text-prompted detector finds for the texts of a dataset.
 
     Args:
-        dataset_name: a registered data set whose metadata has ``json_file`` and, as
+        dataset_name: a registered dataset whose metadata has ``json_file`` and, as
             ``evaluator_type``, the kind of its texts.
         protocol: which figures; None takes those of the kind.
         output_dir: gets the predictions as ``text_results.json``, in COCO's form with the place
@@ -45,7 +45,7 @@ class TextEvaluator(DatasetEvaluator):
     ) -> None:
         metadata = MetadataCatalog.get(dataset_name)
         if metadata.get("json_file") is None:
-            raise ValueError(f"the metadata of data set {dataset_name!r} has no json_file")
+            raise ValueError(f"the metadata of dataset {dataset_name!r} has no json_file")
         self._dataset_name = dataset_name
         self._json_file: str = metadata.json_file
         self._kind: str = metadata.get("evaluator_type", "")

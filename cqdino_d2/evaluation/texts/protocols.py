@@ -112,8 +112,8 @@ def _recalls(places: np.ndarray, limits: Sequence[int]) -> dict[str, float]:
 class ExpressionProtocol:
     """RefCOCO, RefCOCO+, RefCOCOg: an expression is found where one of the best boxes hits its box.
 
-    Each data set that the file has is a task with ``recall@1``, ``recall@5`` and ``recall@10``; the
-    task ``refexp`` is their plain mean over these data sets, and ``sets`` how many they are.
+    Each dataset that the file has is a task with ``recall@1``, ``recall@5`` and ``recall@10``; the
+    task ``refexp`` is their plain mean over these datasets, and ``sets`` how many they are.
 
     Attributes:
         limits: how many of the best boxes are looked at.
@@ -141,7 +141,7 @@ class ExpressionProtocol:
         return tasks | {EXPRESSIONS: mean | {"sets": float(len(tasks))}}
 
     def check(self, texts: GroundedTexts, source: str) -> None:
-        """A file may hold any of the three data sets."""
+        """A file may hold any of the three datasets."""
 
 
 @dataclass(frozen=True)

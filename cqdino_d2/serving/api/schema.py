@@ -72,7 +72,7 @@ class DetectedObject(BaseModel):
     """One object."""
 
     name: str
-    id: int = Field(description="in the vocabulary's data set; of words their place, from 1")
+    id: int = Field(description="in the vocabulary's dataset; of words their place, from 1")
     score: float = Field(description="0..1")
     box: tuple[float, float, float, float] = Field(description="x0, y0, x1, y1 in pixels")
 

@@ -74,7 +74,7 @@ class RunSettings:
     Attributes:
         steps: of the training.
         device: "cpu" or "cuda".
-        train_images, val_images: size of each data set.
+        train_images, val_images: size of each dataset.
         zipf: exponent of the categories' frequencies.
         overrides: of the configs.
     """

@@ -73,7 +73,7 @@ class Study:
 
     @property
     def datasets(self) -> Path:
-        """The folder of data sets."""
+        """The folder of datasets."""
         return self.output.resolve() / "datasets"
 
     @property

@@ -75,7 +75,7 @@ def test_one_set_has_plain_tasks(text_root, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "change", "message"),
     [
-        ("[odinw35_dice,odinw35_BCCD]", {}, "none of the 2 data sets is there"),
+        ("[odinw35_dice,odinw35_BCCD]", {}, "none of the 2 datasets is there"),
         ("refcoco_val", {"caption": None}, "image 11 has the caption None"),
         ("refcoco_val", {"dataset_name": "refclef"}, "the dataset_name 'refclef', expected one"),
         ("refcoco_testA", {}, "finetune_refcoco_testA.json; expected layout"),

@@ -153,8 +153,8 @@ def test_sets_of_odinw(tmp_path, caplog):
     assert results["odinw13_thermalDogsAndPeople"]["AP"] == pytest.approx(50)
     assert results["mean"] == pytest.approx({"AP": 75, "AP50": 75, "AP75": 75, "sets": 2})
     assert model.prompts == ["pothole."] * 2 + ["dog. person."] * 2
-    assert "1 of 3 data sets were not predicted and are in no mean: odinw13_Pas" in caplog.text
-    table = next(r.getMessage() for r in caplog.records if "2 data sets:" in r.getMessage())
+    assert "1 of 3 datasets were not predicted and are in no mean: odinw13_Pas" in caplog.text
+    table = next(r.getMessage() for r in caplog.records if "2 datasets:" in r.getMessage())
     assert [line.split() for line in table.splitlines()[1:]] == [
         ["AP", "AP50", "AP75"],
         ["odinw13_pothole", *["100.00"] * 3],
@@ -197,11 +197,11 @@ def test_no_set_is_there(tmp_path):
     register_all(tmp_path)
     names = ["odinw13_pothole", "odinw13_Raccoon"]
     evaluator = build_evaluator(dataset_name=names, vocabulary=None)
-    with pytest.raises(FileNotFoundError, match="none of the 2 data sets is there; of 'odinw13_p"):
+    with pytest.raises(FileNotFoundError, match="none of the 2 datasets is there; of 'odinw13_p"):
         evaluator.check()
-    with pytest.raises(ValueError, match="no image of the 2 data sets was predicted"):
+    with pytest.raises(ValueError, match="no image of the 2 datasets was predicted"):
         evaluator.evaluate()
-    with pytest.raises(ValueError, match="no data set is named"):
+    with pytest.raises(ValueError, match="no dataset is named"):
         build_evaluator(dataset_name=[], vocabulary=None)
 
 
