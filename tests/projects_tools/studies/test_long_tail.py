@@ -149,8 +149,9 @@ def test_arms_and_seeds_that_do_not_exist_are_named(tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_the_page_holds_the_tables_of_its_runs():
-    content = json.loads((ROOT / "docs/long_tail/runs.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("runs", ["runs.json", "longer_runs.json"])
+def test_the_page_holds_the_tables_of_its_runs(runs):
+    content = json.loads((ROOT / "docs/long_tail" / runs).read_text(encoding="utf-8"))
     page = (ROOT / "docs/long_tail.md").read_text(encoding="utf-8")
     for block in report.report(content["runs"], content["teacher"]).split("\n\n"):
         assert block in page
