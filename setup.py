@@ -163,9 +163,8 @@ def extension_arguments() -> dict[str, Any]:
     binaries = runpy.run_path(str(PACKAGE / "extension.py"))
     extensions, base = matching_core(binaries["EVALUATION"]), build_ext
     if SKIPPED != "_C" and can_import_torch():
+        extensions.append(operators(binaries["OPERATORS"]))  # says first where the toolkit is
         from torch.utils.cpp_extension import BuildExtension as base
-
-        extensions.append(operators(binaries["OPERATORS"]))
     if not extensions:
         return {"cmdclass": commands}
     commands["build_ext"] = make_build_command(base)
