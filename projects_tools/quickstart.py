@@ -214,7 +214,7 @@ def report(metrics: dict[str, Any], output: Path) -> None:
         ("backbone computed in", "{autocast_dtype} ({instruction_set})"),
         ("all after installation", "{total_seconds:.0f} s"),
     ]
-    print("\n[quickstart] Held-out pictures of EmojiDet")
+    print("\n[quickstart] Held-out images of EmojiDet")
     for title, pattern in rows:
         print(f"  {title:36s}{pattern.format(**metrics)}")
     for name in ("metrics.json", "loss_curve.png", "predictions.png", "training/"):
@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
     datasets, training = output / "datasets", output / "training"
     datasets.mkdir(parents=True, exist_ok=True)
 
-    step(f"1/4 EmojiDet: {size.categories} emoji, {size.train_images} + {size.val_images} pictures")
+    step(f"1/4 EmojiDet: {size.categories} emoji, {size.train_images} + {size.val_images} images")
     build_seconds = build_data(datasets / "emojidet", size)
     step("2/4 Training: a few steps are timed")
     expected = train(datasets, training, steps)

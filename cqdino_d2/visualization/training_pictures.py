@@ -65,7 +65,7 @@ def draw_comparison(
         )
         prediction_axes.imshow(view.draw(image_rgb, found, min_side=_SHOWN_SIDE))
         prediction_axes.set_title("prediction (score in %)", fontsize=7)
-    figure.suptitle("Held-out pictures. Artwork: Twemoji, CC-BY 4.0", fontsize=8)
+    figure.suptitle("Held-out images. Artwork: Twemoji, CC-BY 4.0", fontsize=8)
     figure.tight_layout()
     write_atomically(path, lambda file: figure.savefig(file, format="png"))
     plt.close(figure)
