@@ -16,6 +16,7 @@ from .trainer import Trainer
 _LOGGER = logging.getLogger(__name__)
 _WARM_UP_STEPS = 3  # libraries prepare code for the sizes that they meet
 _TIMED_STEPS = 8
+_PACE_STEPS = 100  # of late, and their mean: what is left will be as busy a time as now
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class ProgressPrinter(EventWriter):
         if "lr" in histories:
             words.append(f"lr {histories['lr'].latest():.1e}")
         if "time" in histories:  # not in the first steps, which are slower
-            seconds = histories["time"].median(1000)
+            seconds = histories["time"].avg(_PACE_STEPS)
             left = duration(seconds * (self._max_iter - done))
             words.append(f"{seconds:.2f} s a step, ETA {left}")
         _LOGGER.info("%s", "  ".join(words))

@@ -74,7 +74,8 @@ def _parse_in_python(text: bytearray) -> RawResults:
         raise _NoRecordsError(place, str(error).split(": line")[0]) from error
     wrong = next((row for row in rows if not _is_record(row)), None)
     if wrong is not None:
-        raise _NoRecordsError(0, f"this is no detection: {str(wrong)[:200]}")
+        expected = "one has image_id, category_id, bbox (4 numbers) and score"
+        raise _NoRecordsError(0, f"this is no detection ({expected}): {str(wrong)[:200]}")
     boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(len(rows), 4)
     scores = np.array([row["score"] for row in rows], np.float64)
     ids = [id_array([as_id(row[key]) for row in rows]) for key in ("image_id", "category_id")]

@@ -134,7 +134,8 @@ class CategoryPredictor(ImagePredictor):
         if unknown and text_encoder is None:
             raise ValueError(
                 f"{len(unknown)} of {len(listed)} names are not in the vocabulary, {unknown[0]!r} "
-                "the first: a text_encoder (the one of the training) would read them"
+                "the first: a text encoder (text_encoder, --text-encoder), the one of the "
+                "training, would read them"
             )
         extended = (
             self.extend_vocabulary(unknown, text_encoder=text_encoder, templates=templates)

@@ -33,7 +33,7 @@ def test_the_line_tells_step_loss_pace_and_time_left(caplog):
     found = lines(
         caplog, 100, 39, total_loss=[90.0, 1.0, 2.0, 3.0], lr=[1e-3], time=[1.5, 1.5, 2.0]
     )
-    assert found == ["step 40/100  loss 2.000  lr 1.0e-03  1.50 s a step, ETA 1 min 30 s"]
+    assert found == ["step 40/100  loss 2.000  lr 1.0e-03  1.67 s a step, ETA 1 min 40 s"]
 
 
 def test_the_line_does_without_what_is_not_known_yet(caplog):

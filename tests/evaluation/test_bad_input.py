@@ -101,7 +101,7 @@ def test_a_truncated_file_tells_where(tmp_path, truth):
         ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]', "no detection.*near byte 1"),
         ('[{"image_id": 1.5, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "1.5"),
         ('[{"image_id": "a", "category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}]', "'a'"),
-        ("[1, 2]", "no detection: 1"),
+        ("[1, 2]", "no detection .*: 1"),
         ('{"images": []}', "expected a list"),
         ("", "expected a list"),
     ],
