@@ -51,5 +51,6 @@ class Cascade(nn.Module):
         """
         best_of_rest = auxiliary.scatter(1, kept_ids, -torch.inf).amax(dim=1, keepdim=True)
         lowest = kept_logits.amin(dim=1, keepdim=True)
-        rest = auxiliary - (best_of_rest - lowest).clamp(min=0)
-        return rest.to(kept_logits.dtype).scatter(1, kept_ids, kept_logits)
+        rest = (auxiliary - (best_of_rest - lowest).clamp(min=0)).to(kept_logits.dtype)
+        rest = torch.minimum(rest, lowest)  # which rounding may have left it above
+        return rest.scatter(1, kept_ids, kept_logits)
