@@ -350,4 +350,4 @@ def test_what_asks_for_nothing_is_said_at_once(
 def test_names_that_a_model_of_categories_does_not_know(weights, pictures, tmp_path, capsys):
     options = ["--input", pictures, "--output", tmp_path / "out", "--text", "a zebra"]
     assert run(weights, *options) == 2
-    assert "'a zebra' the first: a text_encoder" in capsys.readouterr().err
+    assert "'a zebra' the first: a text encoder" in capsys.readouterr().err

@@ -90,7 +90,7 @@ def environment(checkout, **more):
 @contextlib.contextmanager
 def started(checkout, block, *more, **variables):
     """The process of a block's command, with options that make it small."""
-    ((program, *rest),) = docs.commands(block.text)
+    *_, (program, *rest) = docs.commands(block.text)  # before it: the quickstart's model, a page
     assert program == "python"
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", *rest, "--port", "0", "--device", "cpu", *more],
