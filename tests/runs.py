@@ -37,10 +37,10 @@ def run(folder, *arguments, expect=0, **kwargs):
     return done.stdout + done.stderr
 
 
-def run_python(code, **variables):
+def run_python(code, *arguments, **variables):
     """Runs ``code`` in a fresh Python with environment variables; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code],
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
         capture_output=True,

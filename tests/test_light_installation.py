@@ -4,8 +4,6 @@ Windows and macOS are not at hand: what they lack is taken away from a process o
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from benchmarks import make_synthetic_results
 
 from cqdino_d2.evaluation import score
 from cqdino_d2.evaluation.scoring import PROTOCOLS
+from tests.runs import run_python
 
 ROOT = Path(__file__).resolve().parents[1]
 LIGHT = ("files", "structures", "annotations", "evaluation")
@@ -34,16 +33,7 @@ DETECTRON2_DOORS = (
 
 
 def run(code, *arguments, **variables):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+    return json.loads(run_python(code, *arguments, **variables))
 
 
 # What Windows' Python lacks, after the other packages had theirs; a cached module is gone, too.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..files.column_file import open_column_file
-from .cache import Form, load_columns
+from .cache import Form, digest_of, load_columns
 from .columns import FORMAT, Annotations, reopened
 from .grounded_texts import GroundedTexts
 from .label_maps import read_label_map
@@ -53,13 +52,12 @@ def load_odvg_annotations(
         ValueError: see `read_label_map` and `read_odvg_detection`.
     """
     names = read_label_map(label_map, layout)
-    key = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()
     form = Form(
         FORMAT,
         partial(read_odvg_detection, names=names),
         Annotations,
         Annotations.of_cache,
-        f"{ODVG} {key}",
+        f"{ODVG} {digest_of(names)}",
     )
     return load_columns(path, form, layout, keep=keep)
 

@@ -72,7 +72,43 @@ class PlacedImage:
         return max(x, 0), max(y, 0), min(x + width, side), min(y + height, side)
 
 
-class QuadrantMosaic:
+class _RoundAPoint:
+    """What both forms share: four images that meet at a point of a square canvas.
+
+    Args:
+        side: of the canvas in pixels.
+
+    Raises:
+        ValueError: a side of less than 8 pixels.
+    """
+
+    def __init__(self, *, side: int) -> None:
+        if side < 8:
+            raise ValueError(f"a mosaic needs a side of at least 8 pixels, got {side}")
+        self.side = side
+
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        boxes_xyxy: Sequence[np.ndarray],
+        draws: UniformDraws,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Mosaic`."""
+        sizes = _sizes_of(images)
+        return _paste(images, boxes_xyxy, self.places(sizes, self.centre(draws)), self.side)
+
+    def centre(self, draws: UniformDraws) -> tuple[int, int]:
+        """(x, y) of the point where the four meet; x is drawn first."""
+        raise NotImplementedError
+
+    def places(
+        self, sizes: Sequence[tuple[int, int]], centre: tuple[int, int]
+    ) -> list[PlacedImage]:
+        """Where images of four (height, width) lie that meet at a centre (x, y)."""
+        raise NotImplementedError
+
+
+class QuadrantMosaic(_RoundAPoint):
     """Each image is scaled to fit its quadrant, its ratio kept; nothing is cut off.
 
     The four meet within the middle 40 % of the canvas, which the augmentations follow.
@@ -85,25 +121,18 @@ class QuadrantMosaic:
     """
 
     augments_parts = False
-    _CENTRE = (0.3, 0.7)  # range of the point where the four meet, as a share of the side
 
     def __init__(self, *, side: int = 1024) -> None:
-        self.side = _checked_side(side)
+        super().__init__(side=side)
 
-    def __call__(
-        self,
-        images: Sequence[np.ndarray],
-        boxes_xyxy: Sequence[np.ndarray],
-        draws: UniformDraws,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See `Mosaic`."""
-        centre = tuple(int(self.side * draws.uniform(*self._CENTRE)) for _ in "xy")
-        return _paste(images, boxes_xyxy, self.places(_sizes_of(images), centre), self.side)
+    def centre(self, draws: UniformDraws) -> tuple[int, int]:
+        """See `_RoundAPoint`."""
+        return _drawn_centre(draws, (0.3, 0.7), self.side)
 
     def places(
         self, sizes: Sequence[tuple[int, int]], centre: tuple[int, int]
     ) -> list[PlacedImage]:
-        """Where images of four (height, width) lie that meet at a centre (x, y)."""
+        """See `_RoundAPoint`."""
         places = []
         for quadrant, (height, width) in enumerate(sizes):
             room_x, room_y = (
@@ -117,12 +146,11 @@ class QuadrantMosaic:
         return places
 
 
-class CutMosaic:
+class CutMosaic(_RoundAPoint):
     """RichSem's (arXiv 2310.12152): every image is scaled to half the side and cut at the edge.
 
-    Each image is augmented by itself. The four meet within the middle half of the canvas; draws
-    are those of x, then of y. Unlike the official code, which has images with one box each, it
-    clips boxes of any kind.
+    Each image is augmented by itself. The four meet within the middle half of the canvas. Unlike
+    the official code, which has images with one box each, it clips boxes of any kind.
 
     Args:
         side: of the canvas in pixels, an even number.
@@ -132,33 +160,20 @@ class CutMosaic:
     """
 
     augments_parts = True
-    _CENTRE = (0.5, 1.5)  # range of the point where the four meet, in halves of the side
 
     def __init__(self, *, side: int = 1280) -> None:
-        self.side = _checked_side(side)
+        super().__init__(side=side)
         if side % 2:
             raise ValueError(f"the side of a mosaic that is halved must be even, got {side}")
 
-    def __call__(
-        self,
-        images: Sequence[np.ndarray],
-        boxes_xyxy: Sequence[np.ndarray],
-        draws: UniformDraws,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See `Mosaic`."""
-        centre = self.centre(draws)
-        return _paste(images, boxes_xyxy, self.places(_sizes_of(images), centre), self.side)
-
     def centre(self, draws: UniformDraws) -> tuple[int, int]:
-        """(x, y) of the point where the four meet."""
-        half = self.side // 2
-        x, y = (int(draws.uniform(*self._CENTRE) * half) for _ in "xy")
-        return x, y
+        """See `_RoundAPoint`."""
+        return _drawn_centre(draws, (0.5, 1.5), self.side // 2)
 
     def places(
         self, sizes: Sequence[tuple[int, int]], centre: tuple[int, int]
     ) -> list[PlacedImage]:
-        """Where images of four (height, width) lie that meet at a centre (x, y)."""
+        """See `_RoundAPoint`."""
         half, places = self.side // 2, []
         for quadrant, (height, width) in enumerate(sizes):
             scale = min(half / height, half / width)
@@ -167,10 +182,10 @@ class CutMosaic:
         return places
 
 
-def _checked_side(side: int) -> int:
-    if side < 8:
-        raise ValueError(f"a mosaic needs a side of at least 8 pixels, got {side}")
-    return side
+def _drawn_centre(draws: UniformDraws, shares: tuple[float, float], unit: int) -> tuple[int, int]:
+    """(x, y) in pixels, each a number between two shares of a unit."""
+    x, y = (int(draws.uniform(*shares) * unit) for _ in "xy")
+    return x, y
 
 
 def _sizes_of(images: Sequence[np.ndarray]) -> list[tuple[int, int]]:

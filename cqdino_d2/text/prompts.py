@@ -109,19 +109,24 @@ def encode_categories(
     return F.normalize(means, dim=-1) if unit else means
 
 
-def centred(features: Tensor) -> Tensor:
-    """(V, E) features less their mean, scaled to a mean length of 1.
+def centred(features: Tensor, known: Tensor | None = None) -> Tensor:
+    """(V, E) features less a mean, scaled.
 
     What all names have in common, most of a sentence encoder's feature, tells none from another.
 
+    Args:
+        features: (V, E).
+        known: (U, E) features that get the mean 0 and the mean length 1; None for ``features``.
+
     Raises:
-        ValueError: fewer than two features, or all are alike.
+        ValueError: fewer than two known features, or all are alike.
     """
-    offsets = features - features.mean(dim=0)
-    length = offsets.norm(dim=1).mean() if len(features) > 1 else features.new_zeros(())
+    known = features if known is None else known
+    mean = known.mean(dim=0)
+    length = (known - mean).norm(dim=1).mean() if len(known) > 1 else known.new_zeros(())
     if not length > 1e-6:
-        raise ValueError(f"{len(features)} features do not differ: nothing is left once centred")
-    return offsets / length
+        raise ValueError(f"{len(known)} features do not differ: nothing is left once centred")
+    return (features - mean) / length
 
 
 def encode_names(

@@ -36,7 +36,7 @@ from cqdino_d2.files import write_atomically, write_text
 from cqdino_d2.prediction import CategoryPredictor, get_predictor_cfg
 from cqdino_d2.text.encoders import SentenceEncoder
 from cqdino_d2.text.prompt_tokenizer import packaged_model
-from cqdino_d2.text.prompts import encode_names
+from cqdino_d2.text.prompts import centred, encode_names
 
 from .training_runs import box_figures, keep_table, mean_cell
 
@@ -133,14 +133,9 @@ def categories_of(output: Path, data: str) -> list[dict[str, Any]]:
 
 
 def features_of(names: Sequence[str], base: Sequence[str]) -> Tensor:
-    """(V, 384) of MiniLM, with the mean 0 and the length 1 over those of the base names.
-
-    As they are, names have most of their features in common.
-    """
+    """(V, 384) of MiniLM, with the mean 0 and the mean length 1 over those of the base names."""
     encoder = SentenceEncoder(packaged_model())
-    known = encode_names(encoder, base)
-    mean = known.mean(dim=0)
-    return (encode_names(encoder, names) - mean) / (known - mean).norm(dim=1).mean()
+    return centred(encode_names(encoder, names), encode_names(encoder, base))
 
 
 def with_fixed_features(output: Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...annotations.cache import Form, Origin, load_columns
+from ...annotations.cache import Form, Origin, digest_of, load_columns
 from ...annotations.columns import FORMAT, Annotations
 from ...annotations.ids import UNKNOWN
 from ...annotations.image_level.labelled_images import columns_of_labels
@@ -42,13 +42,12 @@ def load_class_folders(
         ValueError: it holds no folder with images.
     """
     texts = [f"{row['id']} {row.get('name')} {row.get('synset')}" for row in categories]
-    key = hashlib.sha256("\n".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
     form = Form(
         FORMAT,
         partial(read_class_folders, categories=categories),
         Annotations,
         Annotations.of_cache,
-        f"class folders {key}",
+        f"class folders {digest_of(texts)}",
         Origin(_require_folder, _stamp, _sha256),
     )
     return load_columns(folder, form, layout)
