@@ -254,7 +254,7 @@ FOR_USE = {
     ],
     "text": ["open_clip_torch", "transformers"],  # category embeddings
     "parquet": ["pyarrow"],  # columnar results files
-    "report": ["jinja2", "matplotlib"],  # pages and pictures of results
+    "report": ["jinja2", "matplotlib", "Pillow"],  # pages and pictures of results
     "export": ["onnx", "onnxruntime", "onnxscript", "openvino"],  # projects_tools/export.py
     "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
     "demo": ["gradio>=6.31,<7"],  # the web page

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,10 +45,29 @@ FULL = Size(categories=96, train_images=8000, val_images=200, steps=1800)
 SMOKE = Size(categories=24, train_images=200, val_images=50, steps=40)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training took.
+
+    Attributes:
+        steps: of all of it.
+        before: of these, those of earlier runs that this one resumed.
+        expected: seconds of this run's steps, as measured before them.
+        seconds: of all steps.
+    """
+
+    steps: int
+    before: int
+    expected: float
+    seconds: float
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="quickstart",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--output", type=Path, help="default: output/quickstart, or output/smoke")
     parser.add_argument(
@@ -68,7 +87,20 @@ def run_train_net(datasets: Path, *arguments: str, config: Path = CONFIG) -> Non
     command = ["train_net.py", "--config-file", os.path.relpath(config, ROOT), *arguments]
     print("$ python", *command, flush=True)
     environment = os.environ | {"DETECTRON2_DATASETS": str(datasets)}
-    subprocess.run([sys.executable, *command], check=True, cwd=ROOT, env=environment)
+    process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment)
+    try:
+        process.wait()
+    except SystemExit:  # of `stop`; the training saves what it has
+        process.terminate()
+        process.wait()
+        raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+
+
+def stop(number: int, _: object) -> None:
+    """Ends the program at a signal."""
+    sys.exit(128 + number)
 
 
 def override(key: str, path: Path) -> str:
@@ -97,13 +129,15 @@ def build_data(folder: Path, size: Size) -> float:
     return time.monotonic() - started
 
 
-def steps_done(training: Path, steps: int) -> int:
+def steps_done(training: Path) -> int:
     """How many steps of a training its last checkpoint holds."""
-    path = training / "last_checkpoint"
-    if not path.is_file():
+    from cqdino_d2.engine.checkpointer import SavedState
+
+    try:
+        saved = SavedState.last_in(training)
+    except (ValueError, OSError):  # the training will name what is wrong with it
         return 0
-    found = re.search(r"model_(\d+)", path.read_text())
-    return int(found[1]) + 1 if found else steps
+    return saved.start_iter if saved else 0
 
 
 def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
@@ -120,24 +154,28 @@ def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
     return steps * pace.step, pace.evaluation
 
 
-def train(datasets: Path, training: Path, steps: int) -> float:
-    """Says how long it will take, then trains and evaluates; returns the expected seconds."""
+def train(datasets: Path, training: Path, steps: int) -> Trained:
+    """Says how long it will take, then trains and evaluates."""
     from cqdino_d2.engine import duration
+    from cqdino_d2.engine.hooks import last_figure
 
-    left = steps - steps_done(training, steps)
+    before = steps_done(training)
+    left = max(0, steps - before)
     seconds, evaluation = expected_seconds(datasets, left)
+    done = f" ({before} are done)" if before else ""
     step(
-        f"2/4 Training: {left} steps, about {duration(seconds)} on this machine; all that follows "
-        f"about {duration(2 * evaluation + AROUND_EVALUATIONS)}"
+        f"2/4 Training: {left} steps{done}, about {duration(seconds)} on this machine; all that "
+        f"follows about {duration(2 * evaluation + AROUND_EVALUATIONS)}"
     )
     run_train_net(
         datasets,
         "--resume",
         override("train.output_dir", training),
-        f"train.max_iter={steps}",
+        f"train.max_iter={max(steps, before)}",
         f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}",
     )
-    return seconds
+    taken = last_figure(training / "metrics.json", "train_seconds", 0.0)
+    return Trained(max(steps, before), before, expected=seconds, seconds=taken)
 
 
 def read_results(folder: Path) -> dict[str, float]:
@@ -212,7 +250,12 @@ def report(metrics: dict[str, Any], output: Path) -> None:
         ("categories (with tree nodes)", "{num_categories} ({vocabulary_size})"),
         ("training", "{iterations} steps, {train_seconds:.0f} s"),
         ("backbone computed in", "{autocast_dtype} ({instruction_set})"),
-        ("all after installation", "{total_seconds:.0f} s"),
+        (
+            f"this run, from step {metrics['resumed_iterations']} on"
+            if metrics["resumed_iterations"]
+            else "all after installation",
+            "{total_seconds:.0f} s",
+        ),
     ]
     print("\n[quickstart] Held-out images of EmojiDet")
     for title, pattern in rows:
@@ -237,11 +280,10 @@ def main(arguments: list[str] | None = None) -> int:
     step(f"1/4 EmojiDet: {size.categories} emoji, {size.train_images} + {size.val_images} images")
     build_seconds = build_data(datasets / "emojidet", size)
     step("2/4 Training: a few steps are timed")
-    expected = train(datasets, training, steps)
+    trained = train(datasets, training, steps)
     step("3/4 Does the selection matter? Evaluation with categories drawn at random")
     random_ap = evaluate_random_selection(training, datasets)
     step("4/4 Prediction")
-    from cqdino_d2.engine.hooks import last_figure
     from cqdino_d2.visualization.training_pictures import draw_loss_curve
 
     predict(training, datasets, output)
@@ -254,12 +296,13 @@ def main(arguments: list[str] | None = None) -> int:
         num_categories=size.categories,
         vocabulary_size=len(vocabulary["names"]),
         num_val_images=size.val_images,
-        iterations=steps,
+        iterations=trained.steps,
+        resumed_iterations=trained.before,
         instruction_set=machine["instruction_set"],
         autocast_dtype=machine["autocast_dtype"],
-        expected_train_seconds=round(expected, 1),
+        expected_train_seconds=round(trained.expected, 1),
         build_seconds=round(build_seconds, 1),
-        train_seconds=round(last_figure(training / "metrics.json", "train_seconds", 0.0), 1),
+        train_seconds=round(trained.seconds, 1),
         total_seconds=round(time.monotonic() - started, 1),
     )
     write_metrics(output / "metrics.json", metrics)
@@ -271,6 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)
     try:
         sys.exit(main())
     except FileExistsError as error:

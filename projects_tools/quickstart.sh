@@ -4,14 +4,17 @@
 # The environment is .venv in the checkout, or the folder in $CQDINO_VENV.
 set -euo pipefail
 
-# Help needs no installation.
+# Help and wrong options need no installation.
+python="${PYTHON:-python3}" tools="$(dirname "${BASH_SOURCE[0]}")"
 for argument in "$@"; do
     if [[ "$argument" == -h || "$argument" == --help ]]; then
-        exec "${PYTHON:-python3}" "$(dirname "${BASH_SOURCE[0]}")/quickstart.py" --help
+        exec "$python" "$tools/quickstart.py" --help
     fi
 done
+PYTHONPATH="$tools" "$python" -c \
+    'import sys, quickstart; quickstart.parse_arguments(sys.argv[1:])' "$@"
 
 # shellcheck source=projects_tools/install/environment.sh
-source "$(dirname "${BASH_SOURCE[0]}")/install/environment.sh"
+source "$tools/install/environment.sh"
 
 exec "$PY" projects_tools/quickstart.py "$@"

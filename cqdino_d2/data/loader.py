@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -249,6 +250,11 @@ def _alternating_loader(
     )
 
 
+def at_most_a_worker_a_core(num_workers: int) -> int:
+    """The batches are the same; more workers than cores would only be in each other's way."""
+    return min(num_workers, len(os.sched_getaffinity(0)))
+
+
 def build_train_loader(
     *,
     dataset: AnyRecords,
@@ -276,7 +282,8 @@ def build_train_loader(
         total_batch_size: images per step over all processes.
         sampler: 'uniform'; 'repeat_factor' (LVIS: images of rare categories several times per
             epoch); 'class_aware' (every category equally often).
-        num_workers: worker processes of this process; 0 loads in the process itself.
+        num_workers: worker processes of this process, at most one a core; 0 loads in the process
+            itself.
         seed: decides order and augmentation; the same in all processes.
         start_iter: the first step to deliver.
         repeat_threshold: of 'repeat_factor': the share of images below which a category is rare.
@@ -301,7 +308,8 @@ def build_train_loader(
     groups = _orientations(dataset) if aspect_ratio_grouping else None
     order = _epoch_order(sampler, dataset, repeat_threshold, seed, shares)
     batches = _batch_sampler(order, total_batch_size, start, groups)
-    options = dict(num_workers=num_workers, collate_fn=_as_list, generator=_own_generator(seed))
+    workers = at_most_a_worker_a_core(num_workers)
+    options = dict(num_workers=workers, collate_fn=_as_list, generator=_own_generator(seed))
     if image_level is None:
         return DataLoader(samples, batch_sampler=batches, **options)
     return _alternating_loader(samples, batches, image_level, seed, start_iter, options)
@@ -315,7 +323,8 @@ def build_test_loader(
     Args:
         dataset: records or a `torch.utils.data.Dataset` of records.
         mapper: makes the detector's input of a record.
-        num_workers: worker processes of this process; 0 loads in the process itself.
+        num_workers: worker processes of this process, at most one a core; 0 loads in the process
+            itself.
         batch_size: images per batch of this process; the last may be smaller.
 
     Returns:
@@ -329,7 +338,7 @@ def build_test_loader(
         _MappedDataset(records, mapper),
         batch_size=batch_size,
         sampler=InferenceSampler(len(records)),
-        num_workers=num_workers,
+        num_workers=at_most_a_worker_a_core(num_workers),
         collate_fn=_as_list,
         generator=_own_generator(0),
         drop_last=False,

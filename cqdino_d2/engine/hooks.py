@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +31,7 @@ from .wandb_writer import WandbWriter
 
 INFERENCE_WEIGHTS = "model_inference.pth"
 _PROGRESS = ("losses", "short")
+_LOGGER = logging.getLogger(__name__)
 
 
 class InferenceExporter(HookBase):
@@ -43,6 +47,43 @@ class InferenceExporter(HookBase):
             content = {"model": dict(self._evaluation.weights())}
             path = Path(self._evaluation.folder, INFERENCE_WEIGHTS)
             write_atomically(path, lambda file: torch.save(content, file))
+
+
+class StopOnTermination(HookBase):
+    """Ends the training after the present step when SIGTERM comes, with a checkpoint of that step.
+
+    So do machines that are needed elsewhere, batch systems at the end of the time and `kill`. The
+    exit code is 143. With several processes, which would have to agree on the step, and outside
+    the main thread, SIGTERM ends the process at once as ever.
+    """
+
+    EXIT_CODE = 128 + signal.SIGTERM
+
+    def __init__(self, checkpointer: AtomicCheckpointer) -> None:
+        self._checkpointer = checkpointer
+        self._asked, self._before = False, None
+
+    def before_train(self) -> None:
+        """Begins to listen."""
+        if comm.get_world_size() == 1 and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self._asked = True
+
+    def after_step(self) -> None:
+        """Saves and ends the program, if it was asked to."""
+        if not self._asked:
+            return
+        done = self.trainer.iter
+        self._checkpointer.save(f"model_{done:07d}", iteration=done)
+        _LOGGER.warning("Stopped by SIGTERM after step %d; --resume continues from there", done + 1)
+        raise SystemExit(self.EXIT_CODE)
+
+    def after_train(self) -> None:
+        """Leaves the signal to whoever had it before."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
 
 
 class TrainingClock(HookBase):
@@ -107,6 +148,7 @@ def build_hooks(
         hooks.PeriodicWriter(
             _writers(settings, metrics, resumed=resumed, config=config), settings.log_period
         ),
+        StopOnTermination(checkpointer),  # last: the other hooks have had their step
     ]
 
 

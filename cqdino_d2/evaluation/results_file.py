@@ -146,8 +146,8 @@ class _Checks:
             )
         if counts["finite"]:
             raise ValueError(
-                f"{source}: {counts['finite']} detections have boxes or scores that are not "
-                f"finite numbers (records {examples['finite']} ..., counted from 0)"
+                f"{source}: {counts['finite']} of {self.rows} detections have boxes or scores that "
+                f"are not finite numbers (records {examples['finite']} ..., counted from 0)"
             )
         if self.rows and counts["category"] == self.rows:
             raise ValueError(
@@ -159,18 +159,20 @@ class _Checks:
             _LOGGER.warning("%s has no detection", source)
         if counts["category"]:
             _LOGGER.warning(
-                "%s: %d detections are of categories that the annotations do not have (ids %s "
-                "...); they do not count",
+                "%s: %d of %d detections are of categories that the annotations do not have (ids "
+                "%s ...); they do not count",
                 source,
                 counts["category"],
+                self.rows,
                 examples["category"],
             )
         if counts["size"]:
             _LOGGER.warning(
-                "%s: %d boxes have a negative width or height (records %s ..., counted from 0); "
-                "they match nothing",
+                "%s: %d of %d boxes have a negative width or height (records %s ..., counted from "
+                "0); they match nothing",
                 source,
                 counts["size"],
+                self.rows,
                 examples["size"],
             )
 

@@ -221,7 +221,7 @@ def paint_all(painter: Painter, planned: Sequence[Section], images: Path) -> lis
 
     galleries, drawn = [], 0
     total = sum(len(section.plans) for section in planned)
-    with tqdm(total=total, desc="pictures", unit="") as bar:
+    with tqdm(total=total, desc="drawing", unit="image") as bar:
         for section in planned:
             figures = []
             for plan in section.plans:

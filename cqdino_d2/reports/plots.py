@@ -99,6 +99,7 @@ def _ap_over_frequency(report: Report) -> plt.Figure:
     axes.xaxis.set_major_formatter(plain)
     axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     axes.set(xlabel="boxes of the category", ylabel="AP", ylim=(-2, 102))
+    axes.set_xlim(0.8 * boxes.min(initial=1), 1.25 * boxes.max(initial=1))  # no ticks below 1
     axes.legend(frameon=False, loc="best")
     return figure
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,10 +13,12 @@ from cqdino_d2.engine import Training, load_config
 from tests.runs import CONFIG, ROOT, command, environment, losses
 
 
-def test_an_interrupt_is_one_line_and_can_be_resumed(tmp_path):
+@contextmanager
+def slow_training(folder, *, period):
+    """A training that takes minutes, once it has done some steps."""
     slow = ["train.max_iter=2000", "dataloader.train.delay=0.05"]
     process = subprocess.Popen(
-        command(tmp_path, *slow),
+        command(folder, *slow, f"train.checkpointer.period={period}"),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -24,16 +27,38 @@ def test_an_interrupt_is_one_line_and_can_be_resumed(tmp_path):
         # a shell's background jobs, and with them these tests, may have been told to ignore it
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    end = time.monotonic() + 240
-    while not (tmp_path / "last_checkpoint").is_file():
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    log, _ = process.communicate(timeout=60)
+    try:
+        end = time.monotonic() + 240
+        while not ((folder / "metrics.json").is_file() and len(losses(folder)) >= 7):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_interrupt_is_one_line_and_can_be_resumed(tmp_path):
+    with slow_training(tmp_path, period=5) as process:
+        process.send_signal(signal.SIGINT)
+        log, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert log.count("interrupted: see --resume") == 1 and "Traceback" not in log
     resume(tmp_path)
     assert len(losses(tmp_path)) >= 10
+
+
+def test_a_termination_loses_no_step(tmp_path):
+    with slow_training(tmp_path, period=1000) as process:
+        assert not (tmp_path / "last_checkpoint").is_file()
+        process.send_signal(signal.SIGTERM)
+        log, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert log.count("Stopped by SIGTERM") == 1 and "Traceback" not in log
+    done = max(losses(tmp_path))
+    assert (tmp_path / "last_checkpoint").read_text() == f"model_{done:07d}.pth"
+    resume(tmp_path, steps=done + 3)
+    assert sorted(losses(tmp_path)) == list(range(done + 3))
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def test_unknown_categories_are_warned_about_and_do_not_count(tmp_path, truth, c
     path = write(tmp_path, [*known, row(category=7, score=0.9)])
     with caplog.at_level(logging.WARNING):
         detections = load_results(path, truth)
-    assert "1 detections are of categories" in caplog.text and "[7]" in caplog.text
+    assert "1 of 3 detections are of categories" in caplog.text and "[7]" in caplog.text
     assert CocoProtocol().evaluate(truth, detections).figures["AP"] == pytest.approx(100)
 
 
@@ -70,7 +70,7 @@ def test_results_of_another_data_set(tmp_path, truth):
 def test_numbers_that_are_not_finite(tmp_path, truth, value, place):
     bad = row() | ({"bbox": [0, 0, "X", 1]} if place == "bbox" else {"score": "X"})
     text = json.dumps([row(), bad]).replace('"X"', value)
-    with pytest.raises(ValueError, match=r"1 detections have boxes or scores .*records \[1\]"):
+    with pytest.raises(ValueError, match=r"1 of 2 detections have boxes .*records \[1\]"):
         load_results(write(tmp_path, text), truth)
 
 
@@ -78,7 +78,7 @@ def test_negative_sizes_are_warned_about_and_scored_as_pycocotools_does(tmp_path
     rows = [row(score=0.4), row(bbox=(9, 9, -5, 5), score=0.9), row(bbox=(9, 9, -5, -5))]
     with caplog.at_level(logging.WARNING):
         detections = load_results(write(tmp_path, rows), truth)
-    assert "2 boxes have a negative width or height (records [1, 2]" in caplog.text
+    assert "2 of 3 boxes have a negative width or height (records [1, 2]" in caplog.text
     content = copy.deepcopy(CONTENT)
     for annotation in content["annotations"]:
         annotation |= {"area": 100, "iscrowd": 0}

@@ -1,23 +1,32 @@
 """What the quickstart says beforehand and what it asks of its result; CI runs all of it."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 import quickstart
-from quickstart import CONFIG, LEARNT, SMOKE, steps_done, unmet_expectations
+import torch
+from quickstart import CONFIG, LEARNT, SMOKE, Trained, steps_done, unmet_expectations
 
 from cqdino_d2.engine import load_config
 
 
-@pytest.mark.parametrize(
-    ("content", "done"), [(None, 0), ("model_0000499.pth", 500), ("model_final.pth", 1400)]
-)
-def test_a_resumed_training_is_timed_for_what_is_left(tmp_path, content, done):
-    if content is not None:
-        (tmp_path / "last_checkpoint").write_text(content)
-    assert steps_done(tmp_path, 1400) == done
+def checkpoint(training, name, iteration):
+    training.mkdir(exist_ok=True)
+    torch.save({"iteration": iteration}, training / name)
+    (training / "last_checkpoint").write_text(name)
+
+
+def test_how_many_steps_are_done(tmp_path):
+    assert steps_done(tmp_path) == 0
+    checkpoint(tmp_path, "model_0000499.pth", 499)
+    assert steps_done(tmp_path) == 500
+    checkpoint(tmp_path, "model_final.pth", 1399)
+    assert steps_done(tmp_path) == 1400
+    (tmp_path / "model_final.pth").write_bytes(b"PK cut")  # left for the training to name
+    assert steps_done(tmp_path) == 0
 
 
 def reached(**changes):
@@ -36,8 +45,8 @@ def test_bars():
 def test_train_says_how_long_it_takes_and_trains(tmp_path, monkeypatch, capsys):
     """Of the steps that are left, before the first of them; the figure is the machine's own."""
     training, calls = tmp_path / "training", []
-    training.mkdir()
-    (training / "last_checkpoint").write_text("model_0000099.pth")
+    checkpoint(training, "model_0000099.pth", 99)
+    (training / "metrics.json").write_text('{"iteration": 399, "train_seconds": 180.0}')
 
     def expected_seconds(datasets, steps):
         calls.append(("timed", steps))
@@ -47,13 +56,30 @@ def test_train_says_how_long_it_takes_and_trains(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         quickstart, "run_train_net", lambda datasets, *arguments: calls.append(arguments)
     )
-    assert quickstart.train(tmp_path, training, 400) == 150.0
+    assert quickstart.train(tmp_path, training, 400) == Trained(400, 100, 150.0, 180.0)
     out = capsys.readouterr().out
-    assert "300 steps, about 2 min 30 s on this machine" in out
+    assert "300 steps (100 are done), about 2 min 30 s on this machine" in out
     assert "all that follows about 24 s" in out
     [timed, arguments] = calls
     assert timed == ("timed", 300)
     assert {"--resume", "train.max_iter=400", "lr_multiplier.warmup_iter=12"} <= set(arguments)
+
+    calls.clear()  # of a longer training nothing is undone
+    trained = quickstart.train(tmp_path, training, 60)
+    assert (trained.steps, trained.before) == (100, 100)
+    assert calls[0] == ("timed", 0) and "train.max_iter=100" in calls[1]
+
+
+def test_a_wrong_option_is_refused_before_anything_is_installed(tmp_path):
+    done = subprocess.run(
+        ["bash", "projects_tools/quickstart.sh", "--stpes", "5"],
+        cwd=quickstart.ROOT,
+        env=os.environ | {"CQDINO_VENV": str(tmp_path / "venv")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "unrecognized arguments: --stpes" in done.stderr
+    assert not (tmp_path / "venv").exists()
 
 
 @pytest.mark.slow
@@ -63,6 +89,7 @@ def test_the_time_is_measured_on_the_data_at_hand(tmp_path):
 import json, sys, tempfile
 from pathlib import Path
 import quickstart
+import torch
 folder = Path(sys.argv[1])
 tempfile.tempdir = str(folder / "scratch")
 size = quickstart.Size(categories=24, train_images=40, val_images=10, steps=1)
