@@ -14,4 +14,6 @@ train.ema.enabled = True
 train.ema.decay = 0.99
 dataloader.train.total_batch_size = 16
 optimizer.params.multipliers = dict(backbone=dict(lr=0.1))
+dataloader.train.num_workers = 0  # two cores are best left to the model
 model.selection.num_selected = 100
+model.query_selection.num_queries = 40

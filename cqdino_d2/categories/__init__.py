@@ -3,6 +3,7 @@
 from .. import needs_torch  # noqa: F401  says how to get PyTorch
 from .all_categories import AllCategories
 from .all_queries import AllQueries
+from .pooled_selection import PooledSelection
 from .prompt_vectors import PromptVectors
 from .queries import CategoryEmbeddings, CategoryQueries, TextTable
 from .selection import ImageGuidedSelection
@@ -18,6 +19,7 @@ __all__ = [
     "CategorySelfAttention",
     "ImageGuidedSelection",
     "LengthOneSelfAttention",
+    "PooledSelection",
     "PromptVectors",
     "TextQueries",
     "TextTable",

@@ -248,7 +248,7 @@ class ImageGuidedSelection(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor | None]:
         """The inputs of the first layer."""
         batch, projected = len(image[0][0]), candidates.projected
-        queries = candidates.queries.to(self.score.weight.dtype).expand(batch, -1, -1)
+        queries = candidates.queries.to(self.output_projection.weight.dtype).expand(batch, -1, -1)
         projected = projected if projected is None else projected.expand(batch, -1, -1)
         return queries, image[0], projected
 
