@@ -13,10 +13,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from studies.claim.runs import VARIANTS
+from studies.claim.keys import VARIANTS
 
 Runs = Sequence[dict[str, Any]]
-_COLOURS = dict(zip(VARIANTS, ("black", "#b3b3b3", "#66a61e", "#7570b3", "#d95f02"), strict=True))
+_SHADES = "black", "#b3b3b3", "#66a61e", "#7570b3", "#d95f02", "#1f78b4"
+_COLOURS = dict(zip(VARIANTS, _SHADES, strict=True))
 _CURVES = {
     "gradient/positive_to_negative": "positive / negative gradient",
     "gradient/hard_share": "hard share of the negative gradient",

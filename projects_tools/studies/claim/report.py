@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from studies.claim.keys import VARIANTS, RunKey, num_selected, steps_done
 from studies.claim.plots import draw_all
-from studies.claim.runs import VARIANTS, RunKey, load_runs, load_with_all, num_selected
+from studies.claim.runs import load_runs, load_with_all
 from studies.claim.speed import load_speeds
 from studies.claim.verdict import Comparison, compare, judge
 
@@ -76,7 +77,7 @@ def mean_over_steps(
     curve = one["curves"].get(name)
     if curve is None:
         return None
-    total = one["settings"]["steps"]
+    total = steps_done(one)
     pairs = zip(curve["steps"], curve["values"], strict=True)
     inside = [value for step, value in pairs if start * total <= step < end * total]
     return statistics.fmean(inside) if inside else None

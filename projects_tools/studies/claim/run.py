@@ -5,8 +5,13 @@ Example:
         --categories 100 400 --seeds 0 1 2 --variants baseline tree --steps 1000
     python projects_tools/study.py claim --output output/claim --no-runs --report docs/claim.md
 
+Emoji are learnt from random weights, icons from a pretrained backbone and text features:
+    python projects_tools/study.py claim --regime icons --icons icons --output output/icon_claim \\
+        --cost 400=4,10000=16 --seeds 0 1 2 --variants baseline tree
+
 Makes EmojiDet with Zipf frequencies for every vocabulary, trains every variant with the same
-backbone, data, steps and seeds, each run in a process of its own, and evaluates it. Every run
+backbone, data, seeds and number of steps (or, with --cost, CPU minutes), each run in a process of
+its own, and evaluates it. Every run
 leaves a JSON file in OUTPUT/runs; one that is there is not done again and a training that was
 stopped is resumed. Then the variants are timed in turns and the report is written from all JSON
 files that there are. No run is started that would not end within the budget, by the times of those
@@ -26,20 +31,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from quickstart import ROOT
+from studies.claim.keys import VARIANTS, RunKey, RunSettings, run_order
+from studies.claim.regimes import ALL_EMOJI, REGIMES, DataRequest, Regime, build_data
 from studies.claim.report import write_report
-from studies.claim.runs import (
-    ALL_EMOJI,
-    ROOT,
-    VARIANTS,
-    RunKey,
-    RunSettings,
-    build_data,
-    evaluate_with_all,
-    is_done,
-    load_runs,
-    run,
-    run_order,
-)
+from studies.claim.runs import evaluate_with_all, is_done, load_runs, restore, run
 from tqdm import tqdm
 
 
@@ -53,21 +49,30 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--report", type=Path, help="the report to write (default: OUTPUT/claim.md)")
     add("--budget", type=float, default=240.0, metavar="MINUTES", help="for the runs of this call")
     add("--device", choices=["cpu", "cuda"], default="cpu")
+    add("--regime", choices=REGIMES, default="scratch", help="what the runs start from")
+    add("--icons", type=Path, metavar="DIR", help="where npm left the icon sets (make_emojidet.py)")
     add(
         "--categories",
         nargs="+",
         type=_categories,
-        default=[100, 400, ALL_EMOJI],
         metavar="N",
-        help="numbers of emoji, or 'all' (default: 100 400 all)",
+        help="numbers of emoji or icons, or 'all' emoji (default: those of --cost, or 100 400 all)",
     )
     add("--seeds", nargs="+", type=int, default=[0, 1, 2])
     add("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    add("--steps", type=int, default=1000, help="of every training, 16 pictures each")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, default=1000, help="of 16 images each (default 1000)")
+    length.add_argument(
+        "--cost",
+        type=_costs,
+        default={},
+        metavar="N=MINUTES,...",
+        help="CPU minutes of a training at N categories, in place of --steps",
+    )
     add("--jobs", type=int, default=2, help="runs at a time (on a GPU: 1)")
-    add("--train-images", type=int, default=4000)
-    add("--val-images", type=int, default=1000)
-    add("--zipf", type=float, default=1.0, help="exponent of the frequencies")
+    add("--train-images", type=int, metavar="N", help="default 4000 of emoji, 16000 of icons")
+    add("--val-images", type=int, metavar="N", help="default 1000")
+    add("--zipf", type=float, help="exponent of the frequencies (default 1 of emoji, 0.5 of icons)")
     add("--override", nargs="*", default=[], metavar="KEY=VALUE", help="of all configs")
     add("--no-runs", action="store_true", help="only time and report")
     add(
@@ -77,14 +82,40 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--no-speed", action="store_true", help="do not time the variants")
     add("--pictures", type=int, default=100, help="predicted one by one for the timing")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    regime = REGIMES[given.regime]
+    given.categories = given.categories or list(given.cost) or list(regime.sizes)
+    for name in ("train_images", "val_images", "zipf"):
+        if getattr(given, name) is None:
+            setattr(given, name, getattr(regime, name))
+    _check(parser, given, regime)
+    return given
+
+
+def _check(parser: argparse.ArgumentParser, given: argparse.Namespace, regime: Regime) -> None:
+    """Ends with a line where what is given does not fit together."""
+    if not all(1 <= n <= regime.largest for n in given.categories):
+        parser.error(f"--categories: 1 to {regime.largest} {regime.noun}, got {given.categories}")
+    left_out = [n for n in given.categories if given.cost and n not in given.cost]
+    if left_out:
+        parser.error(f"--cost: minutes for every vocabulary, none are given for {left_out}")
+    if regime.data.icon_sets and given.icons is None and not given.no_runs:
+        parser.error(f"--icons: the folder of {', '.join(regime.data.icon_sets)} is needed")
 
 
 def _categories(text: str) -> int:
-    number = ALL_EMOJI if text == "all" else int(text)
-    if not 1 <= number <= ALL_EMOJI:
-        raise argparse.ArgumentTypeError(f"1 to {ALL_EMOJI} emoji, or all; got {text}")
-    return number
+    return ALL_EMOJI if text == "all" else int(text)
+
+
+def _costs(text: str) -> dict[int, float]:
+    try:
+        pairs = [one.split("=") for one in text.split(",")]
+        found = {_categories(n): float(minutes) for n, minutes in pairs}
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected N=MINUTES,..., got {text!r}") from error
+    if min(found.values()) <= 0:
+        raise argparse.ArgumentTypeError(f"minutes are above 0, got {text!r}")
+    return found
 
 
 class Budget:
@@ -109,7 +140,13 @@ class Budget:
 
 
 def do_runs(
-    output: Path, keys: Sequence[RunKey], settings: RunSettings, *, jobs: int, minutes: float
+    output: Path,
+    keys: Sequence[RunKey],
+    settings: RunSettings,
+    *,
+    jobs: int,
+    minutes: float,
+    icons: Path | None = None,
 ) -> list[RunKey]:
     """Does what is missing, in the order given; returns the runs that the budget left out.
 
@@ -119,7 +156,10 @@ def do_runs(
     """
     missing = [key for key in keys if not is_done(output, key, settings)]
     for categories in dict.fromkeys(key.categories for key in missing):
-        build_data(output, categories, settings)
+        request = DataRequest(
+            categories, settings.train_images, settings.val_images, settings.zipf, icons
+        )
+        build_data(output, REGIMES[settings.regime], request)
     budget, failed = Budget(minutes), threading.Event()
     bar = tqdm(total=len(missing), desc="runs", unit="run")
 
@@ -169,24 +209,36 @@ def main(arguments: list[str] | None = None) -> int:
     output = given.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     settings = RunSettings(
-        steps=given.steps,
+        steps=None if given.cost else given.steps,
         device=given.device,
         train_images=given.train_images,
         val_images=given.val_images,
         zipf=given.zipf,
         overrides=tuple(given.override),
+        regime=given.regime,
+        cost=tuple(sorted(given.cost.items())),
     )
+    path = (given.report or output / "claim.md").resolve()
     try:
+        restored = restore(output, path.with_suffix("") / "runs.json")
+        if restored:
+            print(f"{restored} runs are taken over from {path.with_suffix('')}/runs.json")
         if not given.no_runs:
             keys = run_order(given.seeds, given.categories, given.variants)
-            left = do_runs(output, keys, settings, jobs=given.jobs, minutes=given.budget)
+            left = do_runs(
+                output,
+                keys,
+                settings,
+                jobs=given.jobs,
+                minutes=given.budget,
+                icons=given.icons,
+            )
             if left:
                 print(f"{len(left)} runs did not fit into the budget: {', '.join(map(str, left))}")
         if given.all_at_test:
             evaluate_finished_runs(output)
         if not given.no_speed:
             time_finished_runs(output, given.device, given.pictures)
-        path = (given.report or output / "claim.md").resolve()
         write_report(output, path)
     except (ValueError, FileExistsError) as error:
         print(f"study claim: {error}", file=sys.stderr)

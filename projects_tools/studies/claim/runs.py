@@ -7,27 +7,23 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.machine import processor_name
 from quickstart import ROOT, override, write_metrics
+from studies.claim.keys import VARIANTS, RunKey, RunSettings
+from studies.claim.regimes import REGIMES, datasets_folder
+from studies.claim.trainings import (
+    keep_step_cost,
+    step_cost,
+    steps_of,
+    train,
+    training_command,
+)
 
-from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
-from cqdino_d2.data.emojidet.compose import CompositionSettings
-
-CONFIGS = "configs/emojidet/claim"
-VARIANTS = {  # name of the config -> what it is
-    "baseline": "DINO, classification head",
-    "no_selection": "CQ-DINO, all V categories",
-    "selection": "+ selection, no relation",
-    "self_attention": "+ selection, self-attention",
-    "tree": "+ selection, category tree",
-}
-ALL_EMOJI = 1884
 CURVES = (
     "gradient/positive_to_negative",
     "gradient/hard_share",
@@ -36,93 +32,6 @@ CURVES = (
     "loss_class",
     "loss_category",
 )
-
-
-@dataclass(frozen=True, order=True)
-class RunKey:
-    """What tells one run from the others of an experiment.
-
-    Attributes:
-        seed: of weights, data order and noise.
-        categories: number of emoji; the vocabulary has their groups and sub-groups besides.
-        variant: a key of `VARIANTS`.
-    """
-
-    seed: int
-    categories: int
-    variant: str
-
-    def __str__(self) -> str:
-        return f"{self.categories}-{self.variant}-{self.seed}"
-
-    @property
-    def selects(self) -> bool:
-        """Whether the variant has an image-guided selection."""
-        return self.variant not in ("baseline", "no_selection")
-
-    @classmethod
-    def parse(cls, text: str) -> RunKey:
-        """The inverse of ``str``."""
-        categories, variant, seed = text.split("-")
-        return cls(int(seed), int(categories), variant)
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What all runs of an experiment share.
-
-    Attributes:
-        steps: of the training.
-        device: "cpu" or "cuda".
-        train_images, val_images: size of each dataset.
-        zipf: exponent of the categories' frequencies.
-        overrides: of the configs.
-    """
-
-    steps: int
-    device: str
-    train_images: int = 4000
-    val_images: int = 1000
-    zipf: float = 1.0
-    overrides: tuple[str, ...] = ()
-
-
-def run_order(
-    seeds: Sequence[int], categories: Sequence[int], variants: Sequence[str]
-) -> list[RunKey]:
-    """Seed by seed, so that a stop leaves complete comparisons."""
-    return [RunKey(s, c, v) for s in seeds for c in categories for v in variants]
-
-
-def num_selected(categories: int) -> int:
-    """K: the paper's 100, or the quickstart's 32 for a vocabulary of the quickstart's size."""
-    return max(32, min(100, categories // 4))
-
-
-def datasets_folder(output: Path, categories: int) -> Path:
-    """What `DETECTRON2_DATASETS` is for a vocabulary."""
-    return output / "data" / str(categories)
-
-
-def build_data(output: Path, categories: int, settings: RunSettings) -> None:
-    """EmojiDet with Zipf frequencies, pictures as in the quickstart; kept if it is there.
-
-    Raises:
-        FileExistsError: it is there with other settings.
-    """
-    composition = CompositionSettings(
-        image_size=128, object_size=(16, 48), overlap=0.3, hue_shift=True, grey_share=0.1
-    )
-    wanted = EmojiDetSettings(
-        categories=categories,
-        train_images=settings.train_images,
-        val_images=settings.val_images,
-        composition=composition,
-        zipf=settings.zipf,
-        interior_categories=True,
-    )
-    folder = datasets_folder(output, categories) / "emojidet"
-    build_emojidet(folder, wanted, workers=min(2, os.cpu_count() or 1))
 
 
 def result_file(output: Path, key: RunKey) -> Path:
@@ -139,10 +48,9 @@ def is_done(output: Path, key: RunKey, settings: RunSettings) -> bool:
     path = result_file(output, key)
     if not path.is_file():
         return False
-    there, wanted = (
-        json.loads(path.read_text())["settings"],
-        json.loads(json.dumps(asdict(settings))),
-    )
+    defaults = asdict(RunSettings(None, "cpu"))
+    there = json.loads(json.dumps(defaults | json.loads(path.read_text())["settings"]))
+    wanted = json.loads(json.dumps(asdict(settings.of(key.categories))))
     if there != wanted:
         different = {k: (there.get(k), v) for k, v in wanted.items() if there.get(k) != v}
         raise ValueError(
@@ -152,68 +60,67 @@ def is_done(output: Path, key: RunKey, settings: RunSettings) -> bool:
     return True
 
 
-def training_command(output: Path, key: RunKey, settings: RunSettings) -> list[str]:
-    """The arguments of Python for a run's training, from the repository's root."""
-    return [
-        "train_net.py",
-        *("--config-file", f"{CONFIGS}/{key.variant}.py", "--resume"),
-        *(["--num-gpus", "0"] if settings.device == "cpu" else ["--num-gpus", "1"]),
-        *([f"model.selection.num_selected={num_selected(key.categories)}"] if key.selects else []),
-        *settings.overrides,
-        override("train.output_dir", output / "training" / str(key)),
-        f"train.seed={key.seed}",
-        f"train.max_iter={settings.steps}",
-        f"train.checkpointer.period={max(1, settings.steps // 5)}",
-        "train.checkpointer.max_to_keep=1",
-        f"lr_multiplier.warmup_iter={max(1, 3 * settings.steps // 100)}",
-    ]
-
-
 def run(output: Path, key: RunKey, settings: RunSettings) -> dict[str, Any]:
     """Trains and evaluates in a process of its own (one thread on a CPU); returns the figures.
 
     Raises:
         subprocess.CalledProcessError: the training failed; its log names the reason.
     """
-    command = training_command(output, key, settings)
+    steps = steps_of(output, key, settings)
     folder = output / "training" / str(key)
-    folder.mkdir(parents=True, exist_ok=True)
+    command = training_command(output, key, settings, steps, folder)
     resumed = (folder / "last_checkpoint").is_file()
-    environment = os.environ | {"DETECTRON2_DATASETS": str(datasets_folder(output, key.categories))}
-    if settings.device == "cpu":
-        environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    started = time.monotonic()
-    with open(folder / "output.log", "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    usage = train(output, key, settings, folder, command)
     result = {
         "run": asdict(key),
-        "settings": asdict(settings),
+        "settings": asdict(settings.of(key.categories)),
+        "steps": steps,
+        "cpu_seconds_per_step": step_cost(output, key),
+        "commit": _commit(),
+        "processor": processor_name(),
         "command": ["python", *command],
         "torch": torch.__version__,
         "resumed": resumed,  # then seconds and memory are those since the last start
-        "wall_seconds": round(time.monotonic() - started, 1),
-        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_memory_mib": _peak_memory(folder, settings.device, usage.ru_maxrss),
+        "wall_seconds": round(usage.wall_seconds, 1),
+        "cpu_seconds": round(usage.cpu_seconds, 1),
+        "peak_memory_mib": _peak_memory(folder, settings.device, usage.resident_kib),
         **read_training(folder),
     }
     result_file(output, key).parent.mkdir(parents=True, exist_ok=True)
     write_metrics(result_file(output, key), result)
     return result
+
+
+def restore(output: Path, published: Path) -> int:
+    """Takes over the runs of a report that ``output`` lacks; returns how many.
+
+    So a comparison is continued where its trainings are no more.
+
+    Args:
+        output: of `study.py claim`.
+        published: the report's ``runs.json``; there need not be one.
+    """
+    if not published.is_file():
+        return 0
+    missing = [
+        one
+        for one in json.loads(published.read_text())["runs"]
+        if not result_file(output, RunKey(**one["run"])).is_file()
+    ]
+    for one in missing:
+        key = RunKey(**one["run"])
+        result_file(output, key).parent.mkdir(parents=True, exist_ok=True)
+        write_metrics(result_file(output, key), one)
+        if "cpu_seconds_per_step" in one:
+            keep_step_cost(output, key, one["cpu_seconds_per_step"])
+    return len(missing)
+
+
+def _commit() -> str | None:
+    """That of the code that runs; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or None
 
 
 def evaluate_with_all(output: Path, key: RunKey) -> None:
@@ -229,10 +136,11 @@ def evaluate_with_all(output: Path, key: RunKey) -> None:
     if path.is_file():
         return
     run_file = json.loads(result_file(output, key).read_text())
+    regime = REGIMES[run_file["settings"].get("regime", "scratch")]
     training, folder = output / "training" / str(key), output / "all_at_test" / str(key)
     command = [
         "train_net.py",
-        *("--config-file", f"{CONFIGS}/{key.variant}.py", "--eval-only"),
+        *("--config-file", f"{regime.configs}/{key.variant}.py", "--eval-only"),
         *(["--num-gpus", "0"] if run_file["settings"]["device"] == "cpu" else []),
         *run_file["settings"]["overrides"],
         f"model.selection.num_selected={run_file['vocabulary_size']}",

@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from benchmarks.time_model import train_step
 from detectron2.config import LazyConfig, instantiate
-from quickstart import write_metrics
-from studies.claim.runs import CONFIGS, ROOT, RunKey, datasets_folder
+from quickstart import ROOT, write_metrics
+from studies.claim.keys import RunKey
+from studies.claim.regimes import REGIMES, datasets_folder
+from studies.claim.runs import result_file
 from torch import nn
 from tqdm import tqdm
 
@@ -32,7 +34,8 @@ BATCH = 16
 
 def load_model(output: Path, key: RunKey, device: str) -> tuple[nn.Module, Any]:
     """A run's detector with its weights, and its config."""
-    cfg = LazyConfig.load(str(ROOT / CONFIGS / f"{key.variant}.py"))
+    regime = json.loads(result_file(output, key).read_text())["settings"].get("regime", "scratch")
+    cfg = LazyConfig.load(str(ROOT / REGIMES[regime].configs / f"{key.variant}.py"))
     folder = output / "training" / str(key)
     cfg.model = LazyConfig.load(str(folder / "config.yaml")).model  # with the run's overrides
     cfg.model.criterion.observers = []  # they write to a training's log

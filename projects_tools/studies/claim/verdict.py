@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scipy.stats import t as student
-from studies.claim.runs import VARIANTS
+from studies.claim.keys import VARIANTS, steps_done
 
 _SELECTING, _HEAD = "tree", "baseline"
 _CURVES = {
@@ -220,6 +220,6 @@ def _mean_of_curve(
         for one in runs
         if (one["run"]["categories"], one["run"]["variant"]) == (categories, variant)
         for step, value in zip(*one["curves"].get(curve, _NO_CURVE).values(), strict=True)
-        if step >= 0.1 * one["settings"]["steps"]
+        if step >= 0.1 * steps_done(one)
     ]
     return statistics.fmean(values) if values else None
