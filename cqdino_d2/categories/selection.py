@@ -32,7 +32,8 @@ class ImageGuidedSelection(nn.Module):
         image_dim: width of its tokens.
         output_dim: C, width of the selected categories for the detector.
         num_selected: K. With a smaller vocabulary the rest is masked.
-        force_targets: in training the categories that are present always enter the K. The
+        force_targets: in training the categories that are present always enter the K; "always":
+            wherever targets are given, which shows what a perfect selection would give. The
             released code does not do this.
         ranking: "score", or "random" for the check that the selection matters.
         chunk_size: categories that are scored at a time; None takes all at once. It changes memory
@@ -62,7 +63,7 @@ class ImageGuidedSelection(nn.Module):
         num_heads: int = 4,
         hidden_dim: int = 3072,
         dropout: float = 0.1,
-        force_targets: bool = False,
+        force_targets: bool | str = False,
         ranking: str = "score",
         chunk_size: int | None = 1024,
         recompute: str | None = None,
@@ -115,7 +116,7 @@ class ImageGuidedSelection(nn.Module):
         Args:
             image_map: (B, C_map, h, w), the last backbone map; padding takes part.
             queries: of the V categories, whether they went through `prepare` or not.
-            targets: needed for ``force_targets`` in training.
+            targets: needed for ``force_targets``.
             request: only its categories are scored and may be selected, and slots that stay
                 empty are left out; not in training.
 
@@ -254,7 +255,8 @@ class ImageGuidedSelection(nn.Module):
 
     def _forced(self, targets: Sequence[ImageTargets] | None, num_categories: int) -> Tensor | None:
         """(B, V) bool, the categories that must be selected; None where there are no such."""
-        if not (self.training and self.force_targets) or targets is None:
+        wanted = self.force_targets == "always" or (self.training and self.force_targets)
+        if not wanted or targets is None:
             return None
         present = [target.vocab_ids.new_zeros(num_categories).bool() for target in targets]
         for row, target in zip(present, targets, strict=True):

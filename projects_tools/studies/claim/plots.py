@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from studies.claim.keys import VARIANTS
+from studies.claim.regimes import regime_of
+from studies.claim.verdict import mean_interval
 
 Runs = Sequence[dict[str, Any]]
 _SHADES = "black", "#b3b3b3", "#66a61e", "#7570b3", "#d95f02", "#1f78b4"
@@ -25,7 +28,8 @@ _CURVES = {
 
 
 def draw_all(runs: Runs, folder: Path) -> None:
-    """Writes ``ap.png`` and ``gradients.png``."""
+    """Writes ``ap_over_vocabulary.png``, ``ap.png`` and ``gradients.png``."""
+    draw_ap_over_vocabulary(runs, folder / "ap_over_vocabulary.png")
     draw_ap(runs, folder / "ap.png")
     draw_gradients(runs, folder / "gradients.png")
 
@@ -38,9 +42,39 @@ def _of(runs: Runs, categories: int, variant: str) -> list[dict[str, Any]]:
     ]
 
 
+def _sizes(runs: Runs) -> list[int]:
+    return sorted({one["run"]["categories"] for one in runs})
+
+
+def draw_ap_over_vocabulary(runs: Runs, path: Path) -> None:
+    """AP over the number of categories: a line of means per variant, bars for 95 % intervals."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.8), dpi=130)
+    for variant in VARIANTS:
+        sizes = [n for n in _sizes(runs) if _of(runs, n, variant)]
+        seeds = [[one["figures"]["AP"] for one in _of(runs, n, variant)] for n in sizes]
+        if not sizes:
+            continue
+        means = [statistics.fmean(values) for values in seeds]
+        reach = [mean - mean_interval(values)[0] for mean, values in zip(means, seeds, strict=True)]
+        reach = [0.0 if math.isinf(one) else one for one in reach]
+        style = {"color": _COLOURS[variant], "marker": "o", "ms": 4, "lw": 1.8, "capsize": 4}
+        axes.errorbar(sizes, means, reach, label=VARIANTS[variant], **style)
+    axes.set_xscale("log")
+    axes.set_xticks(_sizes(runs), [f"{n:,}" for n in _sizes(runs)])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"{regime_of(runs).noun} in the vocabulary")
+    axes.set_ylabel("AP on held-out images")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
 def draw_ap(runs: Runs, path: Path) -> None:
     """AP and its parts by frequency: a panel per vocabulary, a dot per run, a bar per mean."""
-    sizes = sorted({one["run"]["categories"] for one in runs})
+    sizes, noun = _sizes(runs), regime_of(runs).noun
     names = ("AP", "APr", "APc", "APf")
     figure, panels = plt.subplots(
         1, len(sizes), figsize=(4.6 * len(sizes), 3.8), dpi=130, squeeze=False
@@ -62,10 +96,10 @@ def draw_ap(runs: Runs, path: Path) -> None:
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.set_ylim(bottom=0)
-        axes.set_title(f"{categories} emoji", fontsize=10)
+        axes.set_title(f"{categories} {noun}", fontsize=10)
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
-    panels[0][0].set_ylabel("AP on held-out pictures")
+    panels[0][0].set_ylabel("AP on held-out images")
     _legend_below(figure, panels[0])
     figure.savefig(path)
     plt.close(figure)
@@ -73,7 +107,7 @@ def draw_ap(runs: Runs, path: Path) -> None:
 
 def draw_gradients(runs: Runs, path: Path) -> None:
     """The balance of the gradients over the training, smoothed, mean of the seeds."""
-    sizes = sorted({one["run"]["categories"] for one in runs})
+    sizes, noun = _sizes(runs), regime_of(runs).noun
     figure, panels = plt.subplots(
         len(_CURVES), len(sizes), figsize=(4.6 * len(sizes), 5.6), dpi=130, squeeze=False
     )
@@ -83,7 +117,7 @@ def draw_gradients(runs: Runs, path: Path) -> None:
                 _draw_mean(axes, _of(runs, categories, variant), curve, variant)
             axes.set_xlim(left=0)
             axes.set_xlabel("step")
-            axes.set_title(f"{categories} emoji", fontsize=10)
+            axes.set_title(f"{categories} {noun}", fontsize=10)
             axes.grid(alpha=0.3)
         row[0].set_ylabel(title, fontsize=8)
     for axes in panels[0]:

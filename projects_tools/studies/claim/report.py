@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from studies.claim.ceiling import load_with_present
 from studies.claim.keys import VARIANTS, RunKey, num_selected, steps_done
 from studies.claim.plots import draw_all
+from studies.claim.regimes import regime_of
 from studies.claim.runs import load_runs, load_with_all
 from studies.claim.speed import load_speeds
 from studies.claim.verdict import Comparison, compare, judge
@@ -39,7 +41,7 @@ def select(runs: Runs, **wanted: Any) -> Runs:
 
 
 def vocabularies(runs: Runs) -> list[int]:
-    """Numbers of emoji, ascending."""
+    """Numbers of categories, ascending."""
     return sorted({one["run"]["categories"] for one in runs})
 
 
@@ -105,15 +107,22 @@ def seed_table(runs: Runs) -> str:
                 for one in select(runs, categories=categories, variant=name)
             }
             rows.append([str(categories), VARIANTS[name], *(found.get(s, "–") for s in seeds)])
-    return table(["emoji", "", *(f"seed {s}" for s in seeds)], rows)
+    return table([regime_of(runs).noun, "", *(f"seed {s}" for s in seeds)], rows)
 
 
-def all_at_test_table(runs: Runs, unselected: Runs) -> str:
-    """The same detectors with their K categories and with all."""
+def again_table(runs: Runs, again: Runs, other: str, keys: Sequence[str]) -> str:
+    """Some figures of detectors and of the same ones as they were evaluated once more.
+
+    Args:
+        runs: all.
+        again: the other evaluation of some.
+        other: what was other about it.
+        keys: the figures, of `FIGURES`.
+    """
     rows = []
-    for categories in vocabularies(unselected):
-        for name in variants_of(select(unselected, categories=categories)):
-            these = select(unselected, categories=categories, variant=name)
+    for categories in vocabularies(again):
+        for name in variants_of(select(again, categories=categories)):
+            these = select(again, categories=categories, variant=name)
             seeds = {one["run"]["seed"] for one in these}
             usual = [
                 one
@@ -122,12 +131,13 @@ def all_at_test_table(runs: Runs, unselected: Runs) -> str:
             ]
             cells = [
                 spread(one["figures"][key] for one in group)
-                for key in ("AP", "AP_lvis", "APr")
+                for key in keys
                 for group in (usual, these)
             ]
             rows.append([str(categories), VARIANTS[name], *cells, str(len(these))])
-    head = ["AP", "with all", "AP, LVIS", "with all", "APr", "with all", "seeds"]
-    return table(["emoji", "", *head], rows) if rows else "Not evaluated.\n"
+    head = [cell for key in keys for cell in (FIGURES[key], other)]
+    noun = regime_of(runs).noun
+    return table([noun, "", *head, "seeds"], rows) if rows else "Not evaluated.\n"
 
 
 def gradient_table(runs: Runs) -> str:
@@ -145,7 +155,7 @@ def gradient_table(runs: Runs) -> str:
             these = select(runs, categories=categories, variant=name)
             cells = [spread(map(read, these), digits) for _, read, digits in columns]
             rows.append([str(categories), VARIANTS[name], *cells])
-    return table(["emoji", "", *(title for title, _, _ in columns)], rows)
+    return table([regime_of(runs).noun, "", *(title for title, _, _ in columns)], rows)
 
 
 def cost_table(runs: Runs, speeds: dict[int, dict[str, Any]]) -> str:
@@ -168,7 +178,7 @@ def cost_table(runs: Runs, speeds: dict[int, dict[str, Any]]) -> str:
                     spread([one["cpu_seconds"] for one in whole], 0),
                 ]
             )
-    head = ["emoji", "", "images/s", "ms a training step", "peak memory, MiB"]
+    head = [regime_of(runs).noun, "", "images/s", "ms a training step", "peak memory, MiB"]
     return table([*head, "parameters, M", "CPU seconds of a run"], rows)
 
 
@@ -178,7 +188,8 @@ def timing_of(speeds: dict[int, dict[str, Any]]) -> str:
         return ""
     loads = " and ".join(f"{one['load']:.1f}" for one in speeds.values())
     one = next(iter(speeds.values()))
-    return f" of {one['pictures']} pictures, {one['threads']} thread(s), machine load {loads}"
+    images = one.get("images") or one["pictures"]  # the older name
+    return f" of {images} images, {one['threads']} thread(s), machine load {loads}"
 
 
 def comparison_table(comparisons: Sequence[Comparison]) -> str:
@@ -189,7 +200,7 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
         interval = "–" if math.isinf(low) else f"{low:+.1f} to {high:+.1f}"
         each = ", ".join(f"{x:+.1f}" for x in one.differences)
         rows.append([str(one.categories), one.title, one.figure, each, interval, one.verdict])
-    head = ["emoji", "", "figure", "difference by seed", "95 % interval of the mean", ""]
+    head = ["categories", "", "figure", "difference by seed", "95 % interval of the mean", ""]
     return table(head, rows)
 
 
@@ -207,32 +218,64 @@ def comparisons_of(runs: Runs) -> list[Comparison]:
 
 
 def settings_lines(runs: Runs) -> str:
-    """What all runs share, and the sizes of the vocabularies."""
-    one = runs[0]["settings"]
+    """What all runs share, the sizes of the vocabularies and how long each variant trained."""
+    one, noun = runs[0]["settings"], regime_of(runs).noun
     sizes = {r["run"]["categories"]: r["vocabulary_size"] for r in runs}
     listed = "; ".join(
-        f"{n} emoji: V = {sizes[n]} with their groups and sub-groups, K = {num_selected(n)}"
+        f"{n} {noun}: V = {sizes[n]} with their groups and sub-groups, K = {num_selected(n)}"
         for n in sorted(sizes)
     )
-    return (
-        f"{one['steps']} steps of 16 pictures for every run, device {one['device']}, "
-        f"{one['train_images']} training and {one['val_images']} held-out pictures of 128 pixels "
+    length = (
+        "As many steps of 16 images as fit into the same CPU time for all variants of a vocabulary"
+        if one.get("cost")
+        else f"{one['steps']} steps of 16 images for every run"
+    )
+    text = (
+        f"{length}, device {one['device']}, "
+        f"{one['train_images']} training and {one['val_images']} held-out images of 128 pixels "
         f"per vocabulary, frequencies as rank to the power of -{one['zipf']:g}. {listed}."
     )
+    return f"{text}\n\n{length_table(runs)}" if one.get("cost") else text
 
 
-def commands_of(runs: Runs) -> str:
+def length_table(runs: Runs) -> str:
+    """Cost and steps of every variant, where the cost is what they share."""
+    rows = []
+    for categories in vocabularies(runs):
+        for name in variants_of(select(runs, categories=categories)):
+            these = select(runs, categories=categories, variant=name)
+            [[_, minutes]] = these[0]["settings"]["cost"]
+            rows.append(
+                [
+                    str(categories),
+                    VARIANTS[name],
+                    f"{minutes:g}",
+                    f"{these[0]['cpu_seconds_per_step']:.2f}",
+                    str(steps_done(these[0])),
+                ]
+            )
+    head = ["CPU minutes of a training", "CPU seconds of a step", "steps"]
+    return table([regime_of(runs).noun, "", *head], rows)
+
+
+def commands_of(runs: Runs, page: str) -> str:
     """The call that makes these runs again, and one training as it was started."""
     one = runs[0]["settings"]
-    names = " ".join(map(str, vocabularies(runs)))
     seeds = " ".join(map(str, sorted({r["run"]["seed"] for r in runs})))
+    if one.get("cost"):
+        pairs = sorted({tuple(pair) for r in runs for pair in r["settings"]["cost"]})
+        length = "--cost " + ",".join(f"{n}={minutes:g}" for n, minutes in pairs)
+        start = f"--regime {one['regime']} --icons icons"
+    else:
+        names = " ".join(map(str, vocabularies(runs)))
+        length, start = f"--steps {one['steps']} --categories {names}", "--regime scratch"
     call = (
-        f"python projects_tools/study.py claim --output OUTPUT --device {one['device']} \\\n"
-        f"    --steps {one['steps']} --train-images {one['train_images']} "
-        f"--val-images {one['val_images']} \\\n    --categories {names} --seeds {seeds} "
+        f"python projects_tools/study.py claim {start} --output OUTPUT \\\n"
+        f"    --device {one['device']} {length} --train-images {one['train_images']} "
+        f"--val-images {one['val_images']} \\\n    --seeds {seeds} "
         f"--variants {' '.join(variants_of(runs))} --budget 240\n"
         "python projects_tools/study.py claim --output OUTPUT --no-runs --all-at-test \\\n"
-        "    --report docs/claim.md\n"
+        f"    --report docs/{page}.md\n"
     )
     return f"{call}# one of its trainings:\n{' '.join(runs[-1]['command'])}\n"
 
@@ -254,34 +297,44 @@ def write_report(output: Path, path: Path) -> None:
     """
     runs = without_path(load_runs(output), output)
     unselected = without_path(load_with_all(output), output)
+    perfect = load_with_present(output)
     if not runs:
         raise ValueError(f"there is no complete run in {output}/runs")
-    if len({json.dumps(one["settings"], sort_keys=True) for one in runs}) > 1:
+    if len({json.dumps(one["settings"] | {"cost": ()}, sort_keys=True) for one in runs}) > 1:
         raise ValueError(f"the runs in {output}/runs have different settings")
     speeds = load_speeds(output)
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     draw_all(runs, folder)
-    everything = {"runs": runs, "all_at_test": unselected, "speeds": speeds}
+    everything = {
+        "runs": runs,
+        "all_at_test": unselected,
+        "perfect_selection": perfect,
+        "speeds": speeds,
+    }
     content = json.dumps(everything, separators=(",", ":"))
     write_atomically(folder / "runs.json", lambda file: file.write(content.encode()))
     comparisons = comparisons_of(runs)
-    text = _TEXT.format(
-        verdict="\n".join(f"{line}\n" for line in judge(runs, comparisons)),
-        settings=settings_lines(runs),
-        accuracy="\n".join(
-            f"### {n} emoji\n\n{accuracy_table(runs, n)}" for n in vocabularies(runs)
-        ),
-        comparisons=comparison_table(comparisons),
-        seeds=seed_table(runs),
-        all_at_test=all_at_test_table(runs, unselected),
-        gradients=gradient_table(runs),
-        costs=cost_table(runs, speeds),
-        timing=timing_of(speeds),
-        commands=commands_of(runs),
-        folder=folder.name,
+    regime = regime_of(runs)
+    noun = regime.noun
+    text = (
+        (Path(__file__).resolve().parent / regime.page)
+        .read_text(encoding="utf-8")
+        .format(
+            verdict="\n".join(f"{line}\n" for line in judge(runs, comparisons)),
+            settings=settings_lines(runs),
+            accuracy="\n".join(
+                f"### {n} {noun}\n\n{accuracy_table(runs, n)}" for n in vocabularies(runs)
+            ),
+            comparisons=comparison_table(comparisons),
+            seeds=seed_table(runs),
+            all_at_test=again_table(runs, unselected, "with all", ("AP", "AP_lvis", "APr")),
+            perfect=again_table(runs, perfect, "perfect", ("ARC", "AP", "AP_lvis")),
+            gradients=gradient_table(runs),
+            costs=cost_table(runs, speeds),
+            timing=timing_of(speeds),
+            commands=commands_of(runs, folder.name),
+            folder=folder.name,
+        )
     )
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-_TEXT = (Path(__file__).resolve().parent / "report.md").read_text(encoding="utf-8")

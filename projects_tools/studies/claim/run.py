@@ -27,11 +27,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from quickstart import ROOT
+from studies.claim.ceiling import evaluate_with_present
 from studies.claim.keys import VARIANTS, RunKey, RunSettings, run_order
 from studies.claim.regimes import ALL_EMOJI, REGIMES, DataRequest, Regime, build_data
 from studies.claim.report import write_report
@@ -80,8 +81,13 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="evaluate the runs with a selection once more, with all categories let through",
     )
+    add(
+        "--perfect-selection",
+        action="store_true",
+        help="evaluate these runs once more, with all that an image shows among the K",
+    )
     add("--no-speed", action="store_true", help="do not time the variants")
-    add("--pictures", type=int, default=100, help="predicted one by one for the timing")
+    add("--images", type=int, default=100, help="predicted one by one for the timing")
     given = parser.parse_args(arguments)
     regime = REGIMES[given.regime]
     given.categories = given.categories or list(given.cost) or list(regime.sizes)
@@ -181,25 +187,30 @@ def do_runs(
         return [key for key in pool.map(do, missing) if key is not None]
 
 
-def evaluate_finished_runs(output: Path) -> None:
-    """The runs with a selection, without it at test time."""
+def _with_weights(output: Path) -> list[RunKey]:
+    """The finished runs whose trainings are still there; those of a report are not."""
     keys = [RunKey(**one["run"]) for one in load_runs(output)]
-    for key in tqdm([key for key in keys if key.selects], "all categories at test", unit="run"):
-        evaluate_with_all(output, key)
+    return [k for k in keys if (output / "training" / str(k) / "model_inference.pth").is_file()]
 
 
-def time_finished_runs(output: Path, device: str, pictures: int) -> None:
+def evaluate_finished_runs(output: Path, evaluate: Callable[[Path, RunKey], None]) -> None:
+    """The runs with a selection once more, each as ``evaluate`` does it."""
+    keys = [key for key in _with_weights(output) if key.selects]
+    for key in tqdm(keys, evaluate.__name__.replace("_", " "), unit="run"):
+        evaluate(output, key)
+
+
+def time_finished_runs(output: Path, device: str, images: int) -> None:
     """Times, for every vocabulary, the first finished run of each variant, in own processes."""
     first: dict[int, dict[str, RunKey]] = {}
-    for one in load_runs(output):
-        key = RunKey(**one["run"])
+    for key in _with_weights(output):
         first.setdefault(key.categories, {}).setdefault(key.variant, key)
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'projects_tools'}{os.pathsep}{ROOT}"}
     if device == "cpu":
         environment["OMP_NUM_THREADS"] = "1"
     for keys in first.values():
         command = [sys.executable, "-m", "studies.claim.speed", str(output), device]
-        command += [str(pictures), *map(str, keys.values())]
+        command += [str(images), *map(str, keys.values())]
         subprocess.run(command, check=True, cwd=ROOT, env=environment)
 
 
@@ -236,9 +247,11 @@ def main(arguments: list[str] | None = None) -> int:
             if left:
                 print(f"{len(left)} runs did not fit into the budget: {', '.join(map(str, left))}")
         if given.all_at_test:
-            evaluate_finished_runs(output)
+            evaluate_finished_runs(output, evaluate_with_all)
+        if given.perfect_selection:
+            evaluate_finished_runs(output, evaluate_with_present)
         if not given.no_speed:
-            time_finished_runs(output, given.device, given.pictures)
+            time_finished_runs(output, given.device, given.images)
         write_report(output, path)
     except (ValueError, FileExistsError) as error:
         print(f"study claim: {error}", file=sys.stderr)

@@ -92,7 +92,7 @@ def run(output: Path, key: RunKey, settings: RunSettings) -> dict[str, Any]:
 
 
 def restore(output: Path, published: Path) -> int:
-    """Takes over the runs of a report that ``output`` lacks; returns how many.
+    """Takes over what a report holds and ``output`` lacks; returns how many runs that were.
 
     So a comparison is continued where its trainings are no more.
 
@@ -102,18 +102,25 @@ def restore(output: Path, published: Path) -> int:
     """
     if not published.is_file():
         return 0
-    missing = [
-        one
-        for one in json.loads(published.read_text())["runs"]
-        if not result_file(output, RunKey(**one["run"])).is_file()
-    ]
-    for one in missing:
-        key = RunKey(**one["run"])
-        result_file(output, key).parent.mkdir(parents=True, exist_ok=True)
-        write_metrics(result_file(output, key), one)
-        if "cpu_seconds_per_step" in one:
-            keep_step_cost(output, key, one["cpu_seconds_per_step"])
-    return len(missing)
+    content, count = json.loads(published.read_text()), 0
+    for part in ("runs", "all_at_test", "perfect_selection"):
+        for one in content.get(part, []):
+            key = RunKey(**one["run"])
+            new = _write_if_missing(output / part / f"{key}.json", one)
+            count += new and part == "runs"
+            if one.get("cpu_seconds_per_step") and step_cost(output, key) is None:
+                keep_step_cost(output, key, one["cpu_seconds_per_step"])
+    for categories, one in content["speeds"].items():
+        _write_if_missing(output / "speed" / f"{categories}.json", one)
+    return count
+
+
+def _write_if_missing(path: Path, content: dict[str, Any]) -> bool:
+    if path.is_file():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_metrics(path, content)
+    return True
 
 
 def _commit() -> str | None:

@@ -47,11 +47,11 @@ def load_model(output: Path, key: RunKey, device: str) -> tuple[nn.Module, Any]:
 
 
 def read_batches(cfg: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Held-out pictures, and one training batch."""
+    """Held-out images, and one training batch."""
     cfg.dataloader.test.num_workers = 0
-    pictures = [item for batch in instantiate(cfg.dataloader.test) for item in batch]
+    images = [item for batch in instantiate(cfg.dataloader.test) for item in batch]
     cfg.dataloader.train.total_batch_size = BATCH
-    return pictures, next(iter(instantiate(cfg.dataloader.train)))
+    return images, next(iter(instantiate(cfg.dataloader.train)))
 
 
 def take_turns(
@@ -70,15 +70,15 @@ def take_turns(
 
 
 def time_variants(
-    output: Path, keys: list[RunKey], device: str, pictures: int = 100, steps: int = 5
+    output: Path, keys: list[RunKey], device: str, images: int = 100, steps: int = 5
 ) -> dict[str, Any]:
-    """Times prediction picture by picture and training steps; writes ``speed/CATEGORIES.json``.
+    """Times prediction image by image and training steps; writes ``speed/CATEGORIES.json``.
 
     Args:
         output: of `study.py claim`.
         keys: finished runs of one vocabulary, one per variant.
         device: "cpu" or "cuda".
-        pictures: how many are predicted.
+        images: how many are predicted.
         steps: training steps.
     """
     categories = keys[0].categories
@@ -95,7 +95,7 @@ def time_variants(
         return job
 
     predicting = {name: predict(model) for name, model in models.items()}
-    seconds = take_turns(predicting, pictures, device, f"{categories}: prediction")
+    seconds = take_turns(predicting, images, device, f"{categories}: prediction")
     optimizers = {name: torch.optim.AdamW(m.parameters(), lr=1e-9) for name, m in models.items()}
     training = {
         name: lambda _, model=model, optimizer=optimizers[name]: train_step(model, optimizer, batch)
@@ -107,7 +107,7 @@ def time_variants(
         "device": device,
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
-        "pictures": pictures,
+        "images": images,
         "variants": {
             name: {
                 "images_per_second": 1 / statistics.median(seconds[name]),
@@ -135,10 +135,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("output", type=Path, help="of study.py claim")
     parser.add_argument("device", choices=["cpu", "cuda"])
-    parser.add_argument("pictures", type=int, help="how many are predicted, one by one")
+    parser.add_argument("images", type=int, help="how many are predicted, one by one")
     parser.add_argument("runs", nargs="+", type=RunKey.parse, metavar="CATEGORIES-VARIANT-SEED")
     given = parser.parse_args(arguments)
-    result = time_variants(given.output, given.runs, given.device, given.pictures)
+    result = time_variants(given.output, given.runs, given.device, given.images)
     for name, figures in result["variants"].items():
         print(
             f"{result['categories']} {name}: {figures['images_per_second']:.1f} images/s, "

@@ -10,6 +10,7 @@ from typing import Any
 
 from scipy.stats import t as student
 from studies.claim.keys import VARIANTS, steps_done
+from studies.claim.regimes import regime_of
 
 _SELECTING, _HEAD = "tree", "baseline"
 _CURVES = {
@@ -31,7 +32,7 @@ class Comparison:
     """Differences of a figure between two variants, seed by seed.
 
     Attributes:
-        categories: number of emoji.
+        categories: number of emoji or icons.
         first, second: variants; the differences are first minus second.
         figure: e.g. "AP".
         differences: of the seeds that both have.
@@ -101,6 +102,7 @@ def compare(
 
 def judge(runs: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) -> list[str]:
     """The findings as sentences, the claim itself first."""
+    noun = regime_of(runs).noun
     found = {(c.first, c.second, c.figure, c.categories): c for c in comparisons}
     main = sorted(
         (c for c in comparisons if (c.first, c.second, c.figure) == (_SELECTING, _HEAD, "AP")),
@@ -108,12 +110,12 @@ def judge(runs: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) -> 
     )
     if not main:
         return ["**The claim was not tested**: no seed has both the head and the full method."]
-    lines = [_main_sentence(main)]
+    lines = [_main_sentence(main, noun)]
     if len(main) > 1:
         lines.append(_growth_sentence(runs, main[0].categories, main[-1].categories))
     for key, sentence in _QUESTIONS.items():
         for c in (found[k] for k in sorted(found, key=lambda k: k[3]) if k[:3] == key):
-            where = f" at {c.categories} emoji: {_numbers(c)}"
+            where = f" at {c.categories} {noun}: {_numbers(c)}"
             lines.append(
                 "* " + sentence.format(c.verdict, where).replace("different than", "different from")
             )
@@ -134,7 +136,7 @@ def _numbers(c: Comparison) -> str:
     )
 
 
-def _main_sentence(main: Sequence[Comparison]) -> str:
+def _main_sentence(main: Sequence[Comparison], noun: str) -> str:
     """The claim, by the largest vocabulary with at least two seeds."""
     last = max(main, key=lambda c: (len(c.differences) > 1, c.categories))
     words = {
@@ -142,12 +144,12 @@ def _main_sentence(main: Sequence[Comparison]) -> str:
         "worse": "**The claim does not hold here: the opposite is seen**",
         "not clearly different": "**The claim is not confirmed here**",
     }
-    details = "; ".join(f"{c.categories} emoji: {c.verdict}, {_numbers(c)}" for c in main)
+    details = "; ".join(f"{c.categories} {noun}: {c.verdict}, {_numbers(c)}" for c in main)
     if len(last.differences) < 2:
         return f"**One seed decides nothing.** {details}."
     return (
         f"{words[last.verdict]}, by the full method (selection and tree) against the "
-        f"classification head at {last.categories} emoji{_tendency(last)}. {details}."
+        f"classification head at {last.categories} {noun}{_tendency(last)}. {details}."
     )
 
 
@@ -164,31 +166,31 @@ def _tendency(c: Comparison) -> str:
 
 def _growth_sentence(runs: Sequence[dict[str, Any]], small: int, large: int) -> str:
     """Whether the advantage grows with the vocabulary."""
-    gaps = {}
+    gaps, noun = {}, regime_of(runs).noun
     for n in (small, large):
         a, b = (by_seed(runs, n, variant, "AP") for variant in (_SELECTING, _HEAD))
         gaps[n] = {seed: a[seed] - b[seed] for seed in a.keys() & b.keys()}
     changes = [gaps[large][seed] - gaps[small][seed] for seed in gaps[small].keys() & gaps[large]]
     if not changes:
-        return f"* No seed has both {small} and {large} emoji."
+        return f"* No seed has both {small} and {large} {noun}."
     low, high = mean_interval(changes)
     verdict = "grows" if low > 0 else "shrinks" if high < 0 else "does not clearly change"
     interval = "" if math.isinf(low) else f" ({low:+.1f} to {high:+.1f})"
     return (
-        f"* The full method's lead over the head {verdict} from {small} to {large} emoji: "
+        f"* The full method's lead over the head {verdict} from {small} to {large} {noun}: "
         f"{statistics.fmean(changes):+.1f} AP{interval}, {_count(changes)}."
     )
 
 
 def _recall_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
     """How much the full method's selection lets through."""
-    lines = []
+    lines, noun = [], regime_of(runs).noun
     for n in vocabularies:
         shares = [by_seed(runs, n, _SELECTING, name).values() for name in ("ARC", "ARC_macro")]
         if all(shares):
             images, categories = map(statistics.fmean, shares)
             lines.append(
-                f"* At {n} emoji the full method's selection lets {images:.0f} % of a picture's "
+                f"* At {n} {noun} the full method's selection lets {images:.0f} % of an image's "
                 f"categories through, {categories:.0f} % as a mean over the categories; the others "
                 "cannot be detected."
             )
@@ -197,7 +199,7 @@ def _recall_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int
 
 def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
     """The gradients' shares with the head and with the full method."""
-    lines = []
+    lines, noun = [], regime_of(runs).noun
     for n in vocabularies:
         for curve, title in _CURVES.items():
             head, full = (
@@ -205,7 +207,7 @@ def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[i
             )
             if head and full:
                 lines.append(
-                    f"* {title} at {n} emoji: {head:.2f} with the head, {full:.2f} with the full "
+                    f"* {title} at {n} {noun}: {head:.2f} with the head, {full:.2f} with the full "
                     f"method ({full / head:.2f} times)."
                 )
     return lines

@@ -2,15 +2,20 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
+from studies.claim import regimes, trainings
 from studies.claim import run as run_claim
+from studies.claim.keys import RunKey, RunSettings, num_selected, run_order
 from studies.claim.report import mean_over_steps, spread, write_report
-from studies.claim.runs import RunKey, RunSettings, is_done, num_selected, run_order
+from studies.claim.runs import is_done
 from studies.claim.verdict import Comparison, compare, judge, mean_interval
 
+from tests.data.test_emojidet_styles import SQUARE, write_icon_set
+
 TOY = ["--categories", "6", "--seeds", "0", "--variants", "baseline", "tree", "--steps", "3"]
-TOY += ["--train-images", "12", "--val-images", "4", "--pictures", "2", "--budget", "10"]
+TOY += ["--train-images", "12", "--val-images", "4", "--images", "2", "--budget", "10"]
 TOY += ["--override", "dataloader.train.total_batch_size=4", "train.log_period=1"]
 
 
@@ -56,13 +61,57 @@ def test_the_whole_experiment(tmp_path, capsys):
     assert run_claim.main([*arguments, "--no-speed"]) == 0
     assert result.stat().st_mtime_ns == before, "a complete run is not done again"
     figures = json.loads(result.read_text())["figures"]
-    result.unlink()  # as if it had been stopped just before the end
+    result.unlink()  # as if it had been stopped just before the end, and there were no report
+    (tmp_path / "claim/claim/runs.json").unlink()
     assert run_claim.main([*arguments, "--no-speed"]) == 0
     again = json.loads(result.read_text())
     assert again["resumed"] and again["figures"] == figures
     log = tmp_path / "claim/training/6-tree-0/output.log"
     assert "iterations were done before" in log.read_text()
     assert run_claim.main([*arguments, "--no-speed", "--steps", "4"]) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_icons_at_equal_cost(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("resvg_py", reason="the package is not installed")
+    body = {"body": SQUARE.format("currentColor", x=8, side=16)}
+    icons = {name: body for name in ("cat-a", "cat-b", "dog-a", "dog-b", "dog-c", "dog-d")}
+    info = {"name": "Plain", "author": {"name": "Somebody"}, "palette": False}
+    info["license"] = {"title": "MIT", "url": "https://example.org/licence"}
+    content = {"icons": icons, "width": 32, "height": 32}
+    (tmp_path / "icons").mkdir()
+    write_icon_set(tmp_path / "icons", "plain", "", [], info=info, icons=content)
+    regime = regimes.REGIMES["icons"]
+    data = replace(regime.data, icon_sets=("plain",))
+    toy = replace(regime, data=data, text_preset=None, overrides=())
+    monkeypatch.setitem(regimes.REGIMES, "icons", toy)
+    monkeypatch.setattr(trainings, "_TIMED_STEPS", (1, 2))
+    output, report = tmp_path / "claim", tmp_path / "docs/claim.md"
+    arguments = ["--regime", "icons", "--icons", str(tmp_path / "icons"), "--output", str(output)]
+    arguments += ["--cost", "6=0.02", "--seeds", "0", "--variants", "baseline", "tree"]
+    arguments += ["--train-images", "12", "--val-images", "4", "--no-speed", "--perfect-selection"]
+    arguments += ["--report", str(report), "--override", "dataloader.train.total_batch_size=2"]
+    assert run_claim.main([*arguments, "train.log_period=1"]) == 0
+    content = json.loads((report.parent / "claim/runs.json").read_text())
+    for one in content["runs"]:
+        assert one["settings"]["cost"] == [[6, 0.02]] and one["commit"] and one["processor"]
+        assert one["steps"] == max(1, int(1.2 / one["cpu_seconds_per_step"]))
+        assert one["curves"]["loss_class"]["values"]
+    [perfect] = content["perfect_selection"]
+    assert perfect["run"]["variant"] == "tree" and perfect["figures"]["ARC"] == 100
+    text = report.read_text()
+    assert "| 6 | + selection, category tree | 0.02 |" in text and "at 6 icons" in text
+    assert (report.parent / "claim/ap_over_vocabulary.png").stat().st_size > 10_000
+
+    output.rename(tmp_path / "gone")  # the trainings are no more, the report is
+    again = [*arguments, "train.log_period=1"]
+    monkeypatch.setattr(run_claim, "run", lambda *_: pytest.fail("a run was done again"))
+    monkeypatch.setattr(run_claim, "build_data", lambda *_: None)
+    assert run_claim.main(again) == 0
+    assert "2 runs are taken over" in capsys.readouterr().out
+    assert json.loads((report.parent / "claim/runs.json").read_text()) == content
+    assert run_claim.main([*again, "--zipf", "2"]) == 2
     assert "other settings" in capsys.readouterr().err
 
 
@@ -147,7 +196,7 @@ def test_the_report_says_that_the_claim_holds(tmp_path):
     assert "**The claim holds here**" in text
     assert "grows from 5 to 9 emoji: +4.0 AP" in text
     assert "| 14.0 ± 0.1 |" in text
-    assert "At 9 emoji the full method's selection lets 14 % of a picture's categories" in text
+    assert "At 9 emoji the full method's selection lets 14 % of an image's categories" in text
     assert "through, 7 % as a mean over the categories" in text
     assert "2.00 with the head, 2.00 with the full method (1.00 times)" in text
 
@@ -195,3 +244,18 @@ def test_help_and_bad_arguments(capsys):
     with pytest.raises(SystemExit):
         run_claim.parse_arguments(["--categories", "9999"])
     assert "1 to 1884 emoji" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        (["--regime", "icons"], "--icons: the folder of game-icons, logos, mdi is needed"),
+        (["--cost", "9=0"], "minutes are above 0"),
+        (["--cost", "9"], "expected N=MINUTES"),
+        (["--cost", "9=1", "--categories", "5"], "none are given for [5]"),
+    ],
+)
+def test_costs_and_icons_that_do_not_fit(arguments, line, capsys):
+    with pytest.raises(SystemExit):
+        run_claim.parse_arguments(arguments)
+    assert line in capsys.readouterr().err
