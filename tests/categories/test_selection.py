@@ -50,6 +50,17 @@ def test_targets_can_be_forced_in_training_only():
     assert not (model.eval()(image_map, queries, targets).vocab_ids == worst[:, None]).any()
 
 
+def test_targets_can_be_forced_always():
+    model = make(force_targets="always").eval()
+    image_map, queries = inputs()
+    usual = model(image_map, queries)
+    worst = usual.scores.logits.argmin(dim=1)
+    targets = [ImageTargets(torch.zeros(1, 4), worst[i : i + 1], (9, 9)) for i in range(2)]
+    forced = model(image_map, queries, targets).vocab_ids
+    assert (forced[:, :1] == worst[:, None]).all()
+    assert (forced[:, 1:] == usual.vocab_ids[:, :3]).all(), "the rest are the best of the others"
+
+
 def test_a_small_vocabulary_leaves_empty_slots():
     selected = make().eval()(*inputs(categories=3))
     assert selected.valid.tolist() == [[True, True, True, False]] * 2
