@@ -1,6 +1,6 @@
 """Annotation files as columns, parsed once and mapped into memory from then on.
 
-The columns lie in a file beside the annotation file, or in a cache folder where that folder cannot
+The columns are in a file next to the annotation file, or in a cache folder where that folder cannot
 be written (``CQDINO_D2_CACHE``, else ``~/.cache/cqdino_d2``; if the variable is set, always there).
 A cache belongs to the content of its annotation file: it is used while name, size, times and inode
 are those it was made from, else while the SHA-256 is the same, else it is made anew. So is one that

@@ -6,7 +6,7 @@ bottom in pixels. A file has lines of one kind. Images are numbered by their lin
 and left out by the law of `box_columns`, as those of any other set, and as in mmdetection those
 with a side under a pixel and phrases without a box left are left out too.
 
-Beside what others write, a detection line may have LVIS' lists 'neg_category_ids' and
+In addition to what others write, a detection line may have LVIS' lists 'neg_category_ids' and
 'not_exhaustive_category_ids', of labels.
 """
 
