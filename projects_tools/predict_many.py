@@ -47,7 +47,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--weights", required=True, metavar="FILE")
     add("--input", required=True, type=Path, metavar="FOLDER|FILE")
     add("--output", required=True, type=Path, metavar="DIR")
-    add("--threshold", type=float, default=0.3, help="lowest confidence that is kept (0.3)")
+    add("--threshold", type=float, default=0.3, help="confidence threshold (0.3)")
     add("--nms", type=float, metavar="IOU", help="of overlapping boxes keep the best")
     add("--part-size", type=int, default=1000, metavar="N", help="images in a file (1000)")
     add("--batch-size", type=int, default=8, metavar="B", help="images at once (8)")

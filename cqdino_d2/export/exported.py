@@ -36,7 +36,7 @@ class ExportedDetector:
     """An ONNX file of `export_detector` in onnxruntime or OpenVINO.
 
     Args:
-        path: the file; its description is beside it, see `description_of`.
+        path: the file; its description is next to it, see `description_of`.
         runtime: one of ``onnxruntime`` and ``openvino``.
         threads: of the runtime; None leaves the number to it.
 
@@ -125,7 +125,7 @@ def description_of(path: str | Path) -> Path:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    """The description beside a file.
+    """The description next to a file.
 
     Raises:
         FileNotFoundError: either is missing.

@@ -110,7 +110,7 @@ class Rate:
         self._taken: dict[str, deque[tuple[float, float]]] = {}
 
     def allows(self, key: str, amount: float = 1) -> bool:
-        """Whether a taker may take so much now."""
+        """Whether a taker may take this amount now."""
         self._forget()
         return sum(taken for _, taken in self._taken.get(key, ())) + amount <= self.most
 

@@ -70,7 +70,7 @@ def serve(
         listener: a socket that listens.
         connections: open at the same time; what comes beyond is answered with 503.
         grace_seconds: how long what is under way may take at the end.
-        at_end: ends what would go on until its client goes.
+        at_end: ends what would run until its client disconnects.
         options: of uvicorn, besides.
 
     Raises:

@@ -60,7 +60,7 @@ def _make_controls(models: Models) -> Controls:
     """The controls from top to bottom."""
     names = list(models.predictors)
     most, own, depth = models.ranges(names[0])
-    several, threshold = len(names) > 1, {"label": "Lowest score", "elem_id": "threshold"}
+    several, threshold = len(names) > 1, {"label": "Confidence threshold", "elem_id": "threshold"}
     count = {"label": "Categories (K)", "elem_id": "count"}
     reads = models.reads_words(names[0])
     return Controls(

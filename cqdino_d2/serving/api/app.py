@@ -45,7 +45,7 @@ def make_api(
         limits: of the server.
         metrics: count what is done.
         token: that clients must bring; None for none.
-        page: for people, beside it; None for none.
+        page: the web page to serve as well; None for none.
     """
     own = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
     if page is not None:
