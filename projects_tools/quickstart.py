@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 CONFIG = ROOT / "configs/emojidet/quickstart.py"
-LEARNT = dict(AP=55.0, AP50=75.0, ARC=95.0)  # at least, on held-out pictures
+LEARNT = dict(AP=55.0, AP50=75.0, ARC=95.0)  # at least, on held-out images
 RANDOM_SHARE = 0.45  # at most, of the AP, with a random selection of categories
 AROUND_EVALUATIONS = 20.0  # seconds: starting the programs, scoring, drawing
 
@@ -141,7 +141,7 @@ def steps_done(training: Path) -> int:
 
 
 def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
-    """Seconds of so many training steps on this machine and of one evaluation, measured."""
+    """Seconds of ``steps`` training steps on this machine and of one evaluation, measured."""
     from cqdino_d2.data import load_category_embeddings, register_all
     from cqdino_d2.engine import Training, load_config, measure_pace
 
