@@ -157,7 +157,7 @@ def read_odvg_grounding(path: Path) -> tuple[dict[str, np.ndarray], dict[str, An
         path: plain or gzipped.
 
     Returns:
-        Columns of the I texts: 'lines' int64, 'sizes' (I, 2) int32 height and width (0: not told),
+        Columns of the I texts: 'lines' int64, 'sizes' (I, 2) int32 height and width (0: not known),
         the strings 'file_name' and 'caption' (`ids.text_columns`); of the phrases that have boxes
         'phrase_offsets' (I + 1,) where those of a text begin, 'span_offsets' where the spans of a
         phrase begin, 'spans' (n, 2) int32 characters; 'box_offsets' (I + 1,), 'boxes_xywh' float64

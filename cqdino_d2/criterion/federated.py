@@ -85,7 +85,7 @@ class FederatedFocalLoss(nn.Module):
         """
         if None in matched.listed or len(matched.listed) != len(matched.slot_vocab_ids):
             raise ValueError(
-                "the federated loss is to heed LVIS' lists, which the images do not carry: "
+                "the federated loss needs LVIS' lists, which the images do not carry: "
                 "dataloader.train.mapper.category_lists gives them"
             )
         absent, unfinished = (

@@ -46,7 +46,7 @@ class GradientBalance(nn.Module):
         alpha, gamma: of the focal loss.
 
     Raises:
-        ValueError: no step between two looks.
+        ValueError: ``period`` is below 1.
     """
 
     def __init__(

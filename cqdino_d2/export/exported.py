@@ -60,7 +60,7 @@ class ExportedDetector:
 
     @property
     def reads_words(self) -> bool:
-        """Whether it has to be told what to look for."""
+        """Whether it needs a prompt."""
         return "text_inputs" in self.facts
 
     def __call__(self, image: np.ndarray, passes: Sequence[TextInputs] = ()) -> Found:
@@ -104,8 +104,7 @@ class ExportedDetector:
     def _check_words(self, passes: Sequence[TextInputs]) -> None:
         if bool(passes) != self.reads_words:
             raise ValueError(
-                f"{self.path.name} "
-                + ("has to be told what to look for" if self.reads_words else "reads no words")
+                f"{self.path.name} " + ("needs a prompt" if self.reads_words else "reads no words")
             )
         for one in passes:
             if one.checkpoint != self.facts["checkpoint"]:

@@ -61,7 +61,7 @@ def detector_cfg(config_file: str, weights: str, **options: Any) -> CfgNode:
 
 @dataclass(frozen=True)
 class Question:
-    """What a command or a page wants to be found.
+    """What a command or a page asks for.
 
     Attributes:
         wanted: a caption or names, None for whatever the model finds.

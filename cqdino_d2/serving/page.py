@@ -105,7 +105,7 @@ def _make_upload() -> gr.Image:
         """Gradio would copy files of the machine or fetch addresses that a client names."""
         if path is None or Path(path).resolve().is_relative_to(uploads):
             return path
-        raise gr.Error("Only uploaded images are looked at.", print_exception=False)
+        raise gr.Error("Only uploaded images are accepted.", print_exception=False)
 
     image.async_move_resource_to_block_cache = uploaded
     image.preprocess = _path_of  # an upload is opened by `Models` alone

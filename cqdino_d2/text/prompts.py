@@ -20,7 +20,7 @@ class TextEncoder(Protocol):
     """Turns texts into features."""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32 features, of length 1 unless the encoder was told otherwise."""
+        """(N, E) float32 features, of length 1 unless the encoder was configured otherwise."""
 
 
 def spoken_name(name: str) -> str:

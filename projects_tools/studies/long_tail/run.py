@@ -5,7 +5,7 @@ Example:
 
 Of 100 emoji in a long-tailed EmojiDet about half are rare: they have boxes in at most ten images.
 Images of them alone, with a label and no box, are many. Every training has as many steps of as
-many images; one that is there is not done again. Each arm adds to the one before:
+many images; existing ones are not repeated. Each arm adds to the one before:
 
 box          boxes alone, with a class head that compares queries with MiniLM's features of names
 federated    the federated loss
@@ -166,7 +166,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--zipf", type=float, default=1.4, help="exponent of the frequencies in training (1.4)")
     add("--teacher-steps", type=int, default=TowerTraining().steps)
     add("--at-once", type=int, default=1, help="trainings at the same time (1)")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of all configs")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="override all configs")
     given = parser.parse_args(arguments)
     if unknown := [arm for arm in given.arms if arm not in ARMS]:
         parser.error(f"there is no arm {unknown[0]!r}, only {', '.join(ARMS)}")
