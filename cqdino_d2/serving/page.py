@@ -37,6 +37,8 @@ STYLE = """
 .found .fill { border-radius: 3px; height: 0.7em; }
 .found .scroll { max-height: 18em; overflow-y: auto; }
 #selected .scroll { max-height: 62em; }
+#right:not(:has(td)) { display: none; }  /* until there is a result */
+@media (min-width: 1100px) { #controls { max-width: 23%; } }  /* as wide before as after */
 #drawn img { max-height: 640px; object-fit: contain; }
 .found p { margin: 0.4em 0; }
 """
@@ -180,7 +182,7 @@ def build_page(models: Models, limits: PageLimits, folder: UploadFolder) -> gr.B
     with gr.Blocks(**settings) as page:
         gr.Markdown("## CQ-DINO: what is in the image?")
         with gr.Row():
-            with gr.Column(scale=4, min_width=280):
+            with gr.Column(scale=4, min_width=280, elem_id="controls"):
                 given = _make_controls(models)
             with gr.Column(scale=8, min_width=400):
                 buttons = ["download", "fullscreen"]
@@ -188,7 +190,7 @@ def build_page(models: Models, limits: PageLimits, folder: UploadFolder) -> gr.B
                 drawn = gr.Image(show_label=False, elem_id="drawn", **options)
                 summary = gr.HTML(elem_id="summary", elem_classes="found")
                 boxes = gr.HTML(elem_id="boxes", elem_classes="found")
-            with gr.Column(scale=5, min_width=320):
+            with gr.Column(scale=5, min_width=320, elem_id="right"):
                 selected = gr.HTML(elem_id="selected", elem_classes="found")
         wanted = [given.image, given.model, given.count, given.words, given.branches]
         shown = [given.image, given.threshold, given.level]
