@@ -138,7 +138,7 @@ def make_build_command(base: type[build_ext]) -> type:
 
 
 class BuildWithConfigs(build_py):
-    """Copies the recipes into the package; a checkout has them beside it."""
+    """Copies the recipes into the package; a checkout has them next to it."""
 
     def run(self) -> None:
         """Builds; an editable install finds the recipes in the checkout."""
@@ -254,7 +254,7 @@ FOR_USE = {
     ],
     "text": ["open_clip_torch", "transformers"],  # category embeddings
     "parquet": ["pyarrow"],  # columnar results files
-    "report": ["jinja2", "matplotlib", "Pillow"],  # pages and pictures of results
+    "report": ["jinja2", "matplotlib", "Pillow"],  # pages and figures of results
     "export": ["onnx", "onnxruntime", "onnxscript", "openvino"],  # projects_tools/export.py
     "styles": ["resvg-py"],  # EmojiDet in other styles of artwork
     "demo": ["gradio>=6.31,<7"],  # the web page

@@ -6,7 +6,7 @@ Examples:
 
 Looks at the annotations of all training, image-level and test sets, opens images (a sample, or
 all), maps some training samples as the training would, compares vocabularies, tree and category
-embeddings, and writes two pictures: contact_sheet.png (training samples with their boxes) and
+embeddings, and writes two figures: contact_sheet.png (training samples with their boxes) and
 category_frequency.png. The exit code is 0 if a training can start, 1 if something is wrong, 2 if
 the config cannot be used.
 """
@@ -33,7 +33,7 @@ from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_fr
 
 
 def check(cfg: DictConfig, given: argparse.Namespace, findings: Findings) -> None:
-    """All checks of a config, and the two pictures."""
+    """All checks of a config, and the two figures."""
     count = None if given.images == "all" else int(given.images)
     choice = ImageChoice(count, given.workers, cfg.train.seed)
     frequencies = (check_prompted_sets if is_prompted(cfg) else check_sets)(cfg, choice, findings)
@@ -57,7 +57,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--images", default="1000", help="images to open per set: a number or all")
     parser.add_argument("--samples", type=int, default=16, help="on the contact sheet")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--output", type=Path, help="folder of the pictures (default: the run's)")
+    parser.add_argument("--output", type=Path, help="folder of the figures (default: the run's)")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="override the config")
     given = parser.parse_args(arguments)
     if given.images != "all" and not given.images.isdigit():

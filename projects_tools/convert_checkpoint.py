@@ -12,7 +12,7 @@ Examples:
     python projects_tools/convert_checkpoint.py groundingdino_swint_ogc.pth \
         --config-file configs/grounding_dino/swint_ogc.py --output models/gdino_swint/model.pth
 
-The input is read without running code from it. Writes the checkpoint and, for CQ-DINO, beside it
+The input is read without running code from it. Writes the checkpoint and, for CQ-DINO, next to it
 the vocabulary.json that evaluation and prediction take the categories and their tree from; reports
 what became of every name. Exit code 1 (and nothing written) if something is left unexplained, 2 for
 input that cannot be used. An embedding file as input is written with the ids of the categories.

@@ -45,7 +45,7 @@ TRACK = (
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say what is shown."""
     add = parser.add_argument
-    add("--threshold", type=float, default=0.3, metavar="T", help="lowest score shown, 0..1 (0.3)")
+    add("--threshold", type=float, default=0.3, metavar="T", help="confidence threshold (0.3)")
     add("--topk", type=int, metavar="N", help="at most N boxes per image")
     add(
         "--depth",
@@ -65,7 +65,7 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
         help="of boxes of any names that overlap more the best one remains",
     )
     add("--track", action="store_true", help=TRACK)
-    add("--show-categories", action="store_true", help="the selected categories beside the image")
+    add("--show-categories", action="store_true", help="the selected categories next to the image")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -75,7 +75,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE", help="a config of configs/")
-    add("--weights", required=True, metavar="FILE", help="a checkpoint, vocabulary.json beside it")
+    add(
+        "--weights", required=True, metavar="FILE", help="a checkpoint, next to its vocabulary.json"
+    )
     add(
         "--input",
         nargs="+",

@@ -11,7 +11,7 @@ Examples:
 The exported function takes image (3, H, W), float32 RGB in 0..255, already of the size the model is
 to see, of any height and width between limits, and returns boxes (N, 4) xyxy in its pixels, scores
 (N,), best first, and vocab_ids (N,). It takes one image at a time. Names, ids and limits are in
-OUTPUT.json beside it. The vocabulary of a CQ-DINO is fixed: what depends on it alone is a constant
+OUTPUT.json next to it. The vocabulary of a CQ-DINO is fixed: what depends on it alone is a constant
 in the file. What a Grounding DINO looks for is an input: --format words writes it as a file of
 numpy, whose arrays are the other inputs. docs/export.md has the whole way.
 

@@ -35,23 +35,23 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     pair = {"nargs": 2, "type": int, "metavar": ("MIN", "MAX")}
     add("--output", required=True, type=Path, help="folder to make")
     add("--categories", type=int, default=96, help="at most 1884 of emoji (default 96)")
-    add("--train-images", type=int, default=8000, help="training pictures (default 8000)")
-    add("--val-images", type=int, default=500, help="held-out pictures (default 500)")
-    add("--image-size", type=int, default=128, help="side of a picture in pixels (default 128)")
+    add("--train-images", type=int, default=8000, help="training images (default 8000)")
+    add("--val-images", type=int, default=500, help="held-out images (default 500)")
+    add("--image-size", type=int, default=128, help="side of an image in pixels (default 128)")
     add("--object-size", default=[16, 48], help="longer side in pixels (default 16 48)", **pair)
-    add("--objects", default=[2, 6], help="objects per picture (default 2 6)", **pair)
+    add("--objects", default=[2, 6], help="objects per image (default 2 6)", **pair)
     add("--overlap", type=float, default=0.4, help="largest hidden share of one (default 0.4)")
     add("--hue-shift", action="store_true", help="turn the hues of objects by up to 15 degrees")
     add("--grey-share", type=float, default=0.2, help="share of grey objects (default 0.2)")
     add("--zipf", type=float, default=0.0, help="exponent of the frequencies (0: balanced)")
-    add("--balanced-val", action="store_true", help="all alike often in held-out pictures")
+    add("--balanced-val", action="store_true", help="all equally often in held-out images")
     add(
         "--alone",
         default=[0, 0, 0],
         nargs=3,
         type=int,
         metavar=("RARE", "COMMON", "FREQUENT"),
-        help="pictures of each emoji alone, in a folder for each, without boxes",
+        help="images of each emoji alone, in a folder for each, without boxes",
     )
     add(
         "--interior-categories",
@@ -61,10 +61,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add(
         "--hold-out-novel",
         action="store_true",
-        help="the quarter of the emoji that is marked novel is in no training picture",
+        help="the quarter of the emoji that is marked novel is in no training image",
     )
     add("--train-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of the artwork (twemoji)")
-    add("--val-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of held-out pictures")
+    add("--val-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of held-out images")
     add("--icon-sets", default="", metavar="NAME,NAME,...", help="icons are the categories")
     add("--icons", type=Path, metavar="DIR", help="where npm left the icon sets, see above")
     add("--seed", type=int, default=0)

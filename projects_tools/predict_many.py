@@ -47,7 +47,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--weights", required=True, metavar="FILE")
     add("--input", required=True, type=Path, metavar="FOLDER|FILE")
     add("--output", required=True, type=Path, metavar="DIR")
-    add("--threshold", type=float, default=0.3, help="lowest confidence that is kept (0.3)")
+    add("--threshold", type=float, default=0.3, help="confidence threshold (0.3)")
     add("--nms", type=float, metavar="IOU", help="of overlapping boxes keep the best")
     add("--part-size", type=int, default=1000, metavar="N", help="images in a file (1000)")
     add("--batch-size", type=int, default=8, metavar="B", help="images at once (8)")
@@ -56,12 +56,12 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--workers", type=int, default=0, metavar="N", help="0: this process does it all (0)")
     add("--cpus-per-worker", type=float, default=1.0, metavar="N")
     add("--gpus-per-worker", type=float, default=0.0, metavar="N")
-    add("--address", help="of a Ray cluster")
+    add("--address", help="address of a Ray cluster")
     add(
         "--price-per-hour", type=float, metavar="P", help="of all machines, for the cost at the end"
     )
     add_question_arguments(parser)
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="override the config")
     given = parser.parse_args(arguments)
     if given.workers < 0:
         parser.error(f"--workers must be at least 0, got {given.workers}")

@@ -4,7 +4,8 @@ Example:
     bash projects_tools/quickstart.sh
     python projects_tools/quickstart.py --smoke --output output/smoke
 
-Before the training it times a few steps and says about how long all of it will take here.
+Before the training it times a few steps and says about how long all of it will take here. If other
+processes keep all cores busy at the start, a line says so.
 Everything lands in the output folder: metrics.json, loss_curve.png, predictions.png, the dataset
 and the training's own folder. A run that was stopped is resumed.
 """
@@ -26,8 +27,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 CONFIG = ROOT / "configs/emojidet/quickstart.py"
-LEARNT = dict(AP=55.0, AP50=75.0, ARC=95.0)  # at least, on held-out pictures
+LEARNT = dict(AP=55.0, AP50=75.0, ARC=95.0)  # at least, on held-out images
 RANDOM_SHARE = 0.45  # at most, of the AP, with a random selection of categories
+LOAD_VARIABLE = "CQDINO_QUICKSTART_LOAD"  # set by quickstart.sh
 AROUND_EVALUATIONS = 20.0  # seconds: starting the programs, scoring, drawing
 
 
@@ -80,6 +82,26 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def step(title: str) -> None:
     """Announces a step."""
     print(f"\n[quickstart] {title}", flush=True)
+
+
+def load_average() -> float | None:
+    """Mean load of the last minute, from before an installation; None if unknown."""
+    before_installation = os.environ.get(LOAD_VARIABLE)
+    if before_installation:
+        return float(before_installation)
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows; a system that cannot tell
+        return None
+
+
+def say_if_cores_are_shared() -> None:
+    """Says in one line that other processes keep all usable cores busy, if they do."""
+    load = load_average()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if load is not None and load >= (cores or 1):
+        shared = f"load average {load:.1f}, usable cores {cores}"
+        step(f"Other processes share the cores ({shared}): the training will take longer")
 
 
 def run_train_net(datasets: Path, *arguments: str, config: Path = CONFIG) -> None:
@@ -141,7 +163,7 @@ def steps_done(training: Path) -> int:
 
 
 def expected_seconds(datasets: Path, steps: int) -> tuple[float, float]:
-    """Seconds of so many training steps on this machine and of one evaluation, measured."""
+    """Seconds of ``steps`` training steps on this machine and of one evaluation, measured."""
     from cqdino_d2.data import load_category_embeddings, register_all
     from cqdino_d2.engine import Training, load_config, measure_pace
 
@@ -271,6 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
     size = SMOKE if given.smoke else FULL
     steps = given.steps or size.steps
     started = time.monotonic()
+    say_if_cores_are_shared()
     output = (
         given.output or ROOT / "output" / ("smoke" if given.smoke else "quickstart")
     ).resolve()

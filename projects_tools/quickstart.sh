@@ -11,8 +11,11 @@ for argument in "$@"; do
         exec "$python" "$tools/quickstart.py" --help
     fi
 done
-PYTHONPATH="$tools" "$python" -c \
-    'import sys, quickstart; quickstart.parse_arguments(sys.argv[1:])' "$@"
+load="$(PYTHONPATH="$tools" "$python" -c 'import sys, quickstart
+quickstart.parse_arguments(sys.argv[1:])
+load = quickstart.load_average()
+print("" if load is None else load)' "$@")"
+export CQDINO_QUICKSTART_LOAD="$load"  # of before the installation, which keeps the cores busy
 
 # shellcheck source=projects_tools/install/environment.sh
 source "$tools/install/environment.sh"

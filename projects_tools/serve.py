@@ -11,7 +11,7 @@ Several --model can be asked for by their names; the first is the default. The s
 http://127.0.0.1:8000, for this machine alone unless --host says otherwise; /docs describes it.
 --page puts the web page over the same models, at /page/. A token that clients must bring is read
 from --token-file or from the environment variable CQDINO_API_TOKEN. The log is a line of JSON per
-request. Ctrl-C or SIGTERM end the server after it has answered what is under way.
+request. Ctrl-C or SIGTERM end the server after it has answered the requests in progress.
 """
 
 from __future__ import annotations
@@ -60,13 +60,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--port", type=int, default=8000, help="0 takes a free one (8000)")
     add("--device", help="cpu, cuda, ...; default: a GPU where there is one")
     add("--page", action="store_true", help="the web page as well, at /page/; needs gradio")
-    add("--folder", type=Path, metavar="DIR", help="whose images requests may name by their path")
-    add("--token-file", type=Path, metavar="FILE", help="a token that clients must bring")
+    add(
+        "--folder", type=Path, metavar="DIR", help="folder of images that requests may name by path"
+    )
+    add("--token-file", type=Path, metavar="FILE", help="file with a token that clients must send")
     add("--certificate", type=Path, metavar="FILE", help="for https, with --key")
-    add("--key", type=Path, metavar="FILE", help="of the certificate")
-    add("--max-batch", type=int, default=4, metavar="N", help="requests at once in a model (4)")
-    add("--max-wait", type=float, default=5, metavar="MS", help="for others of a batch (5)")
-    add("--max-queue", type=int, default=64, metavar="N", help="requests that wait (64)")
+    add("--key", type=Path, metavar="FILE", help="key of the certificate")
+    add("--max-batch", type=int, default=4, metavar="N", help="largest batch (4)")
+    add(
+        "--max-wait",
+        type=float,
+        default=5,
+        metavar="MS",
+        help="wait for more requests of a batch (5)",
+    )
+    add("--max-queue", type=int, default=64, metavar="N", help="most waiting requests (64)")
     add("--max-upload", default="15mb", metavar="SIZE", help="largest image file (15mb)")
     add("--max-pixels", type=float, default=25e6, metavar="N", help="largest image (25e6)")
     add("--timeout", type=float, default=120, metavar="S", help="longest wait for an answer (120)")
@@ -143,7 +151,10 @@ def run(given: argparse.Namespace) -> None:
         stack.enter_context(contextlib.closing(served.runner))
         log_as_json()
         if token is None and given.host not in LOCAL_HOSTS:
-            print("serve: whoever reaches this may use it: see --token-file", file=sys.stderr)
+            print(
+                "serve: anyone who can reach this address can use it: see --token-file",
+                file=sys.stderr,
+            )
         here = address(listener, scheme)
         print(f"{here}  (Ctrl-C ends it)", flush=True)
         if given.page:

@@ -8,9 +8,9 @@ Examples:
         --category-tree v3det_2023_v1_category_tree.json --output report
 
 DIR/index.html gets the figures, what the errors cost, the category tree with AP by branch, which
-siblings are taken for each other, a table of all categories, and pictures: ground truth beside
+siblings are taken for each other, a table of all categories, and images: ground truth next to
 detections of the worst and best images, of each kind of error and of the worst categories. It needs
-no network. Without --images it has no pictures. Files outside of that folder are not opened,
+no network. Without --images it shows no images. Files outside of that folder are not opened,
 whatever the annotations say; the page then says so, and the exit code is 1. Results are a COCO
 results file (.json) or its columns (.npz, .parquet) of any detector.
 """
@@ -53,7 +53,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--max-dets", type=int, metavar="N", help="detections that count, as in evaluate_results.py"
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.3, help="score from which detections are drawn"
+        "--threshold", type=float, default=0.3, help="confidence threshold of the drawn detections"
     )
     parser.add_argument(
         "--pictures", type=int, default=8, metavar="N", help="of each kind (default: 8)"
@@ -63,14 +63,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         type=int,
         default=8,
         metavar="N",
-        help="categories, the worst ones, with three pictures each (default: 8)",
+        help="categories, the worst ones, with three images each (default: 8)",
     )
     parser.add_argument(
         "--show-category",
         action="append",
         default=[],
         metavar="NAME|ID",
-        help="pictures of this category too; can be repeated",
+        help="images of this category too; can be repeated",
     )
     given = parser.parse_args(arguments)
     if given.protocol == "v3det" and given.category_tree is None:

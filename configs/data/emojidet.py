@@ -1,4 +1,4 @@
-"""EmojiDet: pictures of 128 pixels, as `projects_tools/make_emojidet.py` makes them."""
+"""EmojiDet: images of 128 pixels, as `projects_tools/make_emojidet.py` makes them."""
 
 from .detection import dataloader, vocabulary
 

@@ -1,4 +1,4 @@
-"""A small model for pictures of 128 pixels: it learns from scratch on two CPU cores."""
+"""A small model for images of 128 pixels: it learns from scratch on two CPU cores."""
 
 from detectron2.config import LazyCall as L
 

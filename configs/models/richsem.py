@@ -30,7 +30,7 @@ def use_federated_loss(model: DictConfig) -> None:
 
 
 def heed_category_lists(model: DictConfig, *mappers: DictConfig) -> None:
-    """The federated loss heeds LVIS' lists of absent and unfinished categories, in place.
+    """The federated loss uses LVIS' lists of absent and unfinished categories, in place.
 
     Args:
         model: config of a `CQDINO`.

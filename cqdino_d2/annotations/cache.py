@@ -1,9 +1,9 @@
 """Annotation files as columns, parsed once and mapped into memory from then on.
 
-The columns lie in a file beside the annotation file, or in a cache folder where that folder cannot
+The columns are in a file next to the annotation file, or in a cache folder where that folder cannot
 be written (``CQDINO_D2_CACHE``, else ``~/.cache/cqdino_d2``; if the variable is set, always there).
 A cache belongs to the content of its annotation file: it is used while name, size, times and inode
-are those it was made from, else while the SHA-256 is the same, else it is made anew. So is one that
+are those it was made from, else while the SHA-256 is the same, else it is rebuilt. So is one that
 its checksum or its columns show to be damaged. A program that only scores a file uses a cache that
 is there and writes none.
 """
@@ -234,5 +234,5 @@ def load_columns(json_file: str | Path, form: Form[T], layout: str = "", *, keep
         if found is not None:
             return found
         for reason in reasons:
-            logger.warning("%s: it is made anew", reason)
+            logger.warning("%s: it is rebuilt", reason)
         return _build(path, form)

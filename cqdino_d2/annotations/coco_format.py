@@ -153,7 +153,7 @@ def read_coco_format(json_file: Path) -> tuple[dict[str, np.ndarray], dict[str, 
     Returns:
         Columns. Of the I images in the file's order: 'image_ids' (or JSON texts 'image_id_bytes',
         'image_id_offsets', see `ids`), 'file_name_bytes' and 'file_name_offsets' relative to the
-        image root, 'sizes' (I, 2) int32 height and width (0: not told), LVIS' 'neg_category_ids'
+        image root, 'sizes' (I, 2) int32 height and width (0: not known), LVIS' 'neg_category_ids'
         and 'not_exhaustive_category_ids' as '_offsets' and '_values' (``vocab_id``). Of the boxes,
         those of `box_columns`. 'categories' is the JSON of the category objects by ascending id,
         the rank being the ``vocab_id``.

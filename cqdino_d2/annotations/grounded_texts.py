@@ -64,7 +64,7 @@ class GroundedTexts:
         kind: one of `KINDS`, or `odvg_sets.ODVG`.
         image_ids: of the I image objects, as the file writes them.
         file_names: relative to the image root.
-        sizes: (I, 2) int32 height and width, 0 where they are not told.
+        sizes: (I, 2) int32 height and width, 0 where they are not known.
         captions: the texts.
         dataset_names: what each text belongs to, '' where the file does not tell.
         phrases: for each text the spans of its phrases; () where the whole text is one thing.

@@ -41,7 +41,7 @@ def file_name(image: ImageRow) -> tuple[str, str]:
 
 
 def pixels(image: ImageRow) -> tuple[int, int]:
-    """Height and width; (0, 0) where they are not told or are no sizes."""
+    """Height and width; (0, 0) where they are not given or are no sizes."""
     height, width = _side(image.height), _side(image.width)
     return (height, width) if height and width else (0, 0)
 

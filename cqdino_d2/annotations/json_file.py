@@ -64,7 +64,7 @@ class GzipReader:
         self._most = max(_MOST_EXPANSION * path.stat().st_size, _ALWAYS_ALLOWED)
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes; none at the end.
+        """At most ``size`` bytes; none at the end.
 
         Raises:
             ValueError: a damaged file, or one that expands beyond all measure.

@@ -50,7 +50,7 @@ class OdinwSet:
 
 
 def _exported(folder: str, classes: tuple[str, ...]) -> OdinwSet:
-    """A set whose annotations of all splits lie in one folder, beside the images."""
+    """A set whose annotations of all splits are in one folder, with the images."""
     return OdinwSet(folder, classes, "", f"val_{_FILE}", "", f"train_{_FILE}")
 
 

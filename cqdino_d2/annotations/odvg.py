@@ -6,7 +6,7 @@ bottom in pixels. A file has lines of one kind. Images are numbered by their lin
 and left out by the law of `box_columns`, as those of any other set, and as in mmdetection those
 with a side under a pixel and phrases without a box left are left out too.
 
-Beside what others write, a detection line may have LVIS' lists 'neg_category_ids' and
+In addition to what others write, a detection line may have LVIS' lists 'neg_category_ids' and
 'not_exhaustive_category_ids', of labels.
 """
 
@@ -157,7 +157,7 @@ def read_odvg_grounding(path: Path) -> tuple[dict[str, np.ndarray], dict[str, An
         path: plain or gzipped.
 
     Returns:
-        Columns of the I texts: 'lines' int64, 'sizes' (I, 2) int32 height and width (0: not told),
+        Columns of the I texts: 'lines' int64, 'sizes' (I, 2) int32 height and width (0: not known),
         the strings 'file_name' and 'caption' (`ids.text_columns`); of the phrases that have boxes
         'phrase_offsets' (I + 1,) where those of a text begin, 'span_offsets' where the spans of a
         phrase begin, 'spans' (n, 2) int32 characters; 'box_offsets' (I + 1,), 'boxes_xywh' float64

@@ -1,4 +1,4 @@
-"""A small picture tower for a teacher, trained on pictures and names."""
+"""A small image tower for a teacher, trained on images and names."""
 
 from __future__ import annotations
 
@@ -77,5 +77,5 @@ def trained_picture_tower(path: str | Path) -> PictureTower:
         tower = PictureTower(**content["settings"])
         tower.load_state_dict(content["weights"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} holds no tower of pictures, but {', '.join(content)}") from error
+        raise ValueError(f"{path} holds no image tower, but {', '.join(content)}") from error
     return tower

@@ -23,7 +23,7 @@ class Family:
         mark: pattern of names that no other family has.
         convert: their state dict -> ours; mmdetection's also take ``patch_merging``.
         words: whether they are asked in words.
-        patch_merging: the order of the backbone's channels that they have unless told otherwise;
+        patch_merging: the order of the backbone's channels that they have unless given otherwise;
             None where there is but one.
         note: what else becomes of the weights, for the report.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..files import read_tensor_file
 
-# What mmengine writes beside the weights: its message hub with NumPy arrays, its configuration,
+# What mmengine writes besides the weights: its message hub with NumPy arrays, its configuration,
 # paths and times. Neither mmengine nor NumPy is asked to build any of it.
 _DISCARDED = (
     "mmengine.logging.history_buffer.HistoryBuffer",

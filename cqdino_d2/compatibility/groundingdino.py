@@ -95,7 +95,7 @@ def predict(
         box_threshold: of a box's most probable token.
         text_threshold: of the tokens that make up a box's phrase, wherever they stand.
         device: the model's, whatever is said here.
-        remove_combined: whether a phrase ends at the separators beside its most probable token.
+        remove_combined: whether a phrase ends at the separators around its most probable token.
 
     Returns:
         (N, 4) boxes cxcywh relative to the image, (N,) probabilities of their most probable

@@ -1,4 +1,4 @@
-"""Released files made into ours: what needs configs, datasets and models beside `checkpoint`."""
+"""Released files made into ours: needs configs, datasets and models besides `checkpoint`."""
 
 from .. import needs_detectron2  # noqa: F401  says how to get Detectron2
 from .released_file import convert_released_file

@@ -64,7 +64,7 @@ def write_model(
         model: the config's, as `build_on_meta` makes it.
         conversion: the weights under our names.
         problems: why the config would compute something else.
-        write_beside: writes what belongs beside the output, before it.
+        write_beside: writes what belongs next to the output, before it.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     report = ConversionReport.compare(conversion, expected)

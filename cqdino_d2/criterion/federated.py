@@ -21,7 +21,7 @@ class FederatedFocalLoss(nn.Module):
 
     The slots have to stand for a category each: not for the tokens of a prompt.
 
-    With ``listed`` it heeds LVIS' own lists as well, which RichSem's and CenterNet2's do not: in an
+    With ``listed`` it uses LVIS' own lists as well, which RichSem's and CenterNet2's do not: in an
     image that was looked through for a category in vain, the category counts as absent whether it
     is drawn or not, and one of which not all objects have their boxes counts only where a query
     stands for a box.
@@ -34,7 +34,7 @@ class FederatedFocalLoss(nn.Module):
         power: categories are drawn in proportion to their count to this power.
         weight: factor on the loss.
         alpha, gamma: see `sigmoid_focal_loss`.
-        listed: whether LVIS' lists are heeded; the mapper then has to carry them, as with
+        listed: whether LVIS' lists are used; the mapper then has to carry them, as with
             `CategoryLists`.
 
     Raises:
@@ -85,7 +85,7 @@ class FederatedFocalLoss(nn.Module):
         """
         if None in matched.listed or len(matched.listed) != len(matched.slot_vocab_ids):
             raise ValueError(
-                "the federated loss is to heed LVIS' lists, which the images do not carry: "
+                "the federated loss needs LVIS' lists, which the images do not carry: "
                 "dataloader.train.mapper.category_lists gives them"
             )
         absent, unfinished = (

@@ -35,18 +35,18 @@ class GradientBalance(nn.Module):
     it go the hard negatives: those whose predicted probability is above ``hard``, as a share of
     all negative logits and, weighted by gradient, of all negative gradient.
 
-    It reads logits that are there anyway, every so many steps, and needs no backward pass. The
+    It reads existing logits every ``period`` steps and needs no backward pass. The
     figures go to Detectron2's event storage: ``gradient/positive_to_negative``,
     ``gradient/hard_share`` (of the negative gradient), ``gradient/hard_count_share`` and
     ``gradient/negatives_per_positive``.
 
     Args:
-        period: steps between two looks.
+        period: N; the logits are read every N steps.
         hard: probability above which a negative is hard; ten times the class prior of 0.01.
         alpha, gamma: of the focal loss.
 
     Raises:
-        ValueError: no step between two looks.
+        ValueError: ``period`` is below 1.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from ..structures import Vocabulary
 
 
 class CategoryLists:
-    """Gives the mapper LVIS' two lists of an image as vocab_ids, for losses that heed them.
+    """Gives the mapper LVIS' two lists of an image as vocab_ids, for losses that use them.
 
     Args:
         vocabulary: of the training.

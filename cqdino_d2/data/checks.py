@@ -71,7 +71,7 @@ class ImageChoice:
     seed: int
 
     def rows(self, total: int) -> np.ndarray:
-        """The chosen ones among so many images, ascending."""
+        """The rows chosen among ``total`` images, ascending."""
         rows = np.arange(total)
         if self.count is None or self.count >= total:
             return rows
@@ -190,7 +190,7 @@ def check_images(
         records: of a dataset.
         choice: which, and how.
         findings: gets the result.
-        replaced: whether a training goes on with another image, so that one that cannot be used is
+        replaced: whether a training uses another image instead, so that one that cannot be used is
             no problem.
     """
     rows = choice.rows(len(records))

@@ -55,7 +55,7 @@ def sizes_from_heads(file_names: Sequence[str]) -> tuple[np.ndarray, dict[int, s
 
 
 def _upright_size(file_name: str) -> tuple[int, int] | str:
-    """Height and width, or why they are not told; names the file."""
+    """Height and width, or why they are not known; names the file."""
     try:
         return stored_and_upright_size(file_name)[1]
     except (OSError, ValueError) as error:
@@ -67,7 +67,7 @@ def complete_sizes(annotations: Annotations, image_root: str) -> np.ndarray:
     """(I, 2) int32 height and width of all images; those that the file lacks from the images.
 
     Raises:
-        ValueError: an image whose size is told nowhere; the image is named.
+        ValueError: an image whose size is given nowhere; the image is named.
     """
     sizes = annotations.columns["sizes"]
     if not annotations.facts["unsized_images"]:
@@ -86,7 +86,7 @@ def complete_sizes(annotations: Annotations, image_root: str) -> np.ndarray:
 
 
 def wrong_size(record: Mapping[str, Any]) -> str:
-    """How the size of a record differs from its image's; '' where it does not or is not told.
+    """How the size of a record differs from its image's; '' where it does not or is not given.
 
     Raises:
         OSError: the file is missing or cannot be read.

@@ -261,7 +261,7 @@ class HasSizes(Protocol):
     """Records that know the sizes of all images without being made."""
 
     def sizes(self) -> np.ndarray:
-        """(len, 2) int32 height and width of each record's image; 0 where they are not told."""
+        """(len, 2) int32 height and width of each record's image; 0 where they are not known."""
 
 
 def categories_of(records: Sequence[Mapping[str, Any]]) -> RaggedIndex:

@@ -30,8 +30,8 @@ class StreamDataset(Dataset):
             one whose image cannot be read. A warning names the file, once in each process.
 
     Raises:
-        OSError: on use: an image that cannot be read, or so many in a row that the folder rather
-            than an image must be wrong.
+        OSError: on use: an image that cannot be read, or 100 in a row, which means
+            that the folder is wrong.
     """
 
     def __init__(

@@ -60,7 +60,7 @@ class TextRecords(Sequence[Mapping[str, Any]], Dataset):
         return record | ({"height": height, "width": width} if height else {})
 
     def sizes(self) -> np.ndarray:
-        """(len, 2) int32 height and width of each record's image, 0 where they are not told."""
+        """(len, 2) int32 height and width of each record's image, 0 where they are not known."""
         return self._texts.sizes
 
 
@@ -105,7 +105,7 @@ class RecordsOfSets(Sequence[Mapping[str, Any]], Dataset):
         return {one.name: len(one.records) for one in self._sets}
 
     def sizes(self) -> np.ndarray:
-        """(len, 2) int32 height and width of each record's image, 0 where they are not told."""
+        """(len, 2) int32 height and width of each record's image, 0 where they are not known."""
         return np.concatenate([sizes_of(one.records) for one in self._sets])
 
     def categories(self) -> RaggedIndex:

@@ -143,7 +143,7 @@ def prompts_of(
 
 
 def best_of(parts: Sequence[Instances], most: int, negatives: Sequence[int] = ()) -> Instances:
-    """The detections of several passes over one image: ``most`` beside negatives, best first."""
+    """The detections of several passes over one image: ``most`` besides negatives, best first."""
     instances = Instances.cat(list(parts))
     instances = instances[instances.scores.argsort(descending=True, stable=True)]
     classes = instances.pred_classes

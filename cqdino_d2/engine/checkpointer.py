@@ -128,7 +128,7 @@ class AtomicCheckpointer(DetectionCheckpointer):
         Every process must call it: one may hold a share of an optimizer's state.
 
         Raises:
-            FileWriteError: the disk is full or the like; earlier checkpoints survive.
+            FileWriteError: it cannot be written (full disk, ...); earlier checkpoints survive.
         """
         for item in self.checkpointables.values():
             if isinstance(item, _Sharded):

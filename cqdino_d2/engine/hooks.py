@@ -87,7 +87,7 @@ class StopOnTermination(HookBase):
 
 
 class TrainingClock(HookBase):
-    """Logs ``train_seconds``: what the steps so far took, those before a resumption included."""
+    """Logs ``train_seconds``: what the steps so far took, those before a resume included."""
 
     def __init__(self, seconds_before: float) -> None:
         self._before = seconds_before

@@ -77,7 +77,7 @@ class Trainer(TrainerBase):
         precision: autocast and loss scaler.
         max_norm: the gradients are scaled down to this norm; None leaves them.
         ema: a moving average to update after each step.
-        num_parts: a batch goes through the model in so many equal parts, one after the other,
+        num_parts: N; a batch goes through the model in N equal parts, one after the other,
             whose gradients add up to those of the whole. A module of the model whose losses are
             divided by something counted over a batch keeps the contract
             `CountsOverParts`.

@@ -186,7 +186,7 @@ class _States:
         )
 
     def checkpointed(self) -> dict[str, Any]:
-        """Name -> state beside the model."""
+        """Name -> state besides the model."""
         states = {"optimizer": self.optimizer, "ema": self.ema, "scaler": self.precision.scaler}
         return {name: state for name, state in states.items() if state is not None}
 

@@ -20,7 +20,7 @@ class WandbWriter(EventWriter):
 
     Args:
         folder: of the training; holds the run's id.
-        window: scalars are medians over so many iterations.
+        window: N; scalars are medians over N iterations.
         config: shown with the run.
         resumed: this training is resumed from a checkpoint.
         settings: arguments of ``wandb.init``, e.g. ``project``.

@@ -70,7 +70,7 @@ class GroundTruth:
         boxes_xywh_abs: (G, 4) float64.
         areas: (G,) float64, the file's (of a mask, where it has one).
         crowd: (G,) bool, ``iscrowd``.
-        ignore: (G,) bool, ``ignore``: LVIS heeds it, COCO does not.
+        ignore: (G,) bool, ``ignore``: LVIS uses it, COCO does not.
         zero_id: (G,) bool, annotations with the id 0, which the originals take for no match.
         negatives: LVIS: for each image the categories that are verified to be absent, or None.
         not_exhaustive: LVIS: for each image the categories not annotated everywhere, or None.

@@ -39,7 +39,7 @@ class Rules:
     """The axes of the curves.
 
     Attributes:
-        max_dets: (M) ascending; so many detections of an (image, category) count, best first.
+        max_dets: (M) ascending; the best N detections of an (image, category) count, for each N.
         iou_thresholds: (T,) ascending, at most 32.
         recall_thresholds: (R,) ascending.
         area_ranges: (A, 2) in square pixels, both ends included.

@@ -178,7 +178,7 @@ class CocoProtocol(_Base):
     max_dets: tuple[int, ...] = (1, 10, 100)
 
     def problem(self, truth: GroundTruth, detections: Detections) -> Problem:
-        """Crowds are ignored; ``ignore`` is not heeded, as pycocotools overwrites it."""
+        """Crowds are ignored; ``ignore`` is not used, as pycocotools overwrites it."""
         rules = Rules(self.max_dets)
         return _as_problem(truth, detections, rules, ignored=truth.crowd, crowd=truth.crowd)
 
@@ -236,7 +236,7 @@ class LvisProtocol(_Base):
             )
 
     def problem(self, truth: GroundTruth, detections: Detections) -> Problem:
-        """``ignore`` is heeded, ``iscrowd`` is not; boxes without an area are dropped.
+        """``ignore`` is used, ``iscrowd`` is not; boxes without an area are dropped.
 
         Raises:
             ValueError: the annotations are not LVIS'.
@@ -276,7 +276,7 @@ class LvisProtocol(_Base):
 
 @dataclass(frozen=True)
 class LvisFixedProtocol(LvisProtocol):
-    """AP-fixed (arXiv 2102.01066): so many detections per category, none of them per image.
+    """AP-fixed (arXiv 2102.01066): a limit on detections per category, none per image.
 
     Attributes:
         max_dets: detections per category over all images.

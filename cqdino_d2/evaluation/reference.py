@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ..structures import RaggedIndex
 from .problem import IGNORED, NOT_COUNTED, UNMATCHED, Curves, Outcomes, Problem, Rules
 
-_MANY_CATEGORIES = 5000  # from so many on progress is shown
+_MANY_CATEGORIES = 5000  # with this number or more, progress is shown
 
 
 def pairwise_iou(

@@ -104,7 +104,7 @@ def _is_record(row: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Piece:
-    """Whole records (as far as the cut could be told) and where in the file they begin."""
+    """Whole records (as far as the cut could be found) and where in the file they begin."""
 
     start: int
     text: bytearray

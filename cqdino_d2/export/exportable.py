@@ -56,7 +56,7 @@ class ExportableDetector(nn.Module):
         return min(model.post_processor.num_detections, model.query_selection.num_queries * slots)
 
     def dynamic_dims(self) -> Dims:
-        """Which dimensions of the inputs beside the image's may change."""
+        """Which dimensions of the inputs other than the image may change."""
         return {}
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,7 +104,7 @@ class ExportableTextDetector(ExportableDetector):
         return min(post.num_detections, queries) if post.one_per_query else post.num_detections
 
     def dynamic_dims(self) -> Dims:
-        """Which dimensions of the inputs beside the image's may change."""
+        """Which dimensions of the inputs other than the image may change."""
         tokens = Dim("tokens", min=3, max=1 << 14)  # [CLS], a word, [SEP]
         names = Dim("names", min=least_names(self.model), max=1 << 14)
         return {

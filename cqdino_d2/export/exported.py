@@ -36,7 +36,7 @@ class ExportedDetector:
     """An ONNX file of `export_detector` in onnxruntime or OpenVINO.
 
     Args:
-        path: the file; its description is beside it, see `description_of`.
+        path: the file; its description is next to it, see `description_of`.
         runtime: one of ``onnxruntime`` and ``openvino``.
         threads: of the runtime; None leaves the number to it.
 
@@ -60,7 +60,7 @@ class ExportedDetector:
 
     @property
     def reads_words(self) -> bool:
-        """Whether it has to be told what to look for."""
+        """Whether it needs a prompt."""
         return "text_inputs" in self.facts
 
     def __call__(self, image: np.ndarray, passes: Sequence[TextInputs] = ()) -> Found:
@@ -104,8 +104,7 @@ class ExportedDetector:
     def _check_words(self, passes: Sequence[TextInputs]) -> None:
         if bool(passes) != self.reads_words:
             raise ValueError(
-                f"{self.path.name} "
-                + ("has to be told what to look for" if self.reads_words else "reads no words")
+                f"{self.path.name} " + ("needs a prompt" if self.reads_words else "reads no words")
             )
         for one in passes:
             if one.checkpoint != self.facts["checkpoint"]:
@@ -125,7 +124,7 @@ def description_of(path: str | Path) -> Path:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    """The description beside a file.
+    """The description next to a file.
 
     Raises:
         FileNotFoundError: either is missing.

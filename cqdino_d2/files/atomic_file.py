@@ -42,7 +42,7 @@ class FileWriteError(OSError):
 
 
 def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Writes a file under a temporary name beside it, then renames it.
+    """Writes a file under a temporary name in the same folder, then renames it.
 
     Any number of processes and threads may write the same file at the same time: it is always one
     of theirs, whole. What killed writers have left in the folder is removed.
@@ -89,7 +89,7 @@ def _fill(file: IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
 
 
 def _open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
-    """A new file beside another, locked as long as it is open."""
+    """A new file next to another, locked as long as it is open."""
     while True:
         name = f".{path.name[:_LONGEST_NAME]}.{uuid.uuid4().hex}.tmp"
         temporary = path.with_name(name)

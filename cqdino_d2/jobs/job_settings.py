@@ -26,7 +26,7 @@ class JobSettings:
         config_file: of the model.
         weights: of the model.
         question: what is looked for.
-        threshold: lowest confidence that is kept, 0..1.
+        threshold: confidence threshold, 0..1.
         overrides: of the config.
         part_size: images in a file of results.
         batch_size: images that go through the model at once.

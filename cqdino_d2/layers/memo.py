@@ -41,7 +41,7 @@ class ParameterMemo(Generic[T]):
         """What ``compute`` returns, or returned when the parameters held the same numbers.
 
         Args:
-            parameters: all that the result depends on, beside ``of``.
+            parameters: all that the result depends on, apart from ``of``.
             compute: makes the result.
             of: what else it follows from; compared by ``==``.
         """

@@ -1,4 +1,4 @@
-"""What all predictors do alike: weights in, images in, results out."""
+"""What all predictors have in common: weights in, images in, results out."""
 
 from __future__ import annotations
 

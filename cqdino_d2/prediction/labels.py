@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class PhraseList(list[str]):
-    """N phrases that can be indexed as the tensors beside them: by a mask, ids or a slice."""
+    """N phrases that can be indexed like the instances' tensors: by a mask, ids or a slice."""
 
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, Tensor):

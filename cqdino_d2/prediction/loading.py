@@ -61,11 +61,11 @@ def detector_cfg(config_file: str, weights: str, **options: Any) -> CfgNode:
 
 @dataclass(frozen=True)
 class Question:
-    """What a command or a page wants to be found.
+    """What a command or a page asks for.
 
     Attributes:
         wanted: a caption or names, None for whatever the model finds.
-        negatives: names that may win a box and are then left out; only beside ``wanted``.
+        negatives: names that may win a box and are then left out; only along with ``wanted``.
         text_encoder: folder or open_clip model that read the names of a training by categories.
         only: categories to select among.
         branches: the same, with all that is below them in the tree.
@@ -96,7 +96,7 @@ class Question:
         if self.text_encoder:
             raise ValueError("this model reads words itself: it takes no text encoder")
         if self.wanted is None:
-            raise ValueError("this model looks for what it is told: give it a caption or names")
+            raise ValueError("this model needs a prompt: give it a caption or names")
 
     def put_to(self, predictor: AnyPredictor) -> AnyPredictor:
         """A predictor that looks for it.

@@ -56,8 +56,8 @@ def get_predictor_cfg(
             weights at the top of a file or under ``model`` alone and runs what a pickle says.
         overrides: ``key=value`` for the lazy config.
         device: ``cpu``, ``cuda``, ...; by default CUDA where there is a GPU.
-        prompt: a caption or names, what a model that reads words looks for where it is not told
-            otherwise; `DefaultPredictor` cannot be told.
+        prompt: a caption or names, what a model that reads words looks for by default;
+            `DefaultPredictor` has no other way to set it.
         check_weights: reads them to see whether they fit, as our predictors do when they load them.
 
     Raises:

@@ -34,7 +34,7 @@ class QuestionBatches:
     """Answers questions about images, each its own, with as few passes as possible.
 
     Images with the same question go through the model together; so do images with different words,
-    unless negatives stand beside them. What was made of a question is kept for the next time.
+    unless there are negatives as well. What was made of a question is kept for the next time.
 
     Args:
         predictor: shared with nobody who changes it.

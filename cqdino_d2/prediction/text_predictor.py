@@ -21,7 +21,7 @@ Prompt: TypeAlias = str | TextPrompt | Sequence[str | Sequence[str]]
 
 
 class TextPredictor(ImagePredictor):
-    """An `ImagePredictor` that is told in words what to look for.
+    """An `ImagePredictor` that is prompted with words.
 
     A prompt is a caption ("a cat. a red ball."), names (some of which may be lists of synonyms, as
     many as you like) or a `TextPrompt` with its own spans. Found ``pred_classes`` are places in the

@@ -33,7 +33,7 @@ class ReportOptions:
     Attributes:
         protocol: one of `cqdino_d2.evaluation.scoring.PROTOCOLS`.
         max_dets: detections that count, None for the protocol's own number.
-        threshold: score from which a detection is drawn and counted as a confusion.
+        threshold: confidence threshold of detections that are drawn and counted as confusions.
         images_per_kind: worst and best images, and images of each kind of error.
         worst_categories: how many are shown in images, three each.
         categories: further ones to show, by name or id.

@@ -1,4 +1,4 @@
-"""An image's true boxes beside the detected ones, small enough for a page."""
+"""An image's true boxes next to the detected ones, small enough for a page."""
 
 from __future__ import annotations
 

@@ -182,8 +182,8 @@ def sibling_groups(
         judged: the detections above the threshold.
         confusions: of them.
         hierarchy: the category tree.
-        groups: at most so many families.
-        size: at most so many children of each.
+        groups: N; at most N families.
+        size: N; at most N children of each.
     """
     hits = np.bincount(judged.categories[judged.status == HIT], minlength=hierarchy.num_categories)
     pairs_of: dict[int, list[tuple[int, int, int]]] = {}

@@ -1,4 +1,4 @@
-"""Chooses and draws the images of a report, ground truth beside detections."""
+"""Chooses and draws the images of a report, ground truth next to detections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .comparison import DrawnBox, ImageFile, draw_pair, save_picture
 from .examples import examples_of_kind, images_of_category, score_images, worst_and_best
 from .page import TITLES, Figure, Gallery
 
-_PICTURES_OF_A_CATEGORY = 3
+_IMAGES_OF_A_CATEGORY = 3
 _ROLES = {HIT: "hit", MISS: "error"}
 
 
@@ -117,7 +117,7 @@ class Painter:
 
 @dataclass(frozen=True)
 class Plan:
-    """A picture to draw."""
+    """An image to draw."""
 
     name: str
     image: int
@@ -128,7 +128,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Section:
-    """Pictures to draw under a heading."""
+    """Images to draw under a heading."""
 
     anchor: str
     title: str
@@ -205,15 +205,13 @@ def plan_categories(
                 (f"image {truth.image_ids[row]}",),
                 category=category,
             )
-            for place, row in enumerate(
-                images_of_category(judged, category, _PICTURES_OF_A_CATEGORY)
-            )
+            for place, row in enumerate(images_of_category(judged, category, _IMAGES_OF_A_CATEGORY))
         ]
         yield Section(anchor, title, plans)
 
 
 def paint_all(painter: Painter, planned: Sequence[Section], images: Path) -> list[Gallery]:
-    """Draws all planned pictures.
+    """Draws all planned images.
 
     Raises:
         FileNotFoundError: none of the images is there.

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that opens from disk and loads nothing but its pictures."""
+"""The page of a report: one HTML file that opens from disk and loads nothing but its images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HEADLINES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf", "A
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture of the page: its path from the page, and the lines below it."""
+    """An image of the page: its path from the page, and the lines below it."""
 
     file: str
     lines: Sequence[str]
@@ -45,7 +45,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures under a heading."""
+    """Images under a heading."""
 
     anchor: str
     title: str
@@ -61,13 +61,13 @@ class Content:
         facts: lines below it.
         report: the figures.
         errors: what kinds of errors cost.
-        threshold: score from which a detection is shown and counted in confusions.
+        threshold: confidence threshold of detections that are shown and counted in confusions.
         node_names: of the N nodes of the tree (at least of the V categories).
         branches: by node, or None without a tree.
         confusions: of the detections above the threshold.
         siblings: the families that are confused most.
         plots: paths from the page.
-        galleries: pictures.
+        galleries: images.
         pictured: category -> anchor of its gallery.
     """
 

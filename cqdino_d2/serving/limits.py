@@ -14,7 +14,7 @@ _UNITS = {"": 1, "b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30}
 
 @dataclass(frozen=True)
 class SharedLimits:
-    """What the page and the HTTP API of a server hold to alike.
+    """The limits that the page and the HTTP API of a server share.
 
     Attributes:
         upload_bytes: of one image file.
@@ -77,7 +77,7 @@ class PageLimits(SharedLimits):
 
     @classmethod
     def beside(cls, api: SharedLimits) -> PageLimits:
-        """Those of a page in one server with an API: what both hold to is the API's."""
+        """Those of a page in one server with an API: shared limits are the API's."""
         shared = {field.name: getattr(api, field.name) for field in fields(SharedLimits)}
         return cls(**shared, disk_bytes=max(cls.disk_bytes, 4 * api.upload_bytes))
 
@@ -110,7 +110,7 @@ class Rate:
         self._taken: dict[str, deque[tuple[float, float]]] = {}
 
     def allows(self, key: str, amount: float = 1) -> bool:
-        """Whether a taker may take so much now."""
+        """Whether a taker may take this amount now."""
         self._forget()
         return sum(taken for _, taken in self._taken.get(key, ())) + amount <= self.most
 
@@ -132,7 +132,7 @@ class ApiLimits(SharedLimits):
     """Totals of the HTTP API. A client is an address.
 
     Attributes:
-        bytes_at_once: of all bodies of requests that are under way.
+        bytes_at_once: of all bodies of requests in progress.
         upload_seconds: that one body may take.
         names: of one request, synonyms and negatives counted.
         characters: of a request's caption or names and of its negatives.

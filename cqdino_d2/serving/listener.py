@@ -42,7 +42,7 @@ def address(listener: socket.socket, scheme: str = "http") -> str:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is about to end, before it waits for what is under way."""
+    """Says when it is about to end, before it waits for requests in progress."""
 
     def __init__(self, config: uvicorn.Config, at_end: Callable[[], None]) -> None:
         super().__init__(config)
@@ -69,8 +69,8 @@ def serve(
         app: the application.
         listener: a socket that listens.
         connections: open at the same time; what comes beyond is answered with 503.
-        grace_seconds: how long what is under way may take at the end.
-        at_end: ends what would go on until its client goes.
+        grace_seconds: how long requests in progress may take at the end.
+        at_end: ends what would run until its client disconnects.
         options: of uvicorn, besides.
 
     Raises:

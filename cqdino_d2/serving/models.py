@@ -60,7 +60,7 @@ class Models:
         return own if vocabulary is own.vocabulary else ResultView(vocabulary)
 
     def reads_words(self, name: str) -> bool:
-        """Whether a model finds what it is told, and nothing else."""
+        """Whether a model detects only the names that it is prompted with."""
         return isinstance(self.predictors[name], TextPredictor)
 
     def ranges(self, name: str) -> tuple[int, int, int]:
@@ -137,7 +137,7 @@ class Models:
 
         Args:
             look: of one of these models; None gives nothing to show.
-            threshold: lowest score, 0..1.
+            threshold: confidence threshold, 0..1.
             depth: of the tree at which boxes are named.
 
         Returns:

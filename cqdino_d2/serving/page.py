@@ -37,6 +37,8 @@ STYLE = """
 .found .fill { border-radius: 3px; height: 0.7em; }
 .found .scroll { max-height: 18em; overflow-y: auto; }
 #selected .scroll { max-height: 62em; }
+#right:not(:has(td)) { display: none; }  /* until there is a result */
+@media (min-width: 1100px) { #controls { max-width: 23%; } }  /* as wide before as after */
 #drawn img { max-height: 640px; object-fit: contain; }
 .found p { margin: 0.4em 0; }
 """
@@ -60,7 +62,7 @@ def _make_controls(models: Models) -> Controls:
     """The controls from top to bottom."""
     names = list(models.predictors)
     most, own, depth = models.ranges(names[0])
-    several, threshold = len(names) > 1, {"label": "Lowest score", "elem_id": "threshold"}
+    several, threshold = len(names) > 1, {"label": "Confidence threshold", "elem_id": "threshold"}
     count = {"label": "Categories (K)", "elem_id": "count"}
     reads = models.reads_words(names[0])
     return Controls(
@@ -105,7 +107,7 @@ def _make_upload() -> gr.Image:
         """Gradio would copy files of the machine or fetch addresses that a client names."""
         if path is None or Path(path).resolve().is_relative_to(uploads):
             return path
-        raise gr.Error("Only uploaded images are looked at.", print_exception=False)
+        raise gr.Error("Only uploaded images are accepted.", print_exception=False)
 
     image.async_move_resource_to_block_cache = uploaded
     image.preprocess = _path_of  # an upload is opened by `Models` alone
@@ -180,7 +182,7 @@ def build_page(models: Models, limits: PageLimits, folder: UploadFolder) -> gr.B
     with gr.Blocks(**settings) as page:
         gr.Markdown("## CQ-DINO: what is in the image?")
         with gr.Row():
-            with gr.Column(scale=4, min_width=280):
+            with gr.Column(scale=4, min_width=280, elem_id="controls"):
                 given = _make_controls(models)
             with gr.Column(scale=8, min_width=400):
                 buttons = ["download", "fullscreen"]
@@ -188,7 +190,7 @@ def build_page(models: Models, limits: PageLimits, folder: UploadFolder) -> gr.B
                 drawn = gr.Image(show_label=False, elem_id="drawn", **options)
                 summary = gr.HTML(elem_id="summary", elem_classes="found")
                 boxes = gr.HTML(elem_id="boxes", elem_classes="found")
-            with gr.Column(scale=5, min_width=320):
+            with gr.Column(scale=5, min_width=320, elem_id="right"):
                 selected = gr.HTML(elem_id="selected", elem_classes="found")
         wanted = [given.image, given.model, given.count, given.words, given.branches]
         shown = [given.image, given.threshold, given.level]

@@ -1,4 +1,4 @@
-"""Requests that are not let in, whatever they ask for."""
+"""Requests that are refused, whatever they ask for."""
 
 from __future__ import annotations
 

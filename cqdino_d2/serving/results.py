@@ -56,7 +56,7 @@ def summary(look: Look, found: Sequence[Detection], threshold: float) -> str:
 def box_table(view: ResultView, found: Sequence[Detection]) -> str:
     """A row for each box."""
     if not found:
-        return "<p>Nothing scores so high. Try a lower threshold.</p>"
+        return "<p>No score is this high. Try a lower confidence threshold.</p>"
     rows = [
         f"<tr><td>{_chip(view, item.shown_id)}{html.escape(view.vocabulary.names[item.shown_id])}"
         f'</td><td class="number">{100 * item.score:.0f} %</td>'

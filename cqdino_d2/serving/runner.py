@@ -80,7 +80,7 @@ class Runner:
     Args:
         predictors: by name.
         batching: how requests are put together.
-        observe: is told the name of a model, the size of a batch and its seconds.
+        observe: is called with the name of a model, the size of a batch and its seconds.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Runner:
                 self._jobs = deque(job for job in self._jobs if job.future is not future)
 
     def close(self) -> None:
-        """Ends after the batch that is under way; what still waits is cancelled."""
+        """Ends after the current batch; waiting requests are cancelled."""
         with self._changed:
             self._ends = True
             waiting, self._jobs = self._jobs, deque()

@@ -1,4 +1,4 @@
-"""What a server is told at its start: its models, and the token that clients must bring."""
+"""The settings of a server: its models, and the token that clients must send."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class UploadFolder:
         return True
 
     def disk_has(self, num_bytes: int) -> bool:
-        """Whether the disk below the folder has so much room."""
+        """Whether the disk of the folder has this much room."""
         return shutil.disk_usage(self.folder).free >= num_bytes
 
     def release(self, num_bytes: int) -> None:

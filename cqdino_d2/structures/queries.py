@@ -77,7 +77,7 @@ class DenoisingGroup:
         content: (B, N, C).
         boxes_cxcywh_norm: (B, N, 4).
         attention_mask: (N + Q, N + Q) bool, True where a query must not look.
-        target_ids: (B, N) int64, the box a positive query stands for; -1 for negatives and padding.
+        target_ids: (B, N) int64, the box of a positive query; -1 for negatives and padding.
         num_groups: G.
     """
 

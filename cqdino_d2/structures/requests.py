@@ -1,4 +1,4 @@
-"""What a caller wants to be found."""
+"""What a caller asks for."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ def split_prompt(
     used = 0
     for piece, num_tokens in pieces:
         if num_tokens > budget:
-            beside = " beside what stands in every prompt" if always else ""
+            also = " next to the phrases of every prompt" if always else ""
             raise ValueError(
                 f"{shortened(piece.caption)!r} has {num_tokens} tokens, a prompt holds "
-                f"{max(budget, 0)}{beside}"
+                f"{max(budget, 0)}{also}"
             )
         if used + num_tokens > budget:
             parts.append([])
@@ -68,7 +68,7 @@ def split_prompt(
 
 
 def shortened(text: str, length: int = 60) -> str:
-    """A text of at most so many characters, for messages."""
+    """A text of at most ``length`` characters, for messages."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 

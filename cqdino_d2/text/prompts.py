@@ -20,7 +20,7 @@ class TextEncoder(Protocol):
     """Turns texts into features."""
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32 features, of length 1 unless the encoder was told otherwise."""
+        """(N, E) float32 features, of length 1 unless the encoder was configured otherwise."""
 
 
 def spoken_name(name: str) -> str:
@@ -54,7 +54,7 @@ def read_templates(choice: str) -> list[str]:
 def prompts_of(
     name: str, description: str, templates: Sequence[str], *, spoken: bool = True
 ) -> list[str]:
-    """The texts that stand for a category: a sentence per template, each with the description.
+    """The texts that represent a category: a sentence per template, each with the description.
 
     Args:
         name: of the category.

@@ -1,1 +1,1 @@
-"""Pictures for people: boxes, sheets, curves, videos."""
+"""Figures: boxes, sheets, curves, videos."""

@@ -1,4 +1,4 @@
-"""Pictures of a dataset for people: a contact sheet of samples and the category frequencies."""
+"""Figures of a dataset: a contact sheet of samples and the category frequencies."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class DrawingSettings:
     Attributes:
         output: a folder, or a file for a single source.
         view: what of a result is shown.
-        show_categories: whether the selected categories stand beside an image.
+        show_categories: whether the selected categories are drawn next to an image.
         sheet: gets the first images on one, or None.
         results: gets COCO results, or None.
         annotations: whose image ids these have, or None.

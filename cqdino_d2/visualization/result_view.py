@@ -42,7 +42,7 @@ class ViewSettings:
     """What of a result is shown.
 
     Attributes:
-        threshold: lowest score, 0..1.
+        threshold: confidence threshold, 0..1.
         most: boxes per image, None without a limit.
         depth: of the tree at which things are named (1 for the roots); None for their own names.
         same_object_iou: of boxes of one name that overlap by this IoU or more the best one is shown
@@ -116,7 +116,7 @@ class ResultView:
         return list(zip(ids, result["selected_scores"].tolist(), strict=True))
 
     def with_panel(self, picture: np.ndarray, result: Mapping[str, Any]) -> np.ndarray:
-        """A drawn picture (RGB) beside the categories that it selected."""
+        """A drawn image (RGB) next to the categories that it selected."""
         rows = [
             (self.vocabulary.names[vocab_id], score, self.tree.colour(vocab_id))
             for vocab_id, score in self.selected(result)

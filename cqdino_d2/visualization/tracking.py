@@ -30,7 +30,7 @@ class ObjectTracks:
 
     Args:
         rate: frames per second.
-        threshold: score from which on a box may be a new object, 0..1.
+        threshold: score from which a box may be a new object, 0..1.
 
     Raises:
         ModuleNotFoundError: the package trackers is not installed.

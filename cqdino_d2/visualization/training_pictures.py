@@ -1,4 +1,4 @@
-"""Pictures for people: predictions beside the ground truth, and the loss curve."""
+"""Figures: predictions next to the ground truth, and the loss curve."""
 
 from __future__ import annotations
 

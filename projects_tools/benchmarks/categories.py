@@ -1,4 +1,4 @@
-"""The category part (queries, tree, selection) beside the released code's order of operations.
+"""The category part (queries, tree, selection) against the released code's order of operations.
 
 Example:
     python projects_tools/benchmark.py categories --vocabulary 13204 --json categories.json
@@ -9,7 +9,7 @@ and a training step on two. Prints medians, their ratio, how many of the plain s
 are selected again, and how near inference comes to this machine's own matrix product on the
 operations that are left per image. Memory is the peak above the start of the call, each measured in
 a process of its own. --bfloat16 adds ours under autocast. --cascade adds the selection that at
-inference takes only so many categories further than its first attention and may select others.
+inference takes only N categories beyond its first attention and may select others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measures the data path at V3Det's size beside Detectron2's own; makes the table of the docs.
+"""Measures the data path at V3Det's size against Detectron2's own; makes the table of the docs.
 
 Example:
     python projects_tools/benchmark.py data

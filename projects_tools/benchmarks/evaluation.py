@@ -1,4 +1,4 @@
-"""Measures the evaluation beside others on the same files in one run; prints Markdown tables.
+"""Measures the evaluation and others on the same files in one run; prints Markdown tables.
 
 Example:
     python projects_tools/benchmark.py make_synthetic_results --size v3det lvis coco \\
@@ -259,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def compete_v3det(given: argparse.Namespace, scratch: Path) -> None:
-    """From JSON beside the others; from columns; with NumPy."""
+    """From JSON, like the others; from columns; with NumPy."""
     rows = [
         tool("ours, V3Det's protocol", given, "v3det", "v3det", 300, scratch),
         tool("ours, COCO's protocol", given, "v3det", "coco", 300, scratch),

@@ -223,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--rounds", type=int, default=5)
     add("--sides", nargs="+", default=list(SIDES), choices=SIDES)
     add("--evaluate", metavar="DIR", help="root of the datasets: score the test set, too")
-    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
+    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override the config")
     given = parser.parse_args(arguments)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # warns of what it leaves as it is
     try:

@@ -1,4 +1,4 @@
-"""A whole detector beside the plain formulation of every part, on this machine's CPU.
+"""A whole detector compared with the plain formulation of every part, on this machine's CPU.
 
 Example:
     python projects_tools/benchmark.py model --json model.json

@@ -65,7 +65,7 @@ FLOPS = {
 
 
 def make_batch(size: tuple[int, int], images: int, categories: int) -> list[dict[str, Any]]:
-    """Random pictures with ten boxes each."""
+    """Random images with ten boxes each."""
     generator = torch.Generator().manual_seed(0)
     batch = []
     for _ in range(images):

@@ -4,7 +4,7 @@ Example:
     python projects_tools/benchmark.py serving --size 320 --seconds 30
     python projects_tools/benchmark.py serving --device cuda --batch 8 --own-prompts
 
-A server of its own process runs the model of a config, with random weights unless a checkpoint is
+A server in its own process runs the model of a config, with random weights unless a checkpoint is
 given. Each client sends its next image when the last one is answered. The two ways of batching take
 turns; what is sent in the first moments warms up and is not counted.
 """

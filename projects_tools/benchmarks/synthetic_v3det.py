@@ -3,7 +3,7 @@
 Example:
     python projects_tools/benchmark.py synthetic_v3det --output /data/synthetic
 
-The result has V3Det's train annotations and category tree, without pictures. It serves the data
+The result has V3Det's train annotations and category tree, without images. It serves the data
 benchmark; nothing can be learnt from it.
 """
 
@@ -30,7 +30,7 @@ class SyntheticSize:
     """How many rows there are; the default is V3Det train.
 
     Attributes:
-        images: pictures that are listed.
+        images: number of images that are listed.
         boxes: annotations, spread unevenly over images and categories.
         categories: with ids 1, 2, ...
         virtual_nodes: nodes of the tree that are no category.

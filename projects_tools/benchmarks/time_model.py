@@ -1,4 +1,4 @@
-"""Times training steps and predictions of a recipe's model on made-up pictures.
+"""Times training steps and predictions of a recipe's model on random images.
 
 Example:
     python projects_tools/benchmark.py time_model \\
@@ -39,7 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", default="configs/emojidet/quickstart.py")
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), help="height and width")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--boxes", type=int, default=6, help="boxes in a picture")
+    parser.add_argument("--boxes", type=int, default=6, help="boxes in an image")
     parser.add_argument("--categories", type=int, default=153)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -57,7 +57,7 @@ def build_model(given: argparse.Namespace) -> nn.Module:
 
 
 def make_batch(given: argparse.Namespace) -> list[dict]:
-    """Detectron2's input dicts with random pictures and boxes."""
+    """Detectron2's input dicts with random images and boxes."""
     height, width = given.size
     batch = []
     for seed in range(given.batch):
@@ -85,7 +85,7 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: list[d
 
 
 def predict(model: nn.Module, batch: list[dict]) -> None:
-    """Predictions for the first picture."""
+    """Predictions for the first image."""
     model.eval()
     with torch.no_grad():
         scores = model(batch[:1])[0]["instances"].scores
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     backends = ["compiled"] if given.no_reference else ["reference", "compiled"]
     kinds = {
         f"training, batch {given.batch}": lambda: train_step(model, optimizer, batch),
-        "prediction, one picture": lambda: predict(model, batch),
+        "prediction, one image": lambda: predict(model, batch),
     }
     for title, function in kinds.items():
         median = median_seconds(function, given, backends)

@@ -42,7 +42,7 @@ class RecordedBackbone(nn.Module):
 
 @dataclass(frozen=True)
 class Recorded:
-    """A fixture: `NAME.json` beside `NAME.npz`.
+    """A fixture: `NAME.json` with `NAME.npz`.
 
     Attributes:
         about: the JSON.
@@ -112,7 +112,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def read_arrays(path: Path) -> Any:
-    """The arrays beside the JSON of a fixture.
+    """The arrays that belong to the JSON of a fixture.
 
     Raises:
         FileNotFoundError: they are missing.

@@ -65,7 +65,7 @@ class WholeFixture(Recorded):
     """A whole small RichSem.
 
     Attributes:
-        path: of its JSON; weights lie beside it.
+        path: of its JSON; the weights are in the same folder.
     """
 
     path: Path

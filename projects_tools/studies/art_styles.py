@@ -7,7 +7,7 @@ Example:
 
 As in study.py open_vocabulary a quarter of the emoji is novel: in no training image, neither drawn
 nor named. Each detector is asked for all names at once, on images in Twemoji's style and on images
-in a style that no training showed. A run that is there is not done again.
+in a style that no training showed. Existing runs are not repeated.
 
 one      learns from Twemoji's drawings
 several  from those of Twemoji, Noto and Fluent, as many images
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--val-images", type=int, default=1000)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
+    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override the config")
     given = parser.parse_args(arguments)
     runs: dict[str, list[Row]] = {}
     try:

@@ -7,7 +7,7 @@ Example:
 
 SET is evaluated on; SET_train_5shot_seed3 and so on are trained on (ODinW's come with its
 download; draw_few_shot.py draws others). The column 0 is the detector as it is. Every training is
-one of train_net.py with the whole list of names; one that is there is not done again.
+one of train_net.py with the whole list of names; existing ones are not repeated.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--shots", type=numbers, default=[1, 3, 5, 10], metavar="N,N,...")
     add("--seeds", type=numbers, default=[3, 30, 300], metavar="N,N,...")
     add("--output", type=Path, required=True, metavar="DIR")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of the config")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="override the config")
     return parser.parse_args(arguments)
 
 

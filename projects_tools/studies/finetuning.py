@@ -5,7 +5,7 @@ Example:
         --weights output/open_vocabulary/runs/text-0/model_inference.pth
 
 The weights are those of a `text` run of study.py open_vocabulary. The images show base and novel
-emoji; only the novel ones are named and have boxes. A run that is there is not done again.
+emoji; only the novel ones are named and have boxes. Existing runs are not repeated.
 
 before    the weights as they are
 full      all weights learn, but for MiniLM, which is frozen from the beginning
@@ -165,7 +165,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--vectors-lr", type=float, default=0.1, help="of vectors (0.1)")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of the config")
+    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override the config")
     return parser.parse_args(arguments)
 
 

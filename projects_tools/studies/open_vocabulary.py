@@ -4,7 +4,7 @@ Example:
     python projects_tools/study.py open_vocabulary --output output/open_vocabulary
 
 A quarter of the emoji is novel: in no training image, neither drawn nor named. All detectors see as
-many images and are asked for all names at once. A run that is there is not done again.
+many images and are asked for all names at once. Existing runs are not repeated.
 
 text      learns the names of base emoji with configs/emojidet/text_prompted.py
 shuffled  the same with the names dealt out anew, so that words say nothing about looks
@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--val-images", type=int, default=1000)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--variants", nargs="+", default=list(CONFIG_OF), choices=list(CONFIG_OF))
-    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="of all configs")
+    add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override all configs")
     given = parser.parse_args(arguments)
     try:
         build_sets(

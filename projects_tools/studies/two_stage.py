@@ -34,7 +34,7 @@ STAGE1_CONFIG = ROOT / "configs/emojidet/stage1.py"
 
 
 def train(config: Path, datasets: Path, folder: Path, steps: int, *more: str) -> float:
-    """Trains for so many steps; returns the seconds that they take at the median step's speed."""
+    """Trains for ``steps`` steps; returns their seconds at the median step's speed."""
     settings = [override("train.output_dir", folder), f"train.max_iter={steps}"]
     settings.append(f"lr_multiplier.warmup_iter={max(1, 3 * steps // 100)}")
     run_train_net(datasets, "--resume", *settings, *more, config=config)

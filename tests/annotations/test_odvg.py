@@ -131,7 +131,7 @@ def test_a_damaged_cache_is_made_anew(folder, caplog):
     cache = folder / "grounding.jsonl.columns"
     cache.write_bytes(cache.read_bytes()[:-70])
     assert len(load_odvg_texts(folder / "grounding.jsonl")) == 4
-    assert "it is made anew" in caplog.text
+    assert "it is rebuilt" in caplog.text
 
 
 def test_spellings(folder):

@@ -39,7 +39,7 @@ def test_what_is_no_tower_is_named(tmp_path):
     content = make_tower().content()
     for wrong in ({"model": {}}, content | {"weights": {}}, content | {"settings": {"size": 3}}):
         torch.save(wrong, tmp_path / "other.pth")
-        with pytest.raises(ValueError, match=r"other\.pth holds no tower of pictures, but"):
+        with pytest.raises(ValueError, match=r"other\.pth holds no image tower, but"):
             trained_picture_tower(tmp_path / "other.pth")
 
 

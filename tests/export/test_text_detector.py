@@ -160,7 +160,7 @@ def check_bad_input(path, words, image):
     for bad, passes, message in [
         (image[:, :9], [words], r"takes images of sides of \d+ to \d+ pixels, got 9 x 133"),
         (image.astype(np.uint8), [words], "of float32, got .* of uint8"),
-        (image, [], "has to be told what to look for"),
+        (image, [], "needs a prompt"),
         (image, [wrong], "read by another model"),
     ]:
         with pytest.raises(ValueError, match=message):

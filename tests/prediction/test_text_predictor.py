@@ -233,7 +233,7 @@ def test_what_else_is_wrong_is_said(files, predictor, caplog):
         predictor.batch([image()], TextPrompt("a cat."))
     with pytest.raises(ValueError, match="takes no negatives"):
         predictor.ask(TextPrompt("a cat."), negatives=["dog"])
-    with pytest.raises(ValueError, match="a prompt holds 0 beside what stands in every prompt"):
+    with pytest.raises(ValueError, match="a prompt holds 0 next to the phrases of every prompt"):
         predictor.ask(["cat"], negatives=["a red cat two", "a red dog bus"])
     predictor(image(), ["cat", "猫"])
     assert "no word of '猫'" in caplog.text

@@ -331,7 +331,7 @@ def test_both_kinds_of_models_look_for_the_names_of_a_file(reader, weights, pict
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "this model looks for what it is told: give it a caption or names"),
+        ([], "this model needs a prompt: give it a caption or names"),
         (["--text", " . "], "a prompt needs words"),
         (["--text", "cat", "--branch", "cat"], "this model selects no categories"),
         (["--text", "cat", "--text-encoder", "folder"], "it takes no text encoder"),

@@ -29,6 +29,48 @@ def test_how_many_steps_are_done(tmp_path):
     assert steps_done(tmp_path) == 0
 
 
+@pytest.mark.parametrize("load, cores, is_said", [(2.0, 2, True), (1.9, 2, False), (4.5, 8, False)])
+def test_other_processes_on_the_cores_are_said(load, cores, is_said, monkeypatch, capsys):
+    monkeypatch.delenv(quickstart.LOAD_VARIABLE, raising=False)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 99.0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    quickstart.say_if_cores_are_shared()
+    out = capsys.readouterr().out
+    said = f"(load average {load:.1f}, usable cores {cores}): the training will take longer\n"
+    assert len(out.split("\n")) == (3 if is_said else 1) and out.endswith(said) == is_said
+
+
+def test_the_load_is_that_before_the_installation(monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (9.0, 0.0, 0.0))
+    monkeypatch.setenv(quickstart.LOAD_VARIABLE, "0.25")
+    assert quickstart.load_average() == 0.25
+    monkeypatch.setenv(quickstart.LOAD_VARIABLE, "")
+    assert quickstart.load_average() == 9.0
+
+
+def test_systems_without_a_load_average(monkeypatch, capsys):
+    monkeypatch.delenv(quickstart.LOAD_VARIABLE, raising=False)
+    monkeypatch.delattr(os, "getloadavg", raising=False)
+    quickstart.say_if_cores_are_shared()
+    assert quickstart.load_average() is None and capsys.readouterr().out == ""
+
+
+def test_the_script_hands_over_the_load(tmp_path):
+    """The installation is replaced by one that shows what quickstart.py would be given."""
+    folder = tmp_path / "projects_tools"
+    (folder / "install").mkdir(parents=True)
+    for name in ("quickstart.sh", "quickstart.py"):
+        (folder / name).write_bytes((quickstart.ROOT / "projects_tools" / name).read_bytes())
+    (folder / "install/environment.sh").write_text('echo "load=$CQDINO_QUICKSTART_LOAD"; exit 0\n')
+    done = subprocess.run(
+        ["bash", folder / "quickstart.sh", "--smoke"],
+        env=os.environ | {"PYTHON": sys.executable, quickstart.LOAD_VARIABLE: "1.5"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "load=1.5\n"), done.stderr
+
+
 def reached(**changes):
     return {"AP": 60.0, "AP50": 80.0, "ARC": 98.0, "AP_random_selection": 12.0} | changes
 

@@ -89,9 +89,11 @@ class Page:
 @in_a_browser
 def test_the_page_in_a_browser(server, browser, picture, tmp_path):
     page = Page(browser, server)
+    assert not page.field("#right").is_displayed()  # no empty column before the first result
     page.field("#upload input[type=file]").send_keys(str(picture))
     page.field("#drawn img")
     page.wait_for("#summary", r"boxes? of score 0\.30 or more, among 8 selected of 40 categories")
+    page.wait.until(lambda _: page.field("#right").is_displayed())
     page.type("#threshold input[type=number]", "0\t")
     page.wait_for("#summary", r"160 boxes of score 0\.00")
     assert page.text("#selected .above").count("category 0") > 0
@@ -178,7 +180,7 @@ def test_a_model_that_reads_words_in_a_browser(weights, browser, picture, tmp_pa
         page.field("#upload input[type=file]").send_keys(str(picture))
         page.wait_for("#summary", r"of score 0\.30 or more, among 2 phrases")
         assert set(page.text("#boxes td:first-child").split("\n")) <= {"a red cat", "two dog"}
-        assert not page.text("#selected") and not page.text("#count")
+        assert not page.field("#right").is_displayed() and not page.text("#count")
         artifacts = Path(os.environ.get("CQDINO_ARTIFACTS") or tmp_path)
         assert browser.save_screenshot(str(artifacts / "web_demo_words.png"))
         page.type("#words textarea", " ")

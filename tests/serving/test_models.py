@@ -28,7 +28,7 @@ def test_a_look_is_shown_in_several_ways(models, picture):
     rolled = models.show(look, 0.0, 1)[2]
     assert set(re.findall(r"</span>(category \d+)</td>", rolled)) == {"category 0"}
     nothing = models.show(look, 1.0, 4)
-    assert "<b>0 boxes</b>" in nothing[1] and "Try a lower threshold" in nothing[2]
+    assert "<b>0 boxes</b>" in nothing[1] and "Try a lower confidence threshold" in nothing[2]
     assert models.show(None, 0.5, 1) == (None, "", "", "")
 
 

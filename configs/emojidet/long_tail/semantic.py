@@ -1,4 +1,4 @@
-"""`federated.py` with the semantic branch: its teacher has seen pictures of emoji alone."""
+"""`federated.py` with the semantic branch: its teacher has seen images of emoji alone."""
 
 from detectron2.config import LazyCall as L
 

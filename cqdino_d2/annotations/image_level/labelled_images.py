@@ -99,7 +99,7 @@ def columns_of_labels(
     """Columns of images with one label each, as `read_coco_format` has them.
 
     Args:
-        images: I images; sizes that are not told are filled in.
+        images: I images; sizes that are not given are filled in.
         labels: (I,) texts, what each shows.
         ranks: (I,) place of each label among the categories, -1 for none of them.
         categories: category objects with an 'id'.

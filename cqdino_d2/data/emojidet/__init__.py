@@ -1,4 +1,4 @@
-"""EmojiDet: detection pictures composed of emoji, with boxes and a tree."""
+"""EmojiDet: images for detection composed of emoji, with boxes and a tree."""
 
 from .build import EmojiDetSettings, build_emojidet
 from .compose import CompositionSettings

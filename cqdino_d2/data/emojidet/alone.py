@@ -1,4 +1,4 @@
-"""Pictures of one emoji alone, with a label and no box: a folder for each emoji."""
+"""Images of one emoji alone, with a label and no box: a folder for each emoji."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .compose import compose
 from .settings import EmojiDetSettings
 
 _KEY = 12  # of the random numbers
-_COVERED = (0.6, 0.95)  # range of the longer side of the emoji, as a share of the picture's
+_COVERED = (0.6, 0.95)  # range of the longer side of the emoji, as a share of the image's
 
 
 def paint_alone(
@@ -23,11 +23,11 @@ def paint_alone(
     categories: Sequence[Mapping[str, Any]],
     settings: EmojiDetSettings,
 ) -> None:
-    """Writes as many pictures of each emoji as the settings want for its frequency.
+    """Writes the number of images of each emoji that the settings give for its frequency.
 
     Args:
-        folder: gets a folder for each emoji that is to have pictures, named by its synset.
-        artwork: RGBA pictures of the emoji, in different styles.
+        folder: gets a folder for each emoji with images, named by its synset.
+        artwork: RGBA images of the emoji, in different styles.
         categories: the table of `category_table`, of which the first are the emoji.
         settings: of the whole set.
     """

@@ -17,7 +17,7 @@ _NEED = ("EmojiDet (its artwork and names)", ARTWORK_PACKAGES)
 
 
 class Subject(Protocol):
-    """What a picture can show: a category with its place in a tree of three levels."""
+    """What an image can show: a category with its place in a tree of three levels."""
 
     @property
     def kind(self) -> str:

@@ -43,11 +43,11 @@ _SPLIT_KEYS = {"train": 10, "val": 11}
 _CHUNK = 32
 _README = """# EmojiDet
 
-Detection pictures composed of emoji by the tool `projects_tools/make_emojidet.py` of CQ-DINO for
+Images for detection composed of emoji by the tool `projects_tools/make_emojidet.py` of CQ-DINO for
 Detectron2. The parameters are in `emojidet.json`.
 
 The artwork was rotated, resized, recoloured and overlaid. Show its credit where you show the
-pictures:
+images:
 
 {}
 """
@@ -55,7 +55,7 @@ pictures:
 
 @dataclass(frozen=True)
 class _Painter:
-    """Draws picture after picture into a folder; the same one in every process."""
+    """Draws image after image into a folder; the same one in every process."""
 
     artwork: dict[str, list[list[Image.Image]]]
     probabilities: dict[str, np.ndarray]
@@ -95,7 +95,7 @@ def _paint(split: str, index: int) -> list[PlacedObject]:
 def _paint_all(
     painter: _Painter, jobs: Sequence[tuple[str, int]], workers: int
 ) -> Iterator[list[PlacedObject]]:
-    """The objects of every picture, in the order of the jobs."""
+    """The objects of every image, in the order of the jobs."""
     if workers <= 1:
         yield from (painter.paint(*job) for job in jobs)
         return
@@ -162,7 +162,7 @@ def _write_json(path: Path, content: Any) -> None:
 def _artwork(
     subjects: Sequence[Subject], gallery: Gallery | IconGallery, settings: EmojiDetSettings
 ) -> dict[str, list[list[Image.Image]]]:
-    """The pictures of each subject, by split."""
+    """The images of each subject, by split."""
     if isinstance(gallery, IconGallery):
         return dict.fromkeys(_SPLIT_KEYS, gallery.pictures(subjects))
     styles = {"train": settings.train_styles, "val": settings.val_styles}
@@ -251,7 +251,7 @@ def build_emojidet(
         output: folder to make.
         settings: what to build.
         icons: folder of the icon sets that the settings name, as `npm pack` leaves them.
-        workers: processes that draw the pictures.
+        workers: processes that draw the images.
         overwrite: whether an EmojiDet with other settings is replaced.
         progress: whether a progress bar is shown.
 
@@ -263,7 +263,7 @@ def build_emojidet(
         FileNotFoundError: an icon set is not there.
         ModuleNotFoundError: the artwork packages are not installed.
         ValueError: more categories than emoji or icons, or an emoji that none of the styles has.
-        FileWriteError: the disk is full or the like; nothing is left of what was begun.
+        FileWriteError: a file cannot be written, e.g. the disk is full; nothing half-made is left.
     """
     output = Path(output).absolute()
     if _is_already_built(output, settings, overwrite):

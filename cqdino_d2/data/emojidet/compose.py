@@ -1,4 +1,4 @@
-"""Composes one EmojiDet picture: emoji on a made-up background, with tight boxes."""
+"""Composes one EmojiDet image: emoji on a made-up background, with tight boxes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _PLACEMENT_TRIALS = 12
 
 @dataclass(frozen=True)
 class CompositionSettings:
-    """How a picture is composed.
+    """How an image is composed.
 
     Attributes:
-        image_size: side of the square picture in pixels.
+        image_size: side of the square image in pixels.
         object_size: least and most pixels of an object's longer side before others cover it.
-        objects: least and most objects tried per picture.
+        objects: least and most objects tried per image.
         overlap: largest share of an object's pixels that others may cover, 0..1.
         hue_shift: whether hues are turned, by up to 15 degrees.
         grey_share: share of objects in grey, 0..1.
@@ -55,7 +55,7 @@ class CompositionSettings:
 
 @dataclass(frozen=True)
 class PlacedObject:
-    """One emoji in a finished picture.
+    """One emoji in a finished image.
 
     Attributes:
         category: index into the artwork that was given.
@@ -96,7 +96,7 @@ def random_background(size: int, rng: np.random.Generator) -> Image.Image:
         rng: source of all randomness.
 
     Returns:
-        An RGB picture.
+        An RGB image.
     """
     cells = int(rng.integers(2, 7))
     spread = rng.uniform(20, 110)
@@ -141,7 +141,7 @@ def _recolour(
 
 
 def _tight(picture: Image.Image) -> Image.Image:
-    """Cuts the picture to its visible pixels."""
+    """Cuts the image to its visible pixels."""
     return picture.crop(picture.getchannel("A").point(_VISIBLE_TABLE).getbbox())
 
 
@@ -166,7 +166,7 @@ def _random_object(
 
 
 class _Canvas:
-    """The picture so far and, for every pixel, the object that shows there."""
+    """The image so far and, for every pixel, the object that shows there."""
 
     def __init__(self, background: Image.Image, overlap: float) -> None:
         self.image = background
@@ -176,7 +176,7 @@ class _Canvas:
         self.area = np.zeros(0, dtype=np.int64)
 
     def place(self, picture: Image.Image, x: int, y: int) -> bool:
-        """Pastes the picture at (x, y) unless that would hide another object too far."""
+        """Pastes the image at (x, y) unless that would hide another object too far."""
         solid = np.asarray(picture.getchannel("A")) >= VISIBLE_ALPHA
         window = self.owner[y : y + picture.height, x : x + picture.width]
         covered = np.bincount(window[solid] + 1, minlength=len(self.area) + 1)[1:]
@@ -205,20 +205,20 @@ def compose(
     settings: CompositionSettings,
     rng: np.random.Generator,
 ) -> tuple[Image.Image, list[PlacedObject]]:
-    """Composes one picture.
+    """Composes one image.
 
     An object that finds no place where it hides the others by at most the overlap limit is left
     out, so every object that shows is annotated.
 
     Args:
-        artwork: pictures per category, in different styles; one of them is drawn. RGBA, or L for
+        artwork: images per category, in different styles; one of them is drawn. RGBA, or L for
             a stencil that gets a random colour.
         probabilities: (categories,) how often each is drawn, sums to one.
         settings: sizes and limits.
         rng: source of all randomness.
 
     Returns:
-        The RGB picture and its objects, from back to front; at least one.
+        The RGB image and its objects, from back to front; at least one.
     """
     canvas = _Canvas(random_background(settings.image_size, rng), settings.overlap)
     wanted = int(rng.integers(settings.objects[0], settings.objects[1] + 1))

@@ -14,17 +14,17 @@ class EmojiDetSettings:
 
     Attributes:
         categories: number of emoji, up to 1,884, or of icons.
-        train_images: number of training pictures.
-        val_images: number of held-out pictures; they share the artwork with the training ones.
-        composition: how a picture is composed.
+        train_images: number of training images.
+        val_images: number of held-out images; they share the artwork with the training ones.
+        composition: how an image is composed.
         zipf: a category of rank r is drawn in proportion to r ** -zipf; 0 is balanced.
-        balanced_val: whether held-out pictures show all categories alike often, whatever `zipf`.
-        alone: how many pictures there are of each rare, common and frequent category alone
-            (`alone`), in that order; what they are is decided by the training pictures.
-        alone_size: side of these pictures in pixels.
+        balanced_val: whether held-out images show all categories equally often, whatever `zipf`.
+        alone: how many images there are of each rare, common and frequent category alone
+            (`alone`), in that order; what they are is decided by the training images.
+        alone_size: side of these images in pixels.
         interior_categories: whether groups and sub-groups join the vocabulary (without boxes).
-        hold_out_novel: whether the emoji marked novel are in no training picture.
-        train_styles, val_styles: whose artwork the pictures show: 'twemoji', or names of icon sets
+        hold_out_novel: whether the emoji marked novel are in no training image.
+        train_styles, val_styles: whose artwork the images show: 'twemoji', or names of icon sets
             of iconify (`styles`); an emoji appears in those that have it.
         icon_sets: names of icon sets of iconify whose icons are the categories, in place of emoji.
         seed: decides everything that is random.
@@ -62,6 +62,6 @@ class EmojiDetSettings:
             raise ValueError(f"zipf and seed cannot be negative, got {self.zipf}, {self.seed}")
         if min(self.alone) < 0 or self.alone_size < 16:
             raise ValueError(
-                "pictures of categories alone are 0 or more, of at least 16 pixels, got "
+                "images of categories alone are 0 or more, of at least 16 pixels, got "
                 f"{self.alone} and {self.alone_size}"
             )

@@ -158,7 +158,7 @@ class Gallery:
         return cls(sets, versions, (*credits, *(icons.credit for icons in sets.values())))
 
     def pictures(self, emoji: Sequence[Emoji], styles: Sequence[str]) -> list[list[Image.Image]]:
-        """RGBA pictures of each emoji, in the styles that have it.
+        """RGBA images of each emoji, in the styles that have it.
 
         Raises:
             ValueError: an emoji that none of them has.

@@ -166,9 +166,9 @@ def annotation_file(
 
     Args:
         split: 'train' or 'val'.
-        image_size: side of the pictures in pixels.
+        image_size: side of the images in pixels.
         categories: what `category_table` returned.
-        image_objects: the objects of each picture, in the order of the files.
+        image_objects: the objects of each image, in the order of the files.
         rng: source of the negative categories.
     """
     leaf_ids = np.asarray([row["id"] for row in categories if row["synset"].startswith(_SHOWN)])

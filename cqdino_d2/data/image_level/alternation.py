@@ -81,7 +81,7 @@ class Turns:
         return of_boxes, step - of_boxes
 
     def steps(self, of_boxes: int) -> int:
-        """Steps up to so many box batches, whole turns with their image-level batches."""
+        """Steps until N = ``of_boxes`` box batches, whole turns with their image-level batches."""
         rounds, rest = divmod(of_boxes, self.boxes)
         return rounds * (self.boxes + self.image_level) + rest
 
@@ -149,5 +149,5 @@ class AlternatingLoader(DataLoader):
         self.turns = turns
 
     def iterations_until(self, batches: int) -> int:
-        """Iterations in which so many batches of images with boxes come."""
+        """Iterations until N = ``batches`` batches of images with boxes have come."""
         return self.turns.steps(batches)

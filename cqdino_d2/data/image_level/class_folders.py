@@ -28,7 +28,7 @@ def load_class_folders(
 
     What lies deeper, is hidden or does not end like an image (``.jpg``, ``.png``, ...) is passed
     over. Images are numbered from 1 on, by folder and name. Their sizes come from their heads; they
-    and the list of images are kept beside the folder as other columns are, until a file is added
+    and the list of images are cached next to the folder as other columns are, until a file is added
     to a category's folder or taken away. An image that is replaced under its name is not noticed
     here: its box follows its pixels (`CategoryDatasetMapper`).
 

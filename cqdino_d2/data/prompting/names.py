@@ -153,8 +153,8 @@ class NameCaptions:
         vocabulary: of the dataset.
         names: of its categories.
         listing: 'drawn', or 'all': every caption has all names in their order.
-        num_negatives: the most names of what is not there.
-        full_share: share of the captions that get so many; the others a number from 1 on, all
+        num_negatives: N; at most N names of categories that are absent.
+        full_share: share of the captions that get N; the others get a number from 1 to N, all
             equally likely (mmdetection's setting: 85, half).
         verified_only: whether images whose record says what is verified to be absent (LVIS'
             'neg_category_ids') get negatives from that list alone; else it comes first.

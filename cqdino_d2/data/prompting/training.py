@@ -28,12 +28,12 @@ class TrainingPrompts:
         tokenizer: of the model, which counts tokens.
         listing: 'drawn', or 'all': every image is asked for all names of its set, in their order
             (fine-tuning with a fixed list). Sets of texts are not concerned.
-        num_negatives: the most names of what is not there.
-        full_share: share of the captions that get so many.
+        num_negatives: N; at most N names of categories that are absent.
+        full_share: share of the captions that get all N.
         verified_only: see `NameCaptions`.
         split_alternatives: whether 'bowl/basin' is one of the two, drawn anew for each image.
         drop_brackets: whether 'bow (weapon)' is 'bow'.
-        phrase_negatives: the most phrases of other texts that are added to a text.
+        phrase_negatives: N; at most N phrases of other texts are added to a text.
 
     Raises:
         ValueError: no dataset, or names that no caption can hold.

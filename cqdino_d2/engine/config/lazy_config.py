@@ -42,12 +42,12 @@ def load_config(config_file: str | Path, overrides: Sequence[str] = ()) -> DictC
 
 
 def reads_words(cfg: DictConfig) -> bool:
-    """Whether the model of a config is told in words what to look for."""
+    """Whether the model of a config is prompted with words."""
     return "tokenizer" in (cfg.model.get("categories") or {})
 
 
 def with_saved_vocabulary(cfg: DictConfig, weights: str | Path) -> DictConfig:
-    """The config with the ``vocabulary.json`` beside the weights, if there is one."""
+    """The config with the ``vocabulary.json`` next to the weights, if there is one."""
     cfg, saved = copy.deepcopy(cfg), saved_vocabulary(weights)
     if saved is not None:
         cfg.vocabulary = LazyCall(load_vocabulary)(path=str(saved.resolve()))
@@ -55,7 +55,7 @@ def with_saved_vocabulary(cfg: DictConfig, weights: str | Path) -> DictConfig:
 
 
 def saved_vocabulary(weights: str | Path) -> Path | None:
-    """The ``vocabulary.json`` that lies beside the weights (none: an empty string)."""
+    """The path of the ``vocabulary.json`` next to the weights; an empty string if none."""
     path = Path(weights).with_name("vocabulary.json") if str(weights) else None
     return path if path is not None and path.is_file() else None
 

@@ -27,7 +27,7 @@ class HasOtherBatches(Protocol):
     """A training loader with other batches between those of the set whose epochs are counted."""
 
     def iterations_until(self, batches: int) -> int:
-        """Iterations in which so many batches of that set come."""
+        """Iterations until N = ``batches`` batches of that set have come."""
 
 
 def iterations_of(length: int | str, *, num_images: int, total_batch_size: int) -> int:

@@ -1,4 +1,4 @@
-"""Where the recipes of this project lie: beside the package in a checkout, inside it in a wheel."""
+"""Where the recipes of this project are: next to the package in a checkout, in it in a wheel."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def write_record(
     """Writes the config, the vocabulary and the machine, each whole or not at all.
 
     Raises:
-        OSError: the disk is full or the like.
+        OSError: the file cannot be written, e.g. the disk is full.
     """
     write_text(folder / CONFIG_FILE, _as_yaml(cfg))
     vocabulary.save(folder / VOCABULARY_FILE)

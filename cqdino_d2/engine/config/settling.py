@@ -76,7 +76,7 @@ def settle_evaluation(cfg: DictConfig, weights: str) -> DictConfig:
 
     Args:
         cfg: the whole config; it stays as it is.
-        weights: the vocabulary that lies beside them counts before that of the dataset.
+        weights: the vocabulary next to them takes precedence over that of the dataset.
 
     Raises:
         ValueError: a vocabulary that cannot be read.

@@ -45,7 +45,7 @@ def make_api(
         limits: of the server.
         metrics: count what is done.
         token: that clients must bring; None for none.
-        page: for people, beside it; None for none.
+        page: the web page to serve as well; None for none.
     """
     own = {"docs_url": None, "redoc_url": None, "redirect_slashes": False}
     if page is not None:
@@ -95,7 +95,7 @@ def _detect_routes(detector: Detector) -> APIRouter:
 
     @routes.post("/v1/detect", responses=answers, openapi_extra=request_schema())
     async def detect(request: Request) -> Response:
-        """Finds objects in an image; answers JSON or, where told so, the image with boxes."""
+        """Finds objects in an image; answers JSON or, on request, the image with boxes."""
         wanted, image = await read_request(request)
         name = detector.model_name(wanted.model)
         request.scope["noted"] = {"model": name}

@@ -107,7 +107,7 @@ class Door:
         except Exception:
             _LOGGER.exception("a request failed")
             if not sent.status:
-                fault = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "The server made a mistake.")
+                fault = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
                 await refused(fault, scope["path"])(scope, receive, sent)
         finally:
             body.release()

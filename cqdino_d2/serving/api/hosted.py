@@ -245,7 +245,7 @@ def earlier_question(task: EarlierTask) -> Question:
     """What a task of the earlier protocol looks for; what is not positive are negatives.
 
     Raises:
-        Refusal: 'universal' beside other prompts, or as a negative.
+        Refusal: 'universal' along with other prompts, or as a negative.
     """
     if any(prompt.type == "universal" for prompt in task.prompts):
         if len(task.prompts) > 1 or not task.prompts[0].is_positive:

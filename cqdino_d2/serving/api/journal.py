@@ -14,7 +14,7 @@ REQUESTS = logging.getLogger("cqdino_d2.requests")
 
 
 class JsonLines(logging.Formatter):
-    """A record as a JSON object; what its ``extra`` has in ``fields`` stands beside the rest."""
+    """A record as a JSON object; ``fields`` of its ``extra`` are added to the rest."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line without control characters."""

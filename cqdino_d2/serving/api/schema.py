@@ -38,7 +38,7 @@ class DetectRequest(BaseModel):
     only: Names = Field([], description="categories of the vocabulary to select among")
     branches: Names = Field([], description="the same, each with all below it in the tree")
     num_selected: int | None = Field(None, ge=1, description="K")
-    threshold: Share = Field(0.3, description="lowest score")
+    threshold: Share = Field(0.3, description="confidence threshold")
     nms: Share | None = Field(None, description="of boxes that overlap more the best one remains")
     most: int | None = Field(None, ge=1, le=100_000, description="boxes")
     answer: Literal["json", "png", "jpeg"] = Field("json", description="or a drawn image")
@@ -102,7 +102,7 @@ class ServedModel(BaseModel):
     """A model."""
 
     name: str
-    reads_words: bool = Field(description="finds what it is told, and nothing else")
+    reads_words: bool = Field(description="detects only the prompted names")
     num_categories: int | None = Field(description="None for a model that reads words")
     num_selected: int | None = Field(description="K, where the model selects")
 

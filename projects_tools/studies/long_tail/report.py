@@ -112,7 +112,7 @@ def draw(runs: Runs, path: Path) -> None:
             axes.bar(x, statistics.fmean(values), 0.9 * width, color=colours[arm], label=label)
             axes.plot([x] * len(values), values, "o", ms=3, mfc="white", mec="0.2", mew=0.8)
     axes.set_xticks(range(len(FIGURES)), FIGURES.values())
-    axes.set_ylabel("on held-out pictures")
+    axes.set_ylabel("on held-out images")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)

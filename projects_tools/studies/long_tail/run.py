@@ -4,15 +4,15 @@ Example:
     python projects_tools/study.py long_tail --output output/long_tail
 
 Of 100 emoji in a long-tailed EmojiDet about half are rare: they have boxes in at most ten images.
-Pictures of them alone, with a label and no box, are many. Every training has as many steps of as
-many images; one that is there is not done again. Each arm adds to the one before:
+Images of them alone, with a label and no box, are many. Every training has as many steps of as
+many images; existing ones are not repeated. Each arm adds to the one before:
 
 box          boxes alone, with a class head that compares queries with MiniLM's features of names
 federated    the federated loss
 semantic     the semantic branch; its teacher is a small tower that is trained first, on the
-             pictures of emoji alone and the features of their names
-image_level  every second batch is of mosaics of these pictures, in which the emoji's box is all of
-             its picture that is seen
+             images of emoji alone and the features of their names
+image_level  every second batch is of mosaics of these images, in which the emoji's box is all of
+             its image that is seen
 image_level_masked
              these batches teach no boxes, but for those of the proposals
 """
@@ -52,7 +52,7 @@ COMPOSITION = CompositionSettings(
     hue_shift=True,
     grey_share=0.1,
 )
-ALONE = (40, 20, 10)  # pictures of each rare, common and frequent emoji
+ALONE = (40, 20, 10)  # images of each rare, common and frequent emoji
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--zipf", type=float, default=1.4, help="exponent of the frequencies in training (1.4)")
     add("--teacher-steps", type=int, default=TowerTraining().steps)
     add("--at-once", type=int, default=1, help="trainings at the same time (1)")
-    add("overrides", nargs="*", metavar="KEY=VALUE", help="of all configs")
+    add("overrides", nargs="*", metavar="KEY=VALUE", help="override all configs")
     given = parser.parse_args(arguments)
     if unknown := [arm for arm in given.arms if arm not in ARMS]:
         parser.error(f"there is no arm {unknown[0]!r}, only {', '.join(ARMS)}")

@@ -1,4 +1,4 @@
-"""A small picture tower that learns names from pictures of emoji alone: the study's teacher."""
+"""A small image tower that learns names from images of emoji alone: the study's teacher."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SCALE = 100.0  # of the cosines, as the semantic loss has it
 
 @dataclass(frozen=True)
 class TowerTraining:
-    """How the tower is trained: on as many pictures of each emoji, however many there are.
+    """How the tower is trained: on equally many images of each emoji, however many there are.
 
     Attributes:
         steps: updates.
-        batch_size: pictures each.
-        sides: of the pictures in pixels, drawn for each step: objects have many sizes.
+        batch_size: images per step.
+        sides: of the images in pixels, drawn for each step: objects have many sizes.
         lr: of AdamW, falling to 0 like a cosine.
         seed: decides everything.
     """
@@ -43,8 +43,8 @@ class TowerTraining:
     seed: int = 0
 
 
-def read_pictures(folders: Sequence[Path]) -> tuple[Tensor, Tensor]:
-    """(N, 3, side, side) uint8 pictures of the folders' files, and (N,) whose folder each is in."""
+def read_images(folders: Sequence[Path]) -> tuple[Tensor, Tensor]:
+    """(N, 3, side, side) uint8 images of the folders' files, and (N,) whose folder each is in."""
     pixels, labels = [], []
     for label, folder in enumerate(folders):
         for path in sorted(folder.glob("*.png")):
@@ -54,14 +54,14 @@ def read_pictures(folders: Sequence[Path]) -> tuple[Tensor, Tensor]:
 
 
 def train_tower(
-    pictures: Tensor, labels: Tensor, table: Tensor, training: TowerTraining
+    images: Tensor, labels: Tensor, table: Tensor, training: TowerTraining
 ) -> PictureTower:
-    """A tower whose embeddings of pictures are near the text features of their names.
+    """A tower whose embeddings of images are near the text features of their names.
 
     Cross-entropy over the cosines with all names, as CLIP's towers see those of a batch.
 
     Args:
-        pictures: (N, 3, side, side) uint8.
+        images: (N, 3, side, side) uint8.
         labels: (N,) int64, rows of the table.
         table: (V, E) text features.
         training: how.
@@ -78,13 +78,13 @@ def train_tower(
         drawn = generator.choice(len(labels), size=training.batch_size, p=chances / chances.sum())
         chosen = torch.from_numpy(drawn)
         side = int(generator.choice(training.sides))
-        images = F.interpolate(
-            (pictures[chosen].float() / 255 - mean) / std,
+        batch = F.interpolate(
+            (images[chosen].float() / 255 - mean) / std,
             size=(side, side),
             mode="bilinear",
             antialias=True,
         )
-        embeddings = F.normalize(tower.pool(tower(images)), dim=1)
+        embeddings = F.normalize(tower.pool(tower(batch)), dim=1)
         loss = F.cross_entropy(_SCALE * embeddings @ rows.T, labels[chosen], label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
@@ -100,14 +100,14 @@ def make_teacher(
 
     Args:
         path: of the file.
-        folders: of the pictures of each row of the table; some may be missing.
+        folders: of the images of each row of the table; some may be missing.
         table: (V, E) text features.
         training: how the tower is trained.
     """
     if path.is_file():
         return
     print(f"training the teacher {path.name}", file=sys.stderr)
-    tower = train_tower(*read_pictures(folders), table, training)
+    tower = train_tower(*read_images(folders), table, training)
     write_atomically(path, lambda file: torch.save(tower.content(), file))
 
 

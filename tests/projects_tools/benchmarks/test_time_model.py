@@ -16,7 +16,7 @@ def test_both_backends_are_timed(capsys):
     assert time_model.main(TINY) == 0
     training, prediction = capsys.readouterr().out.splitlines()
     assert training.startswith("training, batch 2: reference ")
-    assert prediction.startswith("prediction, one picture: reference ")
+    assert prediction.startswith("prediction, one image: reference ")
     assert ", compiled " in training and ", compiled " in prediction
 
 

@@ -13,7 +13,7 @@ from studies.long_tail.teacher import (
     TowerTraining,
     make_teacher,
     named_right,
-    read_pictures,
+    read_images,
     train_tower,
 )
 from torch.nn import functional as F
@@ -46,11 +46,11 @@ def plain_pictures(folder, colours, count):
 
 
 def test_the_teacher_learns_names_from_pictures(tmp_path):
-    """Colours; one has no pictures, and another has many times more than the others."""
+    """Colours; one has no images, and another has many times more than the others."""
     colours = {"red": (220, 0, 0), "none": (1, 2, 3), "green": (0, 200, 0), "blue": (0, 0, 230)}
     folders = plain_pictures(tmp_path, colours, dict(red=9, none=0, green=2, blue=2))
-    pictures, labels = read_pictures(folders)
-    assert pictures.shape == (13, 3, 20, 20) and labels.tolist() == [0] * 9 + [2] * 2 + [3] * 2
+    images, labels = read_images(folders)
+    assert images.shape == (13, 3, 20, 20) and labels.tolist() == [0] * 9 + [2] * 2 + [3] * 2
     torch.manual_seed(1)
     table = torch.randn(4, 6)
     path = tmp_path / "teacher.pth"
@@ -58,14 +58,14 @@ def test_the_teacher_learns_names_from_pictures(tmp_path):
     tower = trained_picture_tower(path).eval()
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (tower.pixel_mean, tower.pixel_std))
     with torch.no_grad():
-        seen = tower.pool(tower((pictures.float() / 255 - mean) / std))
+        seen = tower.pool(tower((images.float() / 255 - mean) / std))
     said = (F.normalize(seen) @ F.normalize(table).T).argmax(dim=1)
     assert torch.equal(said, labels)
     written = path.read_bytes()
     make_teacher(path, [], table, TRAINING)
     assert path.read_bytes() == written, "a teacher that is there stays"
     first, again, other = (
-        train_tower(pictures, labels, table, replace(TRAINING, steps=2, seed=seed)).state_dict()
+        train_tower(images, labels, table, replace(TRAINING, steps=2, seed=seed)).state_dict()
         for seed in (0, 0, 1)
     )
     assert all(torch.equal(first[name], again[name]) for name in first)

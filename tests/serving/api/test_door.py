@@ -153,7 +153,7 @@ def test_a_fault_of_the_server_says_nothing(serve, monkeypatch, caplog):
     monkeypatch.setattr(Detector, "model_name", fail)
     with serve() as client:
         answer = detect(client)
-    assert (answer.status_code, answer.json()) == (500, {"detail": "The server made a mistake."})
+    assert (answer.status_code, answer.json()) == (500, {"detail": "Internal server error."})
     assert "a secret of the machine" in caplog.text  # where its operator reads it
 
 
