@@ -17,6 +17,7 @@ data                    loading, mapping and ancestors against Detectron2's
 evaluation              scoring against other evaluators
 make_synthetic_results  the sets that `evaluation` reads
 synthetic_v3det         the set that `data` makes for itself
+growth                  plots and laws of how cost grows, from stored figures
 all                     all areas of docs/benchmarks.md, one after the other
 """
 
@@ -42,6 +43,7 @@ NAMES = (
     "evaluation",
     "make_synthetic_results",
     "synthetic_v3det",
+    "growth",
 )
 
 
