@@ -17,6 +17,8 @@ data                    loading, mapping and ancestors against Detectron2's
 evaluation              scoring against other evaluators
 make_synthetic_results  the sets that `evaluation` reads
 synthetic_v3det         the set that `data` makes for itself
+growth                  plots and laws of how cost grows, from stored figures
+all                     all areas of docs/benchmarks.md, one after the other
 """
 
 from __future__ import annotations
@@ -41,12 +43,14 @@ NAMES = (
     "evaluation",
     "make_synthetic_results",
     "synthetic_v3det",
+    "growth",
 )
 
 
 def main() -> int:
     """Runs the benchmark that the command line names; returns its exit code."""
-    return run_named("benchmark", {name: f"benchmarks.{name}" for name in NAMES}, __doc__)
+    modules = {name: f"benchmarks.{name}" for name in NAMES} | {"all": "benchmarks.rerun"}
+    return run_named("benchmark", modules, __doc__)
 
 
 if __name__ == "__main__":

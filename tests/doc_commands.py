@@ -17,7 +17,11 @@ from unittest import mock
 from cqdino_d2.engine import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs/benchmarks").glob("*.md")),
+]
 PLACEHOLDERS = {"C", "...", "FILE"}  # stand for a config of the reader's
 ANY_CONFIG = "configs/emojidet/quickstart.py"
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_GRADIENT = 0.1  # share that goes back; docs/benchmarks.md has what 0 and 1 do
+_GRADIENT = 0.1  # share that goes back; docs/benchmarks/categories.md has what 0 and 1 do
 
 
 class Cascade(nn.Module):

@@ -1,4 +1,4 @@
-"""What only makes CPUs faster and changes nothing else; docs/benchmarks.md has what each gains.
+"""What only makes CPUs faster and changes nothing else; docs/benchmarks/cpu.md has what each gains.
 
 The model code is plain PyTorch. `accelerate_for_cpu` changes a finished model from outside.
 """

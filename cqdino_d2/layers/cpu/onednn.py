@@ -2,7 +2,7 @@
 
 For float32 on a CPU torch calls MKL, which uses only part of what processors other than Intel's
 can do: on an AMD EPYC with AVX-512 oneDNN, which torch ships too, is 1.5 to 2.3 times as fast at
-the sizes of a detector (docs/benchmarks.md). Results differ by rounding alone.
+the sizes of a detector (docs/benchmarks/cpu.md). Results differ by rounding alone.
 """
 
 from __future__ import annotations
