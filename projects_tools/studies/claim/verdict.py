@@ -206,9 +206,10 @@ def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[i
                 _mean_of_curve(runs, n, variant, curve) for variant in (_HEAD, _SELECTING)
             )
             if head and full:
+                times = f" ({full / head:.2f} times)" if head >= 0.01 else ""
                 lines.append(
                     f"* {title} at {n} {noun}: {head:.2f} with the head, {full:.2f} with the full "
-                    f"method ({full / head:.2f} times)."
+                    f"method{times}."
                 )
     return lines
 
