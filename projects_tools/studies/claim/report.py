@@ -252,9 +252,11 @@ def length_table(runs: Runs) -> str:
                     f"{minutes:g}",
                     f"{these[0]['cpu_seconds_per_step']:.2f}",
                     str(steps_done(these[0])),
+                    spread((one["cpu_seconds"] for one in these if not one["resumed"]), 0),
                 ]
             )
-    head = ["CPU minutes of a training", "CPU seconds of a step", "steps"]
+    head = ["CPU minutes wanted", "CPU seconds of a step, timed before", "steps"]
+    head.append("CPU seconds, evaluation included")
     return table([regime_of(runs).noun, "", *head], rows)
 
 
@@ -321,7 +323,7 @@ def write_report(output: Path, path: Path) -> None:
         (Path(__file__).resolve().parent / regime.page)
         .read_text(encoding="utf-8")
         .format(
-            verdict="\n".join(f"{line}\n" for line in judge(runs, comparisons)),
+            verdict="\n".join(f"{line}\n" for line in judge(runs, comparisons, perfect)),
             settings=settings_lines(runs),
             accuracy="\n".join(
                 f"### {n} {noun}\n\n{accuracy_table(runs, n)}" for n in vocabularies(runs)

@@ -100,8 +100,18 @@ def compare(
     return Comparison(categories, first, second, figure, differences)
 
 
-def judge(runs: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) -> list[str]:
-    """The findings as sentences, the claim itself first."""
+def judge(
+    runs: Sequence[dict[str, Any]],
+    comparisons: Sequence[Comparison],
+    perfect: Sequence[dict[str, Any]] = (),
+) -> list[str]:
+    """The findings as sentences, the claim itself first.
+
+    Args:
+        runs: all of a report.
+        comparisons: of their figures.
+        perfect: evaluations of some with a perfect selection.
+    """
     noun = regime_of(runs).noun
     found = {(c.first, c.second, c.figure, c.categories): c for c in comparisons}
     main = sorted(
@@ -120,7 +130,10 @@ def judge(runs: Sequence[dict[str, Any]], comparisons: Sequence[Comparison]) -> 
                 "* " + sentence.format(c.verdict, where).replace("different than", "different from")
             )
     sizes = [c.categories for c in main]
-    return [*lines, *_recall_sentences(runs, sizes), *_gradient_sentences(runs, sizes)]
+    lines += _cost_sentences(runs, sizes)
+    lines += _recall_sentences(runs, sizes)
+    lines += _ceiling_sentences(perfect, sizes, noun)
+    return lines + _gradient_sentences(runs, sizes)
 
 
 def _count(values: Sequence[float]) -> str:
@@ -195,6 +208,42 @@ def _recall_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int
                 "cannot be detected."
             )
     return lines
+
+
+def _cost_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
+    """What the runs really took where the cost is what they should share."""
+    if not runs[0]["settings"].get("cost"):
+        return []
+    lines, noun = [], regime_of(runs).noun
+    for n in vocabularies:
+        head, full = (
+            statistics.fmean(
+                one["cpu_seconds"]
+                for one in runs
+                if (one["run"]["categories"], one["run"]["variant"]) == (n, variant)
+            )
+            for variant in (_HEAD, _SELECTING)
+        )
+        equal = max(head, full) <= 1.1 * min(head, full)
+        unequal = "" if equal else ": not the same cost, as was wanted"
+        lines.append(
+            f"* At {n} {noun} a run took {head:.0f} CPU seconds with the head and {full:.0f} with "
+            f"the full method, evaluation included{unequal}."
+        )
+    return lines
+
+
+def _ceiling_sentences(
+    perfect: Sequence[dict[str, Any]], vocabularies: Sequence[int], noun: str
+) -> list[str]:
+    """What the full method reaches where the selection misses nothing."""
+    reached = {n: list(by_seed(perfect, n, _SELECTING, "AP").values()) for n in vocabularies}
+    return [
+        f"* With every category that an image shows among its K the full method reaches "
+        f"{statistics.fmean(values):.1f} AP at {n} {noun}."
+        for n, values in reached.items()
+        if values
+    ]
 
 
 def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:

@@ -219,6 +219,21 @@ def test_the_report_says_that_nothing_is_clear(tmp_path, leads, tendency):
     assert "**The claim is not confirmed here**" in text and tendency in text
 
 
+def test_costs_and_ceilings_are_told():
+    runs = [made_up_run(9, variant, 0, 10.0) for variant in ("baseline", "tree")]
+    for one, seconds in zip(runs, (100.0, 150.0), strict=True):
+        one["settings"] |= {"regime": "icons", "cost": [[9, 2.0]]}
+        one["cpu_seconds"] = seconds
+    perfect = [made_up_run(9, "tree", 0, 31.7)]
+    lines = judge(runs, [compare(runs, 9, "tree", "baseline", "AP")], perfect)
+    [cost] = [line for line in lines if "CPU seconds" in line]
+    assert "100 CPU seconds with the head and 150 with" in cost and "not the same cost" in cost
+    assert any("the full method reaches 31.7 AP at 9 icons" in line for line in lines)
+    runs[1]["cpu_seconds"] = 105.0
+    lines = judge(runs, [compare(runs, 9, "tree", "baseline", "AP")])
+    assert not any("not the same" in line or "reaches" in line for line in lines)
+
+
 def test_nothing_is_judged_without_both_sides():
     assert "was not tested" in judge([made_up_run(5, "tree", 0, 1.0)], [])[0]
 
