@@ -1,4 +1,4 @@
-"""The cache of an annotation file: used while it fits, made anew when not, whole at all times."""
+"""The cache of an annotation file: used while it fits, rebuilt when not, whole at all times."""
 
 import json
 import multiprocessing
@@ -81,7 +81,7 @@ def test_a_changed_file_is_parsed_again_and_said_once(json_file, parsed, caplog)
         caplog.clear()
         assert boxes(load_annotations(json_file))[0][0]["category_id"] == category - 1
         load_annotations(json_file)
-        assert caplog.text.count("made anew") == 1
+        assert caplog.text.count("rebuilt") == 1
         assert "another content" in caplog.text
     assert len(parsed) == 3
 
@@ -127,7 +127,7 @@ def test_an_unusable_cache_is_made_anew_and_said_once(json_file, parsed, caplog,
     assert boxes(load_annotations(json_file)) == expected
     load_annotations(json_file)
     assert len(parsed) == 2
-    assert caplog.text.count("made anew") == 1
+    assert caplog.text.count("rebuilt") == 1
     assert re.search(message, caplog.text)
 
 
@@ -140,7 +140,7 @@ def test_a_flipped_bit_never_gives_other_data(json_file, caplog):
         bad[draw.randrange(len(bad))] ^= 1 << draw.randrange(8)
         place.write_bytes(bad)
         assert boxes(load_annotations(json_file)) == expected
-    assert caplog.text.count("made anew") == 60
+    assert caplog.text.count("rebuilt") == 60
 
 
 def test_a_program_that_only_scores_writes_no_cache(json_file, parsed):
