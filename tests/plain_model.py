@@ -41,7 +41,7 @@ def pad_and_attend(block, x):
 
 @contextmanager
 def plain(model, batch=1):
-    """Inside, the detector computes everything the plain way, for so many images."""
+    """Inside, the detector computes everything the plain way, for a batch of `batch` images."""
     categories, selection = model.categories, model.selection
 
     def relate(request=None):

@@ -44,7 +44,7 @@ def serve(weights, tmp_path, monkeypatch):
 
 
 def call(client, inputs, *data):
-    """Calls the page's function of so many inputs; what it is answered."""
+    """Calls the page's function with this number of inputs; its answer."""
     config = client.get("/page/config").json()
     place = next(d["id"] for d in config["dependencies"] if len(d["inputs"]) == inputs)
     asked = {"data": data, "fn_index": place, "session_hash": "abc"}

@@ -84,7 +84,7 @@ def upload(server, *contents, name="a.png"):
 
 
 def call(server, inputs, path, *more, session="abc"):
-    """Calls the page's function of so many inputs with a file of the server; its messages."""
+    """The page's function with this number of inputs on a file; its messages."""
     config = json.loads(fetch(f"{server}/config")[1])
     place = next(d["id"] for d in config["dependencies"] if len(d["inputs"]) == inputs)
     file = {"path": str(path), "meta": {"_type": "gradio.FileData"}, "orig_name": "a.png"}

@@ -131,7 +131,7 @@ def draw_gradients(runs: Runs, path: Path) -> None:
 
 
 def _draw_mean(axes: Axes, runs: Runs, curve: str, variant: str, window: int = 5) -> None:
-    """Mean over the runs of their common steps, then over so many neighbours."""
+    """Mean over the runs of their common steps, then over `window` neighbours."""
     rows = [
         dict(zip(*one["curves"][curve].values(), strict=True))
         for one in runs

@@ -1,6 +1,6 @@
 """Mutated requests, seeded: none ends in a fault of the server, and its memory does not grow.
 
-CQDINO_MUTATED_REQUESTS=10000 sends so many in place of a few hundred.
+CQDINO_MUTATED_REQUESTS=10000 sends that number instead of a few hundred.
 """
 
 import asyncio
