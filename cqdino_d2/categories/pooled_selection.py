@@ -62,10 +62,17 @@ class PooledSelection(ImageGuidedSelection):
         dim: width H of the category queries.
         map_channels: channels of the backbone map.
         hidden_dim: width of the feed-forward blocks.
-        given: the other arguments of `ImageGuidedSelection` but ``cascade`` and ``recompute``.
+        given: the other arguments of `ImageGuidedSelection`; nothing is left for a ``cascade`` or
+            for ``recompute`` to save.
+
+    Raises:
+        ValueError: a cascade, a way to recompute, or what `ImageGuidedSelection` refuses.
     """
 
     def __init__(self, *, dim: int, map_channels: int, hidden_dim: int, **given: object) -> None:
+        for name in ("cascade", "recompute"):
+            if given.get(name) is not None:
+                raise ValueError(f"{name} must be None for a PooledSelection, got {given[name]!r}")
         super().__init__(dim=dim, map_channels=map_channels, hidden_dim=hidden_dim, **given)
         self.score = None
         self.similarity = PooledSimilarity(dim=dim, map_channels=map_channels, hidden_dim=2 * dim)

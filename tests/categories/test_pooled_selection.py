@@ -118,3 +118,9 @@ def test_the_recipe_has_it():
     config = LazyConfig.load("configs/emojidet/icons_pooled.py").model.selection
     config.update(dim=16, output_dim=10, map_channels=12, image_dim=8)
     assert isinstance(instantiate(config), PooledSelection)
+
+
+@pytest.mark.parametrize("given", [{"cascade": 6}, {"recompute": "full"}])
+def test_what_saves_nothing_here_is_refused(given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} must be None"):
+        make(**given)
