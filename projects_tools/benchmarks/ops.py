@@ -16,7 +16,6 @@ import argparse
 import ctypes
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from benchmarks.machine import processor_name
 from torch import Tensor
 
 from cqdino_d2 import ops
@@ -255,17 +255,11 @@ def measure(
     return results
 
 
-def processor() -> str:
-    """The name of the processor, as Linux tells it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def machine(device: str) -> dict[str, str | int | float]:
     """What the figures were taken on."""
-    about = dict(processor=processor(), threads=torch.get_num_threads(), torch=torch.__version__)
+    about = dict(
+        processor=processor_name(), threads=torch.get_num_threads(), torch=torch.__version__
+    )
     about["instructions"] = torch.backends.cpu.get_cpu_capability()
     about["kernel_instructions"] = ops.cpu_capability() or "none"
     about["load"] = round(os.getloadavg()[0], 1)

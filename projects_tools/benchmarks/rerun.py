@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.doc_tables import DOCS, read_tables, write_docs
-from benchmarks.machine import processor_name
+from benchmarks.machine import commit, processor_name
 
 from cqdino_d2.files.atomic_file import write_text
 
@@ -75,16 +75,13 @@ AREAS: dict[str, Runs] = {
 
 def about_the_run(quick: bool) -> dict[str, Any]:
     """What a figure needs beside it: processor, commit, date, load average when it began."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
     load = os.getloadavg()[0]
     if load > QUIET:
         print(f"load average {load:.1f}: other work disturbs the figures", file=sys.stderr)
     return {
         "processor": processor_name(),
         "cores": os.cpu_count(),
-        "commit": commit or None,
+        "commit": commit(),
         "date": datetime.date.today().isoformat(),
         "load": round(load, 2),
         "quiet": load <= QUIET,

@@ -74,6 +74,19 @@ class RunSettings:
         return replace(self, cost=tuple(pair for pair in self.cost if pair[0] == categories))
 
 
+Runs = Sequence[dict[str, Any]]  # JSON files of runs
+
+
+def select(runs: Runs, **wanted: Any) -> list[dict[str, Any]]:
+    """The runs with these keys."""
+    return [one for one in runs if all(one["run"][k] == v for k, v in wanted.items())]
+
+
+def vocabularies(runs: Runs) -> list[int]:
+    """Numbers of categories, ascending."""
+    return sorted({one["run"]["categories"] for one in runs})
+
+
 def steps_done(run: dict[str, Any]) -> int:
     """Steps of a finished run, from its JSON file."""
     return run.get("steps") or run["settings"]["steps"]

@@ -14,11 +14,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from studies.claim.keys import VARIANTS
+from studies.claim.keys import VARIANTS, Runs, select, vocabularies
 from studies.claim.regimes import regime_of
 from studies.claim.verdict import mean_interval
 
-Runs = Sequence[dict[str, Any]]
 _SHADES = "black", "#b3b3b3", "#66a61e", "#7570b3", "#d95f02", "#1f78b4"
 _COLOURS = dict(zip(VARIANTS, _SHADES, strict=True))
 _CURVES = {
@@ -34,24 +33,15 @@ def draw_all(runs: Runs, folder: Path) -> None:
     draw_gradients(runs, folder / "gradients.png")
 
 
-def _of(runs: Runs, categories: int, variant: str) -> list[dict[str, Any]]:
-    return [
-        one
-        for one in runs
-        if (one["run"]["categories"], one["run"]["variant"]) == (categories, variant)
-    ]
-
-
-def _sizes(runs: Runs) -> list[int]:
-    return sorted({one["run"]["categories"] for one in runs})
-
-
 def draw_ap_over_vocabulary(runs: Runs, path: Path) -> None:
     """AP over the number of categories: a line of means per variant, bars for 95 % intervals."""
     figure, axes = plt.subplots(figsize=(6.4, 3.8), dpi=130)
     for variant in VARIANTS:
-        sizes = [n for n in _sizes(runs) if _of(runs, n, variant)]
-        seeds = [[one["figures"]["AP"] for one in _of(runs, n, variant)] for n in sizes]
+        sizes = [n for n in vocabularies(runs) if select(runs, categories=n, variant=variant)]
+        seeds = [
+            [one["figures"]["AP"] for one in select(runs, categories=n, variant=variant)]
+            for n in sizes
+        ]
         if not sizes:
             continue
         means = [statistics.fmean(values) for values in seeds]
@@ -60,7 +50,7 @@ def draw_ap_over_vocabulary(runs: Runs, path: Path) -> None:
         style = {"color": _COLOURS[variant], "marker": "o", "ms": 4, "lw": 1.8, "capsize": 4}
         axes.errorbar(sizes, means, reach, label=VARIANTS[variant], **style)
     axes.set_xscale("log")
-    axes.set_xticks(_sizes(runs), [f"{n:,}" for n in _sizes(runs)])
+    axes.set_xticks(vocabularies(runs), [f"{n:,}" for n in vocabularies(runs)])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"{regime_of(runs).noun} in the vocabulary")
@@ -74,17 +64,20 @@ def draw_ap_over_vocabulary(runs: Runs, path: Path) -> None:
 
 def draw_ap(runs: Runs, path: Path) -> None:
     """AP and its parts by frequency: a panel per vocabulary, a dot per run, a bar per mean."""
-    sizes, noun = _sizes(runs), regime_of(runs).noun
+    sizes, noun = vocabularies(runs), regime_of(runs).noun
     names = ("AP", "APr", "APc", "APf")
     figure, panels = plt.subplots(
         1, len(sizes), figsize=(4.6 * len(sizes), 3.8), dpi=130, squeeze=False
     )
     for axes, categories in zip(panels[0], sizes, strict=True):
-        shown = [name for name in VARIANTS if _of(runs, categories, name)]
+        shown = [name for name in VARIANTS if select(runs, categories=categories, variant=name)]
         width = 0.8 / len(shown)
         for index, variant in enumerate(shown):
             for place, name in enumerate(names):
-                values = [one["figures"][name] for one in _of(runs, categories, variant)]
+                values = [
+                    one["figures"][name]
+                    for one in select(runs, categories=categories, variant=variant)
+                ]
                 values = [value for value in values if value is not None]
                 if not values:
                     continue
@@ -107,14 +100,16 @@ def draw_ap(runs: Runs, path: Path) -> None:
 
 def draw_gradients(runs: Runs, path: Path) -> None:
     """The balance of the gradients over the training, smoothed, mean of the seeds."""
-    sizes, noun = _sizes(runs), regime_of(runs).noun
+    sizes, noun = vocabularies(runs), regime_of(runs).noun
     figure, panels = plt.subplots(
         len(_CURVES), len(sizes), figsize=(4.6 * len(sizes), 5.6), dpi=130, squeeze=False
     )
     for row, (curve, title) in zip(panels, _CURVES.items(), strict=True):
         for axes, categories in zip(row, sizes, strict=True):
             for variant in VARIANTS:
-                _draw_mean(axes, _of(runs, categories, variant), curve, variant)
+                _draw_mean(
+                    axes, select(runs, categories=categories, variant=variant), curve, variant
+                )
             axes.set_xlim(left=0)
             axes.set_xlabel("step")
             axes.set_title(f"{categories} {noun}", fontsize=10)

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from studies.claim.ceiling import load_with_present
-from studies.claim.keys import VARIANTS, RunKey, num_selected, steps_done
+from studies.claim.keys import (
+    VARIANTS,
+    RunKey,
+    Runs,
+    num_selected,
+    select,
+    steps_done,
+    vocabularies,
+)
 from studies.claim.plots import draw_all
 from studies.claim.regimes import regime_of
 from studies.claim.runs import load_runs, load_with_all
@@ -19,7 +27,6 @@ from studies.claim.verdict import Comparison, compare, judge
 
 from cqdino_d2.files import write_atomically
 
-Runs = list[dict[str, Any]]
 FIGURES = {
     "AP": "AP",
     "AP50": "AP50",
@@ -33,16 +40,6 @@ FIGURES = {
 }
 RATIO, HARD = "gradient/positive_to_negative", "gradient/hard_share"
 HARD_COUNT, NEGATIVES = "gradient/hard_count_share", "gradient/negatives_per_positive"
-
-
-def select(runs: Runs, **wanted: Any) -> Runs:
-    """The runs with these keys."""
-    return [one for one in runs if all(one["run"][k] == v for k, v in wanted.items())]
-
-
-def vocabularies(runs: Runs) -> list[int]:
-    """Numbers of categories, ascending."""
-    return sorted({one["run"]["categories"] for one in runs})
 
 
 def variants_of(runs: Runs) -> list[str]:

@@ -47,7 +47,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--output", type=Path, default=ROOT / "output/claim", help="data, runs, JSON files")
-    add("--report", type=Path, help="the report to write (default: OUTPUT/claim.md)")
+    add(
+        "--report",
+        type=Path,
+        help="to write; its runs are taken over (default OUTPUT/claim.md)",
+    )
     add("--budget", type=float, default=240.0, metavar="MINUTES", help="for the runs of this call")
     add("--device", choices=["cpu", "cuda"], default="cpu")
     add("--regime", choices=REGIMES, default="scratch", help="what the runs start from")
@@ -231,9 +235,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     path = (given.report or output / "claim.md").resolve()
     try:
-        restored = restore(output, path.with_suffix("") / "runs.json")
+        published = path.with_suffix("") / "runs.json"
+        restored = restore(output, published) if given.report else 0
         if restored:
-            print(f"{restored} runs are taken over from {path.with_suffix('')}/runs.json")
+            print(f"{restored} runs are taken over from {published}")
         if not given.no_runs:
             keys = run_order(given.seeds, given.categories, given.variants)
             left = do_runs(

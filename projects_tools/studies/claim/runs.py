@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.machine import processor_name
+from benchmarks.machine import commit, processor_name
 from quickstart import ROOT, override, write_metrics
 from studies.claim.keys import VARIANTS, RunKey, RunSettings
-from studies.claim.regimes import REGIMES, datasets_folder
+from studies.claim.regimes import datasets_folder, regime_of
 from studies.claim.trainings import (
     keep_step_cost,
     step_cost,
@@ -55,7 +55,7 @@ def is_done(output: Path, key: RunKey, settings: RunSettings) -> bool:
         different = {k: (there.get(k), v) for k, v in wanted.items() if there.get(k) != v}
         raise ValueError(
             f"{path} was made with other settings (there, wanted): {different}; name another "
-            "--output or remove it"
+            "--output, and another --report if it holds this run, or remove it"
         )
     return True
 
@@ -76,7 +76,7 @@ def run(output: Path, key: RunKey, settings: RunSettings) -> dict[str, Any]:
         "settings": asdict(settings.of(key.categories)),
         "steps": steps,
         "cpu_seconds_per_step": step_cost(output, key),
-        "commit": _commit(),
+        "commit": commit(),
         "processor": processor_name(),
         "command": ["python", *command],
         "torch": torch.__version__,
@@ -123,13 +123,6 @@ def _write_if_missing(path: Path, content: dict[str, Any]) -> bool:
     return True
 
 
-def _commit() -> str | None:
-    """That of the code that runs; None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or None
-
-
 def evaluate_with_all(output: Path, key: RunKey) -> None:
     """Evaluates a finished run of a selecting variant with K = V, on the CPU or its first GPU.
 
@@ -143,7 +136,7 @@ def evaluate_with_all(output: Path, key: RunKey) -> None:
     if path.is_file():
         return
     run_file = json.loads(result_file(output, key).read_text())
-    regime = REGIMES[run_file["settings"].get("regime", "scratch")]
+    regime = regime_of([run_file])
     training, folder = output / "training" / str(key), output / "all_at_test" / str(key)
     command = [
         "train_net.py",

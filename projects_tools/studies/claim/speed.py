@@ -21,7 +21,7 @@ from benchmarks.time_model import train_step
 from detectron2.config import LazyConfig, instantiate
 from quickstart import ROOT, write_metrics
 from studies.claim.keys import RunKey
-from studies.claim.regimes import REGIMES, datasets_folder
+from studies.claim.regimes import datasets_folder, regime_of
 from studies.claim.runs import result_file
 from torch import nn
 from tqdm import tqdm
@@ -34,8 +34,8 @@ BATCH = 16
 
 def load_model(output: Path, key: RunKey, device: str) -> tuple[nn.Module, Any]:
     """A run's detector with its weights, and its config."""
-    regime = json.loads(result_file(output, key).read_text())["settings"].get("regime", "scratch")
-    cfg = LazyConfig.load(str(ROOT / REGIMES[regime].configs / f"{key.variant}.py"))
+    regime = regime_of([json.loads(result_file(output, key).read_text())])
+    cfg = LazyConfig.load(str(ROOT / regime.configs / f"{key.variant}.py"))
     folder = output / "training" / str(key)
     cfg.model = LazyConfig.load(str(folder / "config.yaml")).model  # with the run's overrides
     cfg.model.criterion.observers = []  # they write to a training's log

@@ -6,10 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from scipy.stats import t as student
-from studies.claim.keys import VARIANTS, steps_done
+from studies.claim.keys import VARIANTS, Runs, select, steps_done
 from studies.claim.regimes import regime_of
 
 _SELECTING, _HEAD = "tree", "baseline"
@@ -78,21 +77,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - reach, mean + reach
 
 
-def by_seed(
-    runs: Sequence[dict[str, Any]], categories: int, variant: str, figure: str
-) -> dict[int, float]:
+def by_seed(runs: Runs, categories: int, variant: str, figure: str) -> dict[int, float]:
     """Seed -> figure, where it is known."""
     return {
         one["run"]["seed"]: one["figures"][figure]
-        for one in runs
-        if (one["run"]["categories"], one["run"]["variant"]) == (categories, variant)
-        and one["figures"].get(figure) is not None
+        for one in select(runs, categories=categories, variant=variant)
+        if one["figures"].get(figure) is not None
     }
 
 
-def compare(
-    runs: Sequence[dict[str, Any]], categories: int, first: str, second: str, figure: str
-) -> Comparison:
+def compare(runs: Runs, categories: int, first: str, second: str, figure: str) -> Comparison:
     """Pairs the runs of two variants by their seed."""
     a = by_seed(runs, categories, first, figure)
     b = by_seed(runs, categories, second, figure)
@@ -101,9 +95,9 @@ def compare(
 
 
 def judge(
-    runs: Sequence[dict[str, Any]],
+    runs: Runs,
     comparisons: Sequence[Comparison],
-    perfect: Sequence[dict[str, Any]] = (),
+    perfect: Runs = (),
 ) -> list[str]:
     """The findings as sentences, the claim itself first.
 
@@ -177,7 +171,7 @@ def _tendency(c: Comparison) -> str:
     return ": the seeds point both ways"
 
 
-def _growth_sentence(runs: Sequence[dict[str, Any]], small: int, large: int) -> str:
+def _growth_sentence(runs: Runs, small: int, large: int) -> str:
     """Whether the advantage grows with the vocabulary."""
     gaps, noun = {}, regime_of(runs).noun
     for n in (small, large):
@@ -195,7 +189,7 @@ def _growth_sentence(runs: Sequence[dict[str, Any]], small: int, large: int) -> 
     )
 
 
-def _recall_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
+def _recall_sentences(runs: Runs, vocabularies: Sequence[int]) -> list[str]:
     """How much the full method's selection lets through."""
     lines, noun = [], regime_of(runs).noun
     for n in vocabularies:
@@ -210,7 +204,7 @@ def _recall_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int
     return lines
 
 
-def _cost_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
+def _cost_sentences(runs: Runs, vocabularies: Sequence[int]) -> list[str]:
     """What the runs really took where the cost is what they should share."""
     if not runs[0]["settings"].get("cost"):
         return []
@@ -218,9 +212,7 @@ def _cost_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int])
     for n in vocabularies:
         head, full = (
             statistics.fmean(
-                one["cpu_seconds"]
-                for one in runs
-                if (one["run"]["categories"], one["run"]["variant"]) == (n, variant)
+                one["cpu_seconds"] for one in select(runs, categories=n, variant=variant)
             )
             for variant in (_HEAD, _SELECTING)
         )
@@ -233,9 +225,7 @@ def _cost_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int])
     return lines
 
 
-def _ceiling_sentences(
-    perfect: Sequence[dict[str, Any]], vocabularies: Sequence[int], noun: str
-) -> list[str]:
+def _ceiling_sentences(perfect: Runs, vocabularies: Sequence[int], noun: str) -> list[str]:
     """What the full method reaches where the selection misses nothing."""
     reached = {n: list(by_seed(perfect, n, _SELECTING, "AP").values()) for n in vocabularies}
     return [
@@ -246,7 +236,7 @@ def _ceiling_sentences(
     ]
 
 
-def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[int]) -> list[str]:
+def _gradient_sentences(runs: Runs, vocabularies: Sequence[int]) -> list[str]:
     """The gradients' shares with the head and with the full method."""
     lines, noun = [], regime_of(runs).noun
     for n in vocabularies:
@@ -263,14 +253,11 @@ def _gradient_sentences(runs: Sequence[dict[str, Any]], vocabularies: Sequence[i
     return lines
 
 
-def _mean_of_curve(
-    runs: Sequence[dict[str, Any]], categories: int, variant: str, curve: str
-) -> float | None:
+def _mean_of_curve(runs: Runs, categories: int, variant: str, curve: str) -> float | None:
     """Over the runs and their steps from the second tenth on."""
     values = [
         value
-        for one in runs
-        if (one["run"]["categories"], one["run"]["variant"]) == (categories, variant)
+        for one in select(runs, categories=categories, variant=variant)
         for step, value in zip(*one["curves"].get(curve, _NO_CURVE).values(), strict=True)
         if step >= 0.1 * steps_done(one)
     ]
