@@ -15,25 +15,10 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
-
-from cqdino_d2.data import load_category_embeddings, register_all
-from cqdino_d2.engine import (
-    INTERRUPTED,
-    Evaluation,
-    FolderLock,
-    LaunchError,
-    ProcessFailedError,
-    Training,
-    launch,
-    load_config,
-    one_line_errors,
-    report_a_full_disk_once,
-)
-from cqdino_d2.structures import show_records
+if TYPE_CHECKING:  # what takes seconds to import is imported once the command line is read
+    from cqdino_d2.engine import Evaluation, Training
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,6 +56,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> Training | Evaluation:
     """The job of one process, ready to run."""
+    from detectron2.utils import comm
+    from detectron2.utils.logger import setup_logger
+
+    from cqdino_d2.data import load_category_embeddings, register_all
+    from cqdino_d2.engine import Evaluation, FolderLock, Training, load_config
+    from cqdino_d2.structures import show_records
+
     device = ["train.device=cpu"] if args.num_gpus == 0 else []
     cfg = load_config(args.config_file, [*args.overrides, *device])
     if comm.is_main_process():  # before a second run writes into the first one's log
@@ -87,6 +79,8 @@ def prepare(args: argparse.Namespace) -> Training | Evaluation:
 
 def run_process(args: argparse.Namespace) -> None:
     """What each process does."""
+    from cqdino_d2.engine import one_line_errors, report_a_full_disk_once
+
     report_a_full_disk_once()
     with one_line_errors(traceback=args.traceback, preparing=True):
         job = prepare(args)
@@ -100,6 +94,10 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     if args.num_gpus and args.num_cpu_processes:
         parser.error("--num-gpus and --num-cpu-processes exclude each other")
+    import torch
+
+    from cqdino_d2.engine import INTERRUPTED, LaunchError, ProcessFailedError, launch
+
     if args.num_gpus is None:
         args.num_gpus = 0 if args.num_cpu_processes else min(1, torch.cuda.device_count())
     try:

@@ -23,14 +23,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from cqdino_d2.data import register_all
-from cqdino_d2.data.category_texts import CategoryTexts
 from cqdino_d2.files import write_atomically
 from cqdino_d2.structures import log_to_terminal, one_line
-from cqdino_d2.text.encoders import MINILM, RandomEncoder, choose_encoder
-from cqdino_d2.text.prompts import centred, encode_categories, prompts_of, read_templates
 
 PRESETS = {  # options given besides win
     # RichSem's text table: the plain mean of features as CLIP RN50 makes them
@@ -42,7 +36,7 @@ PRESETS = {  # options given besides win
         "raw_features": True,
     },
     # of all-MiniLM-L6-v2, which comes with a Python package: nothing is fetched
-    "minilm": {"model": MINILM, "templates": "name", "centre": True},
+    "minilm": {"model": "minilm", "templates": "name", "centre": True},
 }
 
 
@@ -84,7 +78,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--centre", action="store_true", help="the mean of all categories is taken off"
     )
     parser.add_argument("--batch-size", type=int, default=256, help="texts at once")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu, cuda, ...; default: a GPU where there is one")
     parser.add_argument("--random", action="store_true", help="random embeddings, for tests")
     parser.add_argument("--dim", type=int, default=768, help="of random embeddings")
     parser.add_argument("--seed", type=int, default=0, help="of random embeddings")
@@ -95,6 +89,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def build(given: argparse.Namespace) -> dict[str, Any]:
     """Makes the content of the embedding file."""
+    from cqdino_d2.data import register_all  # takes seconds
+    from cqdino_d2.data.category_texts import CategoryTexts
+    from cqdino_d2.engine.placement import choose_device
+    from cqdino_d2.text.encoders import MINILM, RandomEncoder, choose_encoder
+    from cqdino_d2.text.prompts import centred, encode_categories, prompts_of, read_templates
+
     if given.dataset:
         register_all(given.datasets_root)
         texts = CategoryTexts.of_dataset(given.dataset)
@@ -111,7 +111,10 @@ def build(given: argparse.Namespace) -> dict[str, Any]:
     if given.random:
         encoder, pretrained = RandomEncoder(given.dim, given.seed), None
     else:
-        options = {"quick_gelu": given.quick_gelu, "device": given.device}
+        options = {
+            "quick_gelu": given.quick_gelu,
+            "device": str(choose_device(given.device or "auto")),
+        }
         options["unit"] = not given.raw_features
         encoder = choose_encoder(given.model, given.pretrained, **options)
         is_open_clip = given.model != MINILM and not Path(given.model).is_dir()
@@ -143,6 +146,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not given.output.absolute().parent.is_dir():
             raise FileNotFoundError(f"no such folder: {given.output.absolute().parent}")
         content = build(given)
+        import torch
+
         write_atomically(given.output, lambda file: torch.save(content, file))
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"build_category_embeddings: {one_line(str(error))}", file=sys.stderr)

@@ -19,21 +19,25 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detectron2.config import instantiate
-from omegaconf import DictConfig, OmegaConf
-
-from cqdino_d2.data import register_all
-from cqdino_d2.data.checks import Findings, ImageChoice, check_mapper, check_sets
-from cqdino_d2.data.image_level.checks import check_image_level_sets
-from cqdino_d2.data.prompting.checks import check_prompted_sets, is_prompted
-from cqdino_d2.engine import load_config
 from cqdino_d2.structures import log_to_terminal, one_line
-from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_frequencies
+
+if TYPE_CHECKING:  # what takes seconds to import is imported once the command line is read
+    from omegaconf import DictConfig
+
+    from cqdino_d2.data.checks import Findings
 
 
 def check(cfg: DictConfig, given: argparse.Namespace, findings: Findings) -> None:
     """All checks of a config, and the two figures."""
+    from detectron2.config import instantiate
+
+    from cqdino_d2.data.checks import ImageChoice, check_mapper, check_sets
+    from cqdino_d2.data.image_level.checks import check_image_level_sets
+    from cqdino_d2.data.prompting.checks import check_prompted_sets, is_prompted
+    from cqdino_d2.visualization.dataset_pictures import draw_contact_sheet, draw_frequencies
+
     count = None if given.images == "all" else int(given.images)
     choice = ImageChoice(count, given.workers, cfg.train.seed)
     frequencies = (check_prompted_sets if is_prompted(cfg) else check_sets)(cfg, choice, findings)
@@ -69,6 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Checks; returns the exit code."""
     log_to_terminal("%(message)s", logging.ERROR)
     given = parse_arguments(arguments)
+    from omegaconf import OmegaConf
+
+    from cqdino_d2.data import register_all
+    from cqdino_d2.data.checks import Findings
+    from cqdino_d2.engine import load_config
+
     findings = Findings(lambda line: print(line, flush=True))
     try:
         cfg = load_config(given.config_file, given.overrides)

@@ -24,7 +24,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from cqdino_d2.conversion import ConversionRequest, convert_released_file
 from cqdino_d2.structures import shown_lines
 
 UNEXPLAINED, BAD_INPUT = 1, 2
@@ -77,6 +76,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Turns errors in what the user gave into one line and exit code 2."""
     given = parse_arguments(arguments)
+    from cqdino_d2.conversion import ConversionRequest, convert_released_file  # takes seconds
+
     request = ConversionRequest(
         input=given.input,
         config_file=given.config_file,

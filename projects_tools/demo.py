@@ -27,13 +27,9 @@ import logging
 import sys
 from pathlib import Path
 
-from cqdino_d2.prediction.loading import load_predictor
-from cqdino_d2.prediction.question_arguments import add_question_arguments, question_of
 from cqdino_d2.structures import log_to_terminal, one_line
-from cqdino_d2.visualization.drawn_files import ON_SHEET, DrawingSettings, DrawnFiles
-from cqdino_d2.visualization.media import find_sources
-from cqdino_d2.visualization.result_view import SAME_OBJECT_IOU, ViewSettings
-from cqdino_d2.visualization.tracking import ONE_OBJECT_IOU
+from cqdino_d2.structures.question_options import add_question_arguments
+from cqdino_d2.visualization.defaults import ON_SHEET, ONE_OBJECT_IOU, SAME_OBJECT_IOU
 
 TRACK = (
     "follow objects through videos: each has a number, in its label and in --json; of boxes on one "
@@ -127,6 +123,12 @@ def check_numbers(parser: argparse.ArgumentParser, given: argparse.Namespace) ->
 
 def draw(given: argparse.Namespace) -> int:
     """What the command line asks for; how many files could not be done."""
+    from cqdino_d2.prediction.loading import load_predictor  # takes seconds
+    from cqdino_d2.prediction.question_arguments import question_of
+    from cqdino_d2.visualization.drawn_files import DrawingSettings, DrawnFiles
+    from cqdino_d2.visualization.media import find_sources
+    from cqdino_d2.visualization.result_view import ViewSettings
+
     sources = find_sources(given.input, sys.stdin if "-" in given.input else ())
     if not sources:
         raise FileNotFoundError("--input names no file")

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cqdino_d2.conversion.few_shot import draw_few_shot
 from cqdino_d2.structures import one_line
 
 
@@ -38,6 +37,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 def main(arguments: Sequence[str] | None = None) -> int:
     """Draws; returns the exit code."""
     given = parse_arguments(arguments)
+    from cqdino_d2.conversion.few_shot import draw_few_shot  # takes seconds
+
     try:
         drawn = draw_few_shot(given.input, given.output, given.shots, given.seed)
     except (ValueError, OSError) as error:

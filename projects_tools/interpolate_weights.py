@@ -16,19 +16,13 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from detectron2.config import instantiate
-from matplotlib.figure import Figure
-
-from cqdino_d2.data import register_all
-from cqdino_d2.engine import Evaluation, interpolated, load_config
-from cqdino_d2.engine.config import settle_evaluation
-from cqdino_d2.engine.placement import choose_device
 from cqdino_d2.files import write_atomically
-from cqdino_d2.files.weights_file import read_weights, without_prefixes
 from cqdino_d2.structures import one_line
+
+if TYPE_CHECKING:  # what takes seconds to import is imported once the command line is read
+    from matplotlib.figure import Figure
 
 
 def numbers(text: str) -> list[float]:
@@ -61,6 +55,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def evaluate_path(given: argparse.Namespace) -> list[dict[str, Any]]:
     """The figures of every share."""
+    import torch
+    from detectron2.config import instantiate
+
+    from cqdino_d2.data import register_all
+    from cqdino_d2.engine import Evaluation, interpolated, load_config
+    from cqdino_d2.engine.config import settle_evaluation
+    from cqdino_d2.engine.placement import choose_device
+    from cqdino_d2.files.weights_file import read_weights, without_prefixes
+
     cfg = load_config(given.config_file, given.overrides)
     cfg.train.output_dir = str(given.output / "evaluation")
     register_all(cfg.train.get("datasets_root"))
@@ -96,6 +99,8 @@ def chosen_figures(results: dict[str, Any], wanted: list[str]) -> dict[str, floa
 
 def draw_path(rows: list[dict[str, Any]], wanted: list[str]) -> Figure:
     """The figures over the share of the way."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     shares = [row["share"] for row in rows]

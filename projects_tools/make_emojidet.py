@@ -20,9 +20,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet
-from cqdino_d2.data.emojidet.compose import CompositionSettings
-from cqdino_d2.data.emojidet.styles import TWEMOJI
 from cqdino_d2.structures import one_line
 
 
@@ -63,8 +60,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="the quarter of the emoji that is marked novel is in no training image",
     )
-    add("--train-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of the artwork (twemoji)")
-    add("--val-styles", default=TWEMOJI, metavar="NAME,NAME,...", help="of held-out images")
+    add("--train-styles", metavar="NAME,NAME,...", help="of the artwork (twemoji)")
+    add("--val-styles", metavar="NAME,NAME,...", help="of held-out images (twemoji)")
     add("--icon-sets", default="", metavar="NAME,NAME,...", help="icons are the categories")
     add("--icons", type=Path, metavar="DIR", help="where npm left the icon sets, see above")
     add("--seed", type=int, default=0)
@@ -76,6 +73,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Builds the set; returns the exit code."""
     given = parse_arguments(arguments)
+    from cqdino_d2.data.emojidet.build import EmojiDetSettings, build_emojidet  # takes seconds
+    from cqdino_d2.data.emojidet.compose import CompositionSettings
+    from cqdino_d2.data.emojidet.styles import TWEMOJI
+
     try:
         settings = EmojiDetSettings(
             categories=given.categories,
@@ -94,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
             alone=tuple(given.alone),
             interior_categories=given.interior_categories,
             hold_out_novel=given.hold_out_novel,
-            train_styles=tuple(given.train_styles.split(",")),
-            val_styles=tuple(given.val_styles.split(",")),
+            train_styles=tuple((given.train_styles or TWEMOJI).split(",")),
+            val_styles=tuple((given.val_styles or TWEMOJI).split(",")),
             icon_sets=tuple(given.icon_sets.split(",")) if given.icon_sets else (),
             seed=given.seed,
         )

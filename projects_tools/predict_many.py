@@ -26,13 +26,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from cqdino_d2.jobs import BatchJob, JobSettings, PartSummary
-from cqdino_d2.jobs.workers import RayWorkers, do_here, do_on_ray
-from cqdino_d2.prediction.question_arguments import add_question_arguments, question_of
 from cqdino_d2.structures import log_to_terminal, one_line
+from cqdino_d2.structures.question_options import add_question_arguments
+
+if TYPE_CHECKING:  # what takes seconds to import is imported once the command line is read
+    from cqdino_d2.jobs import BatchJob, PartSummary
 
 _MILLION = 1_000_000
 
@@ -70,6 +72,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def predict(given: argparse.Namespace) -> int:
     """Does what is missing; how many images of the job could not be done."""
+    from cqdino_d2.jobs import BatchJob, JobSettings
+    from cqdino_d2.prediction.question_arguments import question_of
+
     settings = JobSettings(
         config_file=given.config_file,
         weights=given.weights,
@@ -94,6 +99,8 @@ def predict(given: argparse.Namespace) -> int:
 
 def do(job: BatchJob, missing: Sequence[int], given: argparse.Namespace) -> None:
     """Does the missing parts, with a progress bar, and says what it took."""
+    from cqdino_d2.jobs.workers import RayWorkers, do_here, do_on_ray
+
     if given.workers:
         workers = (given.workers, given.cpus_per_worker, given.gpus_per_worker, given.address)
         doing = do_on_ray(job, RayWorkers(*workers))

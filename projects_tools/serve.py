@@ -22,10 +22,13 @@ import ssl
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cqdino_d2.serving.limits import ApiLimits, size_in_bytes
-from cqdino_d2.serving.server_settings import NamedModel, named_model, read_token
 from cqdino_d2.structures import one_line
+
+if TYPE_CHECKING:  # what takes seconds to import is imported once the command line is read
+    from cqdino_d2.serving.limits import ApiLimits
+    from cqdino_d2.serving.server_settings import NamedModel
 
 MISSING = "the server needs {}, which is not installed here: pip install .[serve]"
 PACKAGES = ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn")
@@ -36,6 +39,8 @@ GRACE_SECONDS = 30
 
 def model_of(text: str) -> NamedModel:
     """A ``--model``."""
+    from cqdino_d2.serving.server_settings import named_model
+
     try:
         return named_model(text)
     except ValueError as error:
@@ -90,6 +95,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def limits_of(given: argparse.Namespace) -> ApiLimits:
     """The limits that the command line names, and what follows from them."""
+    from cqdino_d2.serving.limits import ApiLimits, size_in_bytes
+
     upload, pixels = size_in_bytes(given.max_upload), int(given.max_pixels)
     default = ApiLimits()
     return ApiLimits(
@@ -121,6 +128,8 @@ def check_files(given: argparse.Namespace) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Serves until it is interrupted."""
+    from cqdino_d2.serving.server_settings import read_token
+
     limits, token = limits_of(given), read_token(given.token_file)
     check_files(given)
     from cqdino_d2.serving.api.door import PAGE

@@ -23,7 +23,6 @@ import sys
 from pathlib import Path
 
 from cqdino_d2.evaluation.scoring import PROTOCOLS
-from cqdino_d2.reports import ReportOptions, write_report
 from cqdino_d2.structures import log_to_terminal, one_line
 
 INCOMPLETE, BAD_INPUT = 1, 2
@@ -85,6 +84,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Makes the report; 2 is the exit code for bad input, 1 where images were refused."""
     given = parse_arguments(arguments)
+    from cqdino_d2.reports import ReportOptions, write_report  # Matplotlib takes its time
+
     log_to_terminal("%(levelname)s: %(message)s", logging.WARNING)
     try:
         written = write_report(

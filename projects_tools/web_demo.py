@@ -20,7 +20,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cqdino_d2.serving.limits import PageLimits, size_in_bytes
 from cqdino_d2.structures import log_to_terminal, one_line
 
 MISSING = "the web page needs gradio, which is not installed here: pip install gradio"
@@ -53,6 +52,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def run(given: argparse.Namespace) -> None:
     """Serves the page until it is interrupted."""
+    from cqdino_d2.serving.limits import PageLimits, size_in_bytes  # takes seconds
+
     limits = PageLimits(
         upload_bytes=size_in_bytes(given.max_upload),
         disk_bytes=size_in_bytes(given.max_disk),

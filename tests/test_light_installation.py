@@ -27,7 +27,15 @@ NEED_TORCH = {
 }
 TORCH_DOORS = ("ops", "layers", "text", "transformer", "categories", "criterion")
 DETECTRON2_DOORS = (
-    *("backbone", "checkpoint", "compatibility", "conversion", "data", "detector", "engine"),
+    *(
+        "backbone",
+        "checkpoint",
+        "compatibility",
+        "conversion:convert_released_file",
+        "data",
+        "detector",
+        "engine",
+    ),
     *("export", "jobs", "prediction", "serving"),
 )
 

@@ -70,7 +70,7 @@ def root(tmp_path_factory):
 def recipe(request, root, monkeypatch):
     """A recipe's file, and the overrides that make it small."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(train_net, "setup_logger", lambda *args, **kwargs: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda *args, **kwargs: None)
     file, overrides = RECIPES[request.param]
     places = [f"train.datasets_root={root}", f"{TABLE}={root}/table.pth"]
     if request.param == "richsem_r50":

@@ -11,12 +11,14 @@ from .released_names import ReleasedConversion
 from .renamed import rename_before_loading, with_present_names
 from .report import ConversionReport, describe_shapes
 from .richsem import convert_richsem_weights
+from .unset_parameters import assign_weights, names_without_numbers, unset_parameters
 from .weights_source import read_released
 
 __all__ = [
     "ConversionReport",
     "Family",
     "ReleasedConversion",
+    "assign_weights",
     "convert_mmdet_grounding_weights",
     "convert_official_grounding_weights",
     "convert_released_weights",
@@ -24,9 +26,11 @@ __all__ = [
     "convert_transformers_grounding_weights",
     "describe_shapes",
     "family_of",
+    "names_without_numbers",
     "read_mmengine_file",
     "read_released",
     "rename_before_loading",
+    "unset_parameters",
     "weights_of",
     "with_present_names",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ..layers import cxcywh_to_xyxy, paired_generalized_iou
@@ -65,6 +64,8 @@ class HungarianMatcher:
         cost = self._cost(logits, boxes, torch.cat(list(target_classes)), torch.cat(target_boxes))
         cost = cost.nan_to_num(nan=_WORST, posinf=_WORST, neginf=_WORST).cpu()
         own_costs = [block[i] for i, block in enumerate(cost.split(counts, dim=-1))]
+        from scipy.optimize import linear_sum_assignment  # a prediction does without
+
         pairs = [linear_sum_assignment(own.numpy()) for own in own_costs]
         return [
             (torch.from_numpy(query_ids).to(logits.device), torch.from_numpy(ids).to(logits.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -10,7 +11,12 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from ..checkpoint import with_present_names
+from ..checkpoint import (
+    assign_weights,
+    names_without_numbers,
+    unset_parameters,
+    with_present_names,
+)
 from ..files import read_tensor_file, write_atomically
 from ..files.text_lines import read_text
 from ..files.weights_file import non_finite_names, read_weights, without_prefixes
@@ -201,13 +207,61 @@ class AtomicCheckpointer(DetectionCheckpointer):
         weights = read_weights(path, prefer_average=prefer_average)
         return self._take(weights, str(path), strict=strict)
 
-    def _take(self, weights: dict[str, Tensor], path: str, *, strict: bool) -> WeightsReport:
+    def _take(
+        self, weights: dict[str, Tensor], path: str, *, strict: bool, assign: bool = False
+    ) -> WeightsReport:
         weights = check_weights(weights, self.model, path, strict=strict)
         report = WeightsReport.compare(weights, self.model)
-        self.model.load_state_dict({key: weights[key] for key in report.taken}, strict=False)
+        taken = {key: weights[key] for key in report.taken}
+        if assign:
+            assign_weights(self.model, taken)
+        else:
+            self.model.load_state_dict(taken, strict=False)
         log = self.logger.info if report.complete else self.logger.warning
         log("Loaded %s: %s", path, report.describe())
         return report
+
+
+def load_model(
+    make: Callable[[], nn.Module],
+    path: str | Path,
+    device: torch.device,
+    *,
+    prefer_average: bool = False,
+) -> nn.Module:
+    """A model with exactly the weights of a file, which are its own memory: there is no copy.
+
+    Where the file lacks some (those for training alone), or a part looks at its parameters'
+    numbers when it is made, the model is made again, filled, and copied into.
+
+    Args:
+        make: returns the model.
+        path: see `AtomicCheckpointer.load_weights`.
+        device: where the model goes.
+        prefer_average: likewise.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: see `AtomicCheckpointer.load_weights`.
+    """
+    weights = read_weights(path, prefer_average=prefer_average, mapped=device.type != "cpu")
+    model = _unset_model(make, weights)
+    assign = model is not None
+    model = make() if model is None else model
+    AtomicCheckpointer(model)._take(weights, str(path), strict=True, assign=assign)
+    return model.to(device)
+
+
+def _unset_model(make: Callable[[], nn.Module], weights: dict[str, Tensor]) -> nn.Module | None:
+    """The model without numbers in its parameters, if the weights bring all, else None."""
+    try:
+        # random numbers that this takes are there again, for a model that has to be filled
+        with torch.random.fork_rng(devices=[]), unset_parameters():
+            model = make()
+    except (RuntimeError, TypeError):  # torch, and NumPy, of numbers that are not there
+        return None
+    brought = with_present_names(without_prefixes(weights, model.state_dict()))
+    return model if brought.keys() >= set(names_without_numbers(model)) else None
 
 
 def _renamed_average(state: dict[str, Any]) -> dict[str, Any]:

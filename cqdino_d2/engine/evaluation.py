@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..files import write_atomically
 from ..structures.stages import HasTrainingWeights
-from .checkpointer import AtomicCheckpointer
+from .checkpointer import load_model
 from .config import settle_evaluation
 from .placement import choose_device
 from .processes import FolderLock
@@ -67,9 +67,11 @@ class Evaluation:
         lock = FolderLock(cfg.train.output_dir) if comm.is_main_process() else None
         seed_generators(cfg.train.seed)
         cfg = settle_evaluation(cfg, weights)
-        model = instantiate(cfg.model).to(choose_device(cfg.train.device))
-        AtomicCheckpointer(model).load_weights(
-            weights, strict=True, prefer_average=cfg.train.ema.enabled
+        model = load_model(
+            lambda: instantiate(cfg.model),
+            weights,
+            choose_device(cfg.train.device),
+            prefer_average=cfg.train.ema.enabled,
         )
         return dataclasses.replace(cls.of_model(cfg, model), lock=lock)
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from ..annotations.ids import UNKNOWN
-from ..structures import CategoryHierarchy
+from ..structures import CategoryHierarchy, RaggedIndex
 from .columns import Detections, GroundTruth
 from .core import accumulate
 from .figures import Matched, Report, Summary, band_figures, match_problem, per_category
@@ -17,6 +17,9 @@ from .problem import NO_LIMIT, Problem, Rules
 
 _LOGGER = logging.getLogger(__name__)
 FIXED_DETECTIONS = 10_000
+_ROWS_AT_ONCE = 1 << 16  # few enough that what is computed on the way stays in a processor's cache
+_LARGEST_TABLE = 1 << 27  # bytes; LVIS' validation set needs 24 MB
+_SEARCHED, _OPEN_ENDED = 1, 2
 
 
 class EvaluationProtocol(Protocol):
@@ -242,25 +245,25 @@ class LvisProtocol(_Base):
             ValueError: the annotations are not LVIS'.
         """
         self.check(truth)
-        assert truth.negatives is not None and truth.not_exhaustive is not None
         truth = truth.take_boxes((truth.areas > 0) & (truth.areas < np.inf))
-        width = len(truth.category_ids)
-        present = truth.images.astype(np.int64) * width + truth.categories
-        negative = _pairs(truth.negatives.offsets, truth.negatives.indices, width)
-        open_ended = _pairs(truth.not_exhaustive.offsets, truth.not_exhaustive.indices, width)
-        keys = detections.images.astype(np.int64) * width + detections.categories
-        areas = detections.areas()
-        counted = (detections.categories != UNKNOWN) & (areas > 0) & (areas < np.inf)
-        counted &= np.isin(keys, np.concatenate([present, negative]))
-        counted &= self.within_limit(detections)
-        categories = np.where(counted, detections.categories, np.int32(UNKNOWN))
+        searched = _SearchedPairs(truth)
+        within = self.within_limit(detections)
+        categories = detections.categories.copy()
+        exempt = np.empty(len(detections), bool)
+        for start in range(0, len(detections), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            part = detections.take(rows)
+            marks, areas = searched.marks(part), part.areas()
+            counted = (marks & _SEARCHED != 0) & (areas > 0) & (areas < np.inf) & within[rows]
+            categories[rows][~counted] = UNKNOWN
+            np.not_equal(marks & _OPEN_ENDED, 0, out=exempt[rows])
         return _as_problem(
             truth,
             replace(detections, categories=categories),
             Rules((NO_LIMIT,)),
             ignored=truth.ignore,
             crowd=np.zeros(len(truth), bool),
-            exempt=np.isin(keys, open_ended),
+            exempt=exempt,
         )
 
     def report(self, truth: GroundTruth, matched: Matched, *, backend: str | None = None) -> Report:
@@ -290,15 +293,50 @@ class LvisFixedProtocol(LvisProtocol):
         return _best_per_group(detections.categories, detections.scores, self.max_dets)
 
 
-def _pairs(offsets: np.ndarray, indices: np.ndarray, width: int) -> np.ndarray:
-    """(entries,) row x width + index."""
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)) * width + indices
+class _SearchedPairs:
+    """In which images which categories of LVIS were looked for, and where not to the end.
+
+    Args:
+        truth: LVIS' annotations.
+    """
+
+    def __init__(self, truth: GroundTruth) -> None:
+        assert truth.negatives is not None and truth.not_exhaustive is not None
+        self._width = len(truth.category_ids)
+        present = truth.images.astype(np.int64) * self._width + truth.categories
+        looked_for = np.concatenate([present, self._pairs(truth.negatives)])
+        open_ended = self._pairs(truth.not_exhaustive)
+        size = len(truth.image_ids) * self._width
+        self._table: np.ndarray | None = None
+        self._pairs_of = {_SEARCHED: looked_for, _OPEN_ENDED: open_ended}
+        if size <= _LARGEST_TABLE:  # else a search, which needs less memory
+            self._table = np.zeros(size, np.uint8)
+            for mark, pairs in self._pairs_of.items():
+                self._table[pairs] |= mark
+
+    def _pairs(self, lists: RaggedIndex) -> np.ndarray:
+        """(entries,) row x width + index."""
+        rows = np.repeat(np.arange(len(lists.offsets) - 1), np.diff(lists.offsets))
+        return rows * self._width + lists.indices
+
+    def marks(self, detections: Detections) -> np.ndarray:
+        """(N,) uint8 the sum of `_SEARCHED` and `_OPEN_ENDED`; 0 for unknown categories."""
+        known = detections.categories != UNKNOWN
+        keys = detections.images.astype(np.int64) * self._width + detections.categories
+        if self._table is not None:
+            return np.where(known, self._table[np.where(known, keys, 0)], 0)
+        found = np.zeros(len(keys), np.uint8)
+        for mark, pairs in self._pairs_of.items():
+            found |= np.where(known & np.isin(keys, pairs), np.uint8(mark), np.uint8(0))
+        return found
 
 
 def _best_per_group(groups: np.ndarray, scores: np.ndarray, limit: int) -> np.ndarray:
     """(N,) bool: the ``limit`` best of each group; of equals the first in the file."""
     kept = np.ones(len(groups), bool)
     counts = np.bincount(groups + 1)
+    if counts.max(initial=0) <= limit:
+        return kept
     crowded = np.flatnonzero(counts[groups + 1] > limit)
     if len(crowded):
         order = crowded[np.lexsort((-scores[crowded], groups[crowded]))]

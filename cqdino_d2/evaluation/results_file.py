@@ -130,9 +130,11 @@ class _Checks:
         rows = np.arange(self.rows, self.rows + len(images))
         self._note("image", images == UNKNOWN, part.image_ids)
         self._note("category", categories == UNKNOWN, part.category_ids)
-        finite = np.isfinite(part.boxes_xywh_abs).all(1) & np.isfinite(part.scores)
-        self._note("finite", ~finite, rows)
-        self._note("size", (part.boxes_xywh_abs[:, 2:] < 0).any(1), rows)
+        boxes, scores = np.isfinite(part.boxes_xywh_abs), np.isfinite(part.scores)
+        if not (boxes.all() and scores.all()):  # row by row it takes several times as long
+            self._note("finite", ~(boxes.all(1) & scores), rows)
+        widths, heights = part.boxes_xywh_abs[:, 2:].T
+        self._note("size", (widths < 0) | (heights < 0), rows)
         self.rows += len(images)
 
     def conclude(self) -> None:

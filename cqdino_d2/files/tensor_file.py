@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,18 @@ def _stand_in(name: str) -> type[Discarded]:
     return type(attribute, (Discarded,), {"__module__": module, "__qualname__": attribute})
 
 
-def read_tensor_file(path: str | Path, discard: Sequence[str] = ()) -> dict[str, Any]:
+def read_tensor_file(
+    path: str | Path, discard: Sequence[str] = (), *, mapped: bool = False
+) -> dict[str, Any]:
     """Reads a dict that was written by `torch.save`: tensors and plain Python values.
 
     Args:
         path: the file.
         discard: full names of classes and functions whose objects come back as `Discarded`; any
             other that the file names is refused.
+        mapped: tensors are the file's own pages where it is one of zip's, as it is since
+            torch 1.6. Only for what is looked at or copied at once: who writes into the file
+            while tensors are alive changes them, and who cuts it ends the process.
 
     Raises:
         FileNotFoundError: no such file.
@@ -56,7 +62,8 @@ def read_tensor_file(path: str | Path, discard: Sequence[str] = ()) -> dict[str,
     stand_ins = [_stand_in(name) for name in discard]
     try:
         with torch.serialization.safe_globals(stand_ins):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            mapped = mapped and zipfile.is_zipfile(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except _UNREADABLE as error:
         if refused := _REFUSED_GLOBAL.search(str(error)):
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -12,9 +13,11 @@ from detectron2.config import CfgNode, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.engine import DefaultPredictor
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from omegaconf import OmegaConf
+from torch import nn
 
-from ..engine.checkpointer import AtomicCheckpointer
+from ..engine.checkpointer import load_model
 from ..structures import ClassRequest, Vocabulary
 from .image_arrays import checked_image
 from .labels import labelled
@@ -49,12 +52,9 @@ class ImagePredictor(DefaultPredictor):
     """
 
     def __init__(self, cfg: CfgNode, *, nms_threshold: float | None = None) -> None:
-        without_weights = cfg.clone()
-        without_weights.MODEL.WEIGHTS = ""  # Detectron2's loader would run what a pickle says
-        super().__init__(without_weights)
-        self.cfg = cfg.clone()
-        if cfg.MODEL.WEIGHTS:
-            AtomicCheckpointer(self.model).load_weights(cfg.MODEL.WEIGHTS, strict=True)
+        # not Detectron2's own, which fills a model before it loads, and runs what a pickle says
+        self.cfg, self.input_format = cfg.clone(), cfg.INPUT.FORMAT
+        self.model = _model_of(self.cfg).eval()
         node = OmegaConf.create(cfg.MODEL.CQDINO.VOCABULARY)
         self.vocabulary: Vocabulary = instantiate(node)
         self.metadata = MetadataCatalog.get(register_metadata(self.vocabulary))
@@ -129,3 +129,11 @@ class ImagePredictor(DefaultPredictor):
         self.aug(augmented)
         pixels = np.ascontiguousarray(augmented.image.transpose(2, 0, 1))
         return {"image": torch.from_numpy(pixels), "height": height, "width": width}
+
+
+def _model_of(cfg: CfgNode) -> nn.Module:
+    """The model with the weights that the config names, with random ones if it names none."""
+    if not cfg.MODEL.WEIGHTS:
+        return build_model(cfg)
+    make = functools.partial(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), cfg)
+    return load_model(make, cfg.MODEL.WEIGHTS, torch.device(cfg.MODEL.DEVICE))

@@ -136,7 +136,8 @@ def _check_weights(model: DictConfig, weights: str | Path) -> None:
             empty = instantiate(model)
     except RuntimeError:  # a part of one's own that looks at numbers when it is made
         empty = instantiate(model)
-    checkpointer.check_weights(read_weights(weights), empty, weights, strict=True)
+    found = read_weights(weights, mapped=True)
+    checkpointer.check_weights(found, empty, weights, strict=True)
 
 
 def _reads_a_dataset(node: DictConfig) -> bool:

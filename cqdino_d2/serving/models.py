@@ -15,7 +15,8 @@ from PIL import Image
 from ..prediction import TextPredictor
 from ..prediction.loading import AnyPredictor, Question, load_predictor
 from ..structures import Vocabulary
-from ..visualization.result_view import SAME_OBJECT_IOU, ResultView, ViewSettings
+from ..visualization.defaults import SAME_OBJECT_IOU
+from ..visualization.result_view import ResultView, ViewSettings
 from .image_reading import checked_size, read_bgr
 from .limits import Budget, Share, SharedLimits
 from .results import Look, box_table, selection_table, summary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -165,12 +166,20 @@ def _spoken(name: str) -> str:
 def load_vocabulary(path: str | Path) -> Vocabulary:
     """Reads a vocabulary that `Vocabulary.save` wrote.
 
+    As long as its content is the last one that was read, it is the same object: a config names its
+    vocabulary in several places.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is not a vocabulary, or not a whole one.
     """
+    return _vocabulary_of(Path(path).read_bytes(), path)
+
+
+@functools.lru_cache(maxsize=1)
+def _vocabulary_of(text: bytes, path: str | Path) -> Vocabulary:
     try:
-        content = json.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        content = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, nested too deeply
         raise ValueError(f"{path} is not a vocabulary: {error}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

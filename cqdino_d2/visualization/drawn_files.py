@@ -15,6 +15,7 @@ from ..files import FileWriteError, require_package
 from ..files.images import read_image, reason_of
 from ..structures import Vocabulary, one_line
 from ..structures.one_by_one import results_or_errors
+from .defaults import ON_SHEET
 from .drawing import draw_sheet
 from .media import Source, VideoFile, VideoReader, output_path, write_image
 from .result_files import ImageIds, found_line, write_rows
@@ -22,7 +23,6 @@ from .result_view import Detection, ResultView, ViewSettings
 from .tracking import FOLLOWED_SHARE, PACKAGES, ObjectTracks
 
 NAMED_BOXES = 6  # of an image, on the terminal
-ON_SHEET = 12  # images
 _NOT_DONE = (ValueError, OSError, RuntimeError, MemoryError)  # RuntimeError: torch's, of memory
 
 

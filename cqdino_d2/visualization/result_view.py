@@ -12,9 +12,9 @@ from torchvision.ops import box_iou
 
 from ..structures import Vocabulary
 from .category_tree import CategoryTree, colour_of_number
+from .defaults import SAME_OBJECT_IOU
 from .drawing import LabelledBox, Rectangle, draw_boxes, draw_category_panel, short
 
-SAME_OBJECT_IOU = 0.5  # what demos take
 _LONGEST_NAME = 60
 
 

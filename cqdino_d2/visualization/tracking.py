@@ -15,7 +15,6 @@ from .result_view import Detection
 
 PACKAGES = ("--no-deps", "trackers", "supervision", "pydeprecate", "defusedxml")
 FOLLOWED_SHARE = 1 / 3  # of the threshold: what is followed already may score so low
-ONE_OBJECT_IOU = 0.7  # of boxes of any names that are taken for one object: the best is followed
 _LOST_FRAMES = 30  # of a video of 30 frames a second: how long an object may be out of sight
 _LEAST_IOU = 0.1  # of a box and where its object was expected
 Frame = TypeVar("Frame")

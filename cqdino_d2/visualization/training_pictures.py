@@ -17,8 +17,9 @@ from detectron2.engine import DefaultPredictor
 from ..files import write_atomically
 from ..files.images import read_image
 from ..structures import Vocabulary
+from .defaults import SAME_OBJECT_IOU
 from .drawing import LabelledBox, draw_boxes, short
-from .result_view import SAME_OBJECT_IOU, ResultView, ViewSettings
+from .result_view import ResultView, ViewSettings
 
 SHOWN_SCORE = 0.3
 _SHOWN_SIDE = 384  # pixels: about what a picture gets on the sheet

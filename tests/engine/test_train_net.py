@@ -129,7 +129,7 @@ def assert_near(rows, wanted):
 )
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capfd, arguments, message):
     """In this process, to save the imports; the test above saw the real exit code."""
-    monkeypatch.setattr(train_net, "setup_logger", lambda *args, **kwargs: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda *args, **kwargs: None)
     monkeypatch.setattr(sys, "argv", command(tmp_path / "out", *arguments)[1:])
     monkeypatch.setattr(logging.getLogger("cqdino_d2"), "propagate", False)  # as in the program
     monkeypatch.chdir(ROOT)

@@ -1,6 +1,7 @@
 """Bit for bit what the originals compute, on sets full of ties and oddities, by both backends."""
 
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from cqdino_d2.evaluation import (
     accumulate,
     compiled,
     match,
+    protocols,
 )
 from cqdino_d2.structures import CategoryHierarchy
 from tests.evaluation import sets, v3det_oracle
@@ -127,6 +129,15 @@ def test_lvis_on_a_crowded_set(backend):
     content, results = sets.large_set(seed=2)
     assert_equals_lvis(content, results, backend)
     assert_equals_lvis(content, results, backend, per_category=700)
+
+
+@pytest.mark.parametrize("name", ["_LARGEST_TABLE", "_ROWS_AT_ONCE"])
+@settings(thorough, max_examples=40)
+@given(content=sets.annotation_sets(), results=sets.result_lists())
+def test_lvis_by_a_search_and_in_many_blocks(name, content, results):
+    """Sets too large for a table of all pairs, and larger than a block."""
+    with mock.patch.object(protocols, name, {"_LARGEST_TABLE": 0, "_ROWS_AT_ONCE": 2}[name]):
+        assert_equals_lvis(content, results, "reference")
 
 
 def below(hierarchy: CategoryHierarchy):

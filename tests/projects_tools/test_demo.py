@@ -284,7 +284,7 @@ def test_category_names_with_line_breaks_and_control_characters(pictures, tmp_pa
 def test_annotations_that_cannot_be_used_are_said_before_the_model_is_loaded(
     weights, pictures, tmp_path, capsys, content, monkeypatch
 ):
-    monkeypatch.setattr(demo, "load_predictor", None)
+    monkeypatch.setattr("cqdino_d2.prediction.loading.load_predictor", None)
     (tmp_path / "gt.json").write_text(content)
     options = ["--annotations", tmp_path / "gt.json", "--json", tmp_path / "f.json"]
     assert run(weights, "--input", pictures, "--output", tmp_path / "out", *options) == 2

@@ -200,9 +200,12 @@ def test_lists_that_cannot_be_used(weights, tmp_path, capsys, content, message):
 
 def test_the_weights_are_read_once(weights, images, tmp_path, monkeypatch):
     reads, original = [], weights_file.read_tensor_file
-    monkeypatch.setattr(
-        weights_file, "read_tensor_file", lambda path: reads.append(path) or original(path)
-    )
+
+    def counted(path, **options):
+        reads.append(path)
+        return original(path, **options)
+
+    monkeypatch.setattr(weights_file, "read_tensor_file", counted)
     assert predict(weights, images, tmp_path / "out") == 0
     assert reads == [str(weights)]
     assert predict(weights, images, tmp_path / "out") == 0  # nothing is missing

@@ -37,7 +37,7 @@ def text_root(tmp_path):
 
 def evaluate(root, monkeypatch, names, *overrides):
     """The command in this process, to save the imports."""
-    monkeypatch.setattr(train_net, "setup_logger", lambda *args, **kwargs: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda *args, **kwargs: None)
     monkeypatch.setattr(logging.getLogger("cqdino_d2"), "propagate", False)  # as in the program
     monkeypatch.chdir(ROOT)
     arguments = [
