@@ -19,8 +19,11 @@ from cqdino_d2.engine import load_config
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *(ROOT / "README.md", ROOT / "CONTRIBUTING.md"),
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs/benchmarks").glob("*.md")),
+    *(
+        page
+        for folder in ("docs", "docs/benchmarks")
+        for page in sorted((ROOT / folder).glob("*.md"))
+    ),
 ]
 PLACEHOLDERS = {"C", "...", "FILE"}  # stand for a config of the reader's
 ANY_CONFIG = "configs/emojidet/quickstart.py"

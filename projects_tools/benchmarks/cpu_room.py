@@ -22,6 +22,7 @@ from unittest import mock
 
 import torch
 from benchmarks import categories, time_model
+from benchmarks.machine import add_json_argument, write_figures
 from timm.models.efficientvit_mit import ConvNormAct
 from torch import nn
 
@@ -135,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--vocabulary", type=int, default=13_204, help="of the inference")
     parser.add_argument("--trained", type=int, default=2048, help="categories of the training step")
     parser.add_argument("--cases", default="", help="only cases whose name holds this")
+    add_json_argument(parser)
     given = parser.parse_args(arguments)
     cases = {name: make for name, make in CASES.items() if given.cases in name}
     if not cases:
@@ -142,11 +144,13 @@ def main(arguments: list[str] | None = None) -> int:
     capability = torch.backends.cpu.get_cpu_capability()
     print(f"{capability}, {torch.get_num_threads()} threads, medians of {given.repeats}\n")
     print(f"| | {' | '.join(SIDES)} |\n|{'---|' * (len(SIDES) + 1)}")
+    found = {}
     for name, make in cases.items():
         torch.manual_seed(0)
-        median = medians(make(given), given.repeats)
+        median = found[name] = medians(make(given), given.repeats)
         ratios = [f"{median[side] / median['all']:.2f} x" for side in list(SIDES)[1:]]
         print(f"| {name} | {1e3 * median['all']:,.0f} ms | {' | '.join(ratios)} |", flush=True)
+    write_figures(given.json, {"capability": capability, "seconds": found})
     return 0
 
 

@@ -29,7 +29,7 @@ import detectron2
 import numpy as np
 import psutil
 import torch
-from benchmarks.machine import processor_name
+from benchmarks.machine import add_json_argument, processor_name, write_figures
 from benchmarks.synthetic_v3det import SyntheticSize, write_synthetic_v3det
 from detectron2.data import DatasetMapper
 from detectron2.data.datasets import load_coco_json
@@ -232,6 +232,23 @@ def loading_rows(loading: Mapping[str, Mapping[str, float]]) -> list[tuple[str, 
     ]
 
 
+def report_rows(
+    loading: Mapping[str, Mapping[str, float]],
+    mappers: Mapping[str, float],
+    ancestors: Mapping[str, float],
+) -> list[tuple[str, ...]]:
+    """The table's rows: what, Detectron2, ours, bar."""
+    speeds = (f"{mappers[name]:.1f} images/s" for name in ("detectron2", "ours"))
+    tree_seconds = f"{ancestors['tree_seconds']:.2f} s"
+    milliseconds = f"{ancestors['milliseconds']:.2f} ms"
+    return [
+        *loading_rows(loading),
+        ("mapper, one core", *speeds, "no slower"),
+        ("labels and ancestor mask, 16 x 20 boxes", "", milliseconds, "2 ms"),
+        ("vocabulary with its tree (with the cache), CPU", "", tree_seconds, ""),
+    ]
+
+
 def report(
     size: SyntheticSize,
     loading: Mapping[str, Mapping[str, float]],
@@ -239,15 +256,6 @@ def report(
     ancestors: Mapping[str, float],
 ) -> list[str]:
     """The table, as Markdown."""
-    speeds = (f"{mappers[name]:.1f} images/s" for name in ("detectron2", "ours"))
-    tree_seconds = f"{ancestors['tree_seconds']:.2f} s"
-    milliseconds = f"{ancestors['milliseconds']:.2f} ms"
-    rows = [
-        *loading_rows(loading),
-        ("mapper, one core", *speeds, "no slower"),
-        ("labels and ancestor mask, 16 x 20 boxes", "", milliseconds, "2 ms"),
-        ("vocabulary with its tree (with the cache), CPU", "", tree_seconds, ""),
-    ]
     return [
         f"{size.images:,} images, {size.boxes:,} boxes, {size.categories:,} categories; "
         f"{processor()}; Python {platform.python_version()}, torch {torch.__version__}, "
@@ -255,7 +263,7 @@ def report(
         "",
         "| | Detectron2 | ours | bar |",
         "|---|---|---|---|",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        *(f"| {' | '.join(row)} |" for row in report_rows(loading, mappers, ancestors)),
     ]
 
 
@@ -268,6 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3, help="runs of which the median is shown")
     parser.add_argument("--images", type=int, default=SyntheticSize.images)
     parser.add_argument("--boxes", type=int, default=SyntheticSize.boxes)
+    add_json_argument(parser)
     given = parser.parse_args(arguments)
     size = SyntheticSize(images=given.images, boxes=given.boxes)
     with tempfile.TemporaryDirectory() as scratch:
@@ -284,6 +293,8 @@ def main(arguments: list[str] | None = None) -> int:
         mappers = measure_mappers(Path(scratch), 2 * given.repeats + 1)
         ancestors = measure_ancestors(json_file, tree_file)
     print("\n".join(report(size, loading, mappers, ancestors)))
+    found = {"loading": loading, "mappers": mappers, "ancestors": ancestors}
+    write_figures(given.json, found | {"rows": report_rows(loading, mappers, ancestors)})
     return 0
 
 

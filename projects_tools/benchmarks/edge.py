@@ -17,7 +17,7 @@ import sys
 from typing import Any
 
 import torch
-from benchmarks.machine import processor_name
+from benchmarks.machine import add_json_argument, processor_name, write_figures
 from benchmarks.profile_model import count_flops
 from benchmarks.stage_clock import CLOCKS, StageClock
 from benchmarks.text_prompts import NAMES, ROOT
@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--clock", choices=CLOCKS, default="wall", help="cpu: processor seconds of all threads"
     )
+    add_json_argument(parser)
     args = parser.parse_args(arguments)
     models = {name: build_model(name) for name, _ in [EDGE, *LEAST]}
     print(f"{processor_name()}, {torch.get_num_threads()} threads")
@@ -103,6 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
     for side, seconds in medians.items():
         print_stages(side, models[side[0]], seconds)
     print()
+    named_medians = {" ".join(named(side).split()): row for side, row in medians.items()}
+    write_figures(args.json, {"seconds": named_medians})
     missed = 0
     for side, least in LEAST.items():
         ratio = medians[side]["total"] / medians[EDGE]["total"]

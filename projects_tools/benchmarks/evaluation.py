@@ -29,7 +29,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import processor_name
+from benchmarks.machine import add_json_argument, processor_name, write_figures
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "projects_tools" / "evaluate_results.py"
@@ -158,6 +158,13 @@ class Contestant:
         values = [run[key] for run in self.runs if key in run]
         return statistics.median(values) if values else float("nan")
 
+    def figures(self) -> dict[str, Any]:
+        """Medians by name, the best whole process, and why there are none."""
+        keys = dict.fromkeys(key for run in self.runs for key in run)
+        best = {"best": min(run["wall"] for run in self.runs)} if self.runs else {}
+        medians = {key: self.median(key) for key in keys}
+        return {"name": self.name, "failure": self.failure, **medians, **best}
+
 
 def other(name: str, given: argparse.Namespace, size: str, limit: int, **more: Any) -> Contestant:
     """One of the other libraries."""
@@ -189,8 +196,8 @@ def tool(
     return Contestant(name, command, given.rounds, metrics=metrics)
 
 
-def compete(title: str, contestants: list[Contestant]) -> None:
-    """Lets them take turns and prints the table."""
+def compete(title: str, contestants: list[Contestant]) -> list[dict[str, Any]]:
+    """Lets them take turns, prints the table and returns its figures."""
     for turn in range(max(c.rounds for c in contestants)):
         for contestant in contestants:
             if turn < contestant.rounds and not contestant.failure:
@@ -211,6 +218,7 @@ def compete(title: str, contestants: list[Contestant]) -> None:
         for key in ("evaluate", "cpu"):
             cells.append(f"{c.median(key):.2f} s" if key in c.runs[0] else "")
         print(f"| {c.name} | {' | '.join(cells)} | {c.median('AP50'):.6f} | {len(c.runs)} |")
+    return [contestant.figures() for contestant in contestants]
 
 
 def describe_machine(given: argparse.Namespace) -> None:
@@ -220,8 +228,9 @@ def describe_machine(given: argparse.Namespace) -> None:
     names = [f"Python {platform.python_version()}"]
     names += [f"{p} {metadata.version(p)}" for p in ("numpy", "torch", "msgspec")]
     if given.others:
-        code = "import sys; from importlib.metadata import version as v\n"
-        code += "print(*(f'{p} {v(p)}' for p in sys.argv[1:]), sep=', ')"
+        code = "import sys\nfrom importlib.metadata import distributions\n"
+        code += "found = {d.name: d.version for d in distributions()}\n"
+        code += "print(*(f'{p} {found[p]}' for p in sys.argv[1:] if p in found), sep=', ')"
         told = subprocess.run(
             [given.others, "-c", code, *OTHERS], capture_output=True, text=True, check=True
         )
@@ -239,26 +248,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--numpy-rounds", type=int, default=1, help="of the slow NumPy version")
     parser.add_argument("--memory-limit", type=float, default=10, help="GB for faster-coco-eval")
-    parser.add_argument("--only", nargs="+", choices=("v3det", "coco", "lvis"))
+    parser.add_argument("--only", nargs="+", choices=("v3det", "coco", "lvis", "small"))
+    add_json_argument(parser)
     given = parser.parse_args(arguments)
     wanted = given.only or ("v3det", "coco", "lvis")
     describe_machine(given)
+    found = {}
     with tempfile.TemporaryDirectory() as scratch:
         if "v3det" in wanted:
-            compete_v3det(given, Path(scratch))
-        if "coco" in wanted:
-            rows = [ours("ours", given, "coco", "coco", 100)]
+            found |= compete_v3det(given, Path(scratch))
+        for size in [name for name in ("coco", "small") if name in wanted]:
+            rows = [ours("ours", given, size, "coco", 100)]
             if given.others:
                 names = ("pycocotools", "hotcoco", "ultrafast-pycocotools", "faster-coco-eval")
-                rows += [other(name, given, "coco", 100) for name in names]
-            compete("COCO val size, COCO's protocol", rows)
+                rows += [other(name, given, size, 100) for name in names]
+            found[size] = compete(f"{size} val size, COCO's protocol", rows)
         if "lvis" in wanted:
             rows = [tool("ours", given, "lvis", "lvis", 300, Path(scratch))]
-            compete("LVIS val size, LVIS' protocol", rows)
+            found["lvis"] = compete("LVIS val size, LVIS' protocol", rows)
+    write_figures(given.json, found)
     return 0
 
 
-def compete_v3det(given: argparse.Namespace, scratch: Path) -> None:
+def compete_v3det(given: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """From JSON, like the others; from columns; with NumPy."""
     rows = [
         tool("ours, V3Det's protocol", given, "v3det", "v3det", 300, scratch),
@@ -269,7 +281,7 @@ def compete_v3det(given: argparse.Namespace, scratch: Path) -> None:
         rows += [other(name, given, "v3det", 300) for name in names]
         limit = int(given.memory_limit * 1e9)
         rows.append(other("faster-coco-eval", given, "v3det", 300, rounds=1, memory_limit=limit))
-    compete("V3Det val size, from JSON", rows)
+    found = {"v3det": compete("V3Det val size, from JSON", rows)}
     numpy = {"CQDINO_DISABLE_EXTENSION": "1"}
     rows = [
         ours("ours, C++", given, "v3det", "v3det", 300),
@@ -283,7 +295,8 @@ def compete_v3det(given: argparse.Namespace, scratch: Path) -> None:
             environment=numpy,
         ),
     ]
-    compete("V3Det val size, V3Det's protocol, timed within the process", rows)
+    title = "V3Det val size, V3Det's protocol, timed within the process"
+    return found | {"columns": compete(title, rows)}
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.machine import processor_name
+from benchmarks.machine import add_json_argument, processor_name, write_figures
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
@@ -224,6 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--sides", nargs="+", default=list(SIDES), choices=SIDES)
     add("--evaluate", metavar="DIR", help="root of the datasets: score the test set, too")
     add("--overrides", nargs="*", default=[], metavar="KEY=VALUE", help="override the config")
+    add_json_argument(parser)
     given = parser.parse_args(arguments)
     logging.getLogger("onnxscript").setLevel(logging.ERROR)  # warns of what it leaves as it is
     try:
@@ -240,6 +241,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     print("| | ms | times as fast as eager | scores differ by | AP | AP50 |")
     print("|---|---|---|---|---|---|")
+    write_figures(given.json, {"seconds": medians, "scored": figures})
     reference = sides["eager"]()[1] if "eager" in sides else None
     for side, run in sides.items():
         gain = f"{medians['eager'] / medians[side]:.2f}" if "eager" in medians else ""

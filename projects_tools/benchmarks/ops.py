@@ -299,7 +299,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--cases", default="", help="only cases whose name starts with this")
+    parser.add_argument(
+        "--cases", nargs="+", default=[""], help="only cases whose names start with these"
+    )
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--seconds", type=float, default=2.0, help="at least, per measurement")
     parser.add_argument(
@@ -321,7 +323,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{about}, copies at {bandwidth / 1e9:.1f} GB/s\n")
     print(table_head(given.device), flush=True)
     results: list[Result] = []
-    for case in (case for case in CASES if case.name.startswith(given.cases)):
+    for case in (case for case in CASES if case.name.startswith(tuple(given.cases))):
         for dtype in given.dtypes:
             found = measure(
                 case, dtype, given.device, given.seconds, bandwidth, CLOCKS[given.clock]

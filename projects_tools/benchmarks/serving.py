@@ -23,12 +23,13 @@ from multiprocessing.connection import Connection
 
 import httpx
 import numpy as np
-from benchmarks.machine import processor_name
+from benchmarks.machine import add_json_argument, processor_name, write_figures
 from PIL import Image
 
 PROMPT = "a cat. a dog. a person. a red car. a traffic light."
 CHANGED = "dataloader.test.mapper.augmentations.0"
 TIMEOUT = 3600.0
+COLUMNS = ("clients", "batches up to", "images/s", "median s", "95 % s", "mean batch", "answers")
 
 
 def run_server(given: argparse.Namespace, most: int, told: Connection) -> None:
@@ -90,16 +91,20 @@ async def measure(
     return latencies, sizes, time.perf_counter() - start
 
 
-def print_row(clients: int, most: int, figures: tuple[list[float], list[int], float]) -> None:
-    """A row of the table."""
+def row(clients: int, most: int, figures: tuple[list[float], list[int], float]) -> list[str]:
+    """The cells of a row of the table."""
     latencies, sizes, seconds = figures
     ordered = sorted(latencies)
     late = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-    print(
-        f"| {clients} | {most} | {len(ordered) / seconds:.2f} | {statistics.median(ordered):.3f} "
-        f"| {late:.3f} | {statistics.mean(sizes):.1f} | {len(ordered)} |",
-        flush=True,
-    )
+    return [
+        str(clients),
+        str(most),
+        f"{len(ordered) / seconds:.2f}",
+        f"{statistics.median(ordered):.3f}",
+        f"{late:.3f}",
+        f"{statistics.mean(sizes):.1f}",
+        str(len(ordered)),
+    ]
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -123,6 +128,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--batch", type=int, default=4, metavar="N", help="requests at once, against 1 (4)")
     add("--seconds", type=float, default=30, metavar="S", help="for each row (30)")
     add("--own-prompts", action="store_true", help="each client looks for other words")
+    add_json_argument(parser)
     return parser.parse_args(arguments)
 
 
@@ -130,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Prints a table."""
     given = parse_arguments(arguments)
     spawn = multiprocessing.get_context("spawn")
-    image, servers = photo(*given.image), {}
+    image, servers, rows = photo(*given.image), {}, []
     try:
         for most in (1, given.batch):
             told, tells = spawn.Pipe(duplex=False)
@@ -140,14 +146,15 @@ def main(arguments: list[str] | None = None) -> int:
             port, threads = told.recv()
             servers[most] = process, f"http://127.0.0.1:{port}"
         print(f"{processor_name()}, {threads} threads, {given.config_file}")
-        print("| clients | batches up to | images/s | median s | 95 % s | mean batch | answers |")
-        print("|---|---|---|---|---|---|---|", flush=True)
+        print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)
         for _, address in servers.values():
             asyncio.run(measure(address, 2, 0.1, image, given.own_prompts))  # warms up
         for clients in given.clients:
             for most, (_, address) in servers.items():
                 options = (clients, given.seconds, image, given.own_prompts)
-                print_row(clients, most, asyncio.run(measure(address, *options)))
+                rows.append(row(clients, most, asyncio.run(measure(address, *options))))
+                print(f"| {' | '.join(rows[-1])} |", flush=True)
+        write_figures(given.json, {"columns": COLUMNS, "rows": rows})
     except EOFError:
         print("serving: the server could not begin, see above", file=sys.stderr)
         return 2

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmarks.machine import processor_name
+from benchmarks.machine import add_json_argument, processor_name, write_figures
 from benchmarks.stage_clock import PeakMemory
 from detectron2.config import LazyConfig, instantiate
 from detectron2.structures import ImageList
@@ -74,12 +74,12 @@ def one_prompt_sides(ours: nn.Module, theirs: nn.Module, pixels: Tensor) -> Side
     }
 
 
-def lvis_sides(ours: nn.Module, theirs: nn.Module, pixels: Tensor) -> Sides:
-    """LVIS' 1,203 names: ours packs them by their tokens, theirs is called for 40 at a time."""
+def lvis_sides(ours: nn.Module, theirs: nn.Module, pixels: Tensor, most: int) -> Sides:
+    """LVIS' first names: ours packs them by their tokens, theirs is called for 40 at a time."""
     from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 
     tokenizer = ours.categories.tokenizer
-    names = [category["name"] for category in LVIS_CATEGORIES]
+    names = [category["name"] for category in LVIS_CATEGORIES][:most]
     passes = names_prompts(names, tokenizer)
     starts = range(0, len(names), CHUNK)
     chunks = [names_prompts(names[i : i + CHUNK], tokenizer)[:1] for i in starts]
@@ -110,8 +110,14 @@ def run_theirs(theirs: nn.Module, pixels: Tensor, tokens: PromptTokens) -> Tenso
     ).pred_boxes
 
 
-def measure(sides: Sides, rounds: int, warm_up: bool) -> dict[str, Tensor]:
-    """Prints the sides' medians over the rounds, after one more to warm up; what each gave last."""
+def measure(
+    sides: Sides, rounds: int, warm_up: bool
+) -> tuple[dict[str, Tensor], dict[str, list[float]]]:
+    """Prints the sides' medians over the rounds, after one more to warm up.
+
+    Returns:
+        What each gave last, and its median seconds and MiB.
+    """
     figures: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
     boxes, memory = {}, PeakMemory(torch.device("cpu"))
     for number in range(0 if warm_up else 1, rounds + 1):
@@ -128,7 +134,7 @@ def measure(sides: Sides, rounds: int, warm_up: bool) -> dict[str, Tensor]:
     for side, (seconds, extra) in medians.items():
         ratio = medians["transformers"][0] / seconds
         print(f"{side:16s} {seconds:7.2f} s   {extra:6.0f} MiB beyond the model   {ratio:5.2f} x")
-    return boxes
+    return boxes, medians
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -141,13 +147,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--no-warm-up", action="store_true", help="for sides of many calls, whose first warms up"
     )
-    parser.add_argument("--lvis", action="store_true", help="all 1,203 names on one image")
+    parser.add_argument("--lvis", action="store_true", help="LVIS' names on one image")
+    parser.add_argument("--most", type=int, default=1203, help="of LVIS' names (all 1,203)")
+    add_json_argument(parser)
     args = parser.parse_args(arguments)
     ours, theirs = build_models()
     pixels = torch.randn(1, 3, *args.size)
     print(f"{processor_name()}, {torch.get_num_threads()} threads")
-    make_sides = lvis_sides if args.lvis else one_prompt_sides
-    boxes = measure(make_sides(ours, theirs, pixels), args.rounds, not args.no_warm_up)
+    models = ours, theirs, pixels
+    sides = lvis_sides(*models, args.most) if args.lvis else one_prompt_sides(*models)
+    boxes, medians = measure(sides, args.rounds, not args.no_warm_up)
     if not args.lvis:
         distance = torch.cdist(boxes["ours"][0], boxes["transformers"][0], p=torch.inf)
         far = distance.amin(dim=1)  # proposals of random weights are nearly tied
@@ -155,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{int((far < 1e-4).sum())} of {len(far)} boxes are within 1e-4 of one of theirs, the "
             f"median within {far.median():.0e}"
         )
+    write_figures(args.json, {"seconds_and_mib": medians})
     return 0
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from benchmarks.machine import processor_name
+from benchmarks.machine import add_json_argument, processor_name, write_figures
 from benchmarks.time_model import build_model, make_batch, train_step
 from detectron2.data.datasets.lvis_v1_categories import LVIS_CATEGORIES
 from torch import nn
@@ -45,6 +45,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--names", type=int, default=28, help="that an image is asked for")
     parser.add_argument("--categories", type=int, default=153, help="of CQ-DINO")
     parser.add_argument("--steps", type=int, default=20)
+    add_json_argument(parser)
     return parser.parse_args(arguments)
 
 
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line for each pair."""
     given = parse_arguments(arguments)
     print(f"{processor_name()}, {torch.get_num_threads()} threads")
+    found = {}
     for pair in given.pairs:
         sides = pair_of_models(pair, given)
         seconds: dict[str, list[float]] = {name: [] for name in sides}
@@ -95,8 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if number >= 3:
                     seconds[name].append(time.perf_counter() - started)
         medians = {name: statistics.median(times) for name, times in seconds.items()}
+        found[pair] = medians
         rates = ", ".join(f"{name} {given.batch / s:.1f} images/s" for name, s in medians.items())
         print(f"{pair}: {rates} ({medians['CQ-DINO'] / medians['by words']:.2f} x)", flush=True)
+    write_figures(given.json, {"batch": given.batch, "seconds": found})
     return 0
 
 
