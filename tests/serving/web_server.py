@@ -18,7 +18,8 @@ SERVE = """
 import ast, functools, sys
 sys.path.insert(0, "projects_tools")
 import web_demo
-web_demo.PageLimits = functools.partial(web_demo.PageLimits, **ast.literal_eval(sys.argv.pop(1)))
+from cqdino_d2.serving import limits
+limits.PageLimits = functools.partial(limits.PageLimits, **ast.literal_eval(sys.argv.pop(1)))
 sys.exit(web_demo.main())
 """
 

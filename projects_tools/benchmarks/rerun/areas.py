@@ -189,7 +189,7 @@ AREAS = [
         Step(
             "edge",
             f"export --config-file {EDGE} --size 640 640 --rounds 3 --json {{json}}",
-            "--size 96 128 --rounds 1 --sides eager onnxruntime",
+            "--size 512 640 --rounds 1 --sides eager onnxruntime",
             6,
             ("edge",),
             text_readings.export,

@@ -22,7 +22,7 @@ import serve
 from benchmarks import serving as benchmark
 from PIL import Image
 
-from cqdino_d2.serving.server_settings import TOKEN_VARIABLE
+from cqdino_d2.serving.server_settings import TOKEN_VARIABLE, read_token
 from tests import doc_commands as docs
 from tests import prompted
 from tests.prediction.test_category_predictor import save_tiny
@@ -334,13 +334,13 @@ def test_a_missing_package_is_one_line(word_files, capsys, monkeypatch):
 def test_tokens(tmp_path, monkeypatch):
     file = tmp_path / "token"
     file.write_text(" abc \n")
-    assert serve.read_token(file) == "abc"
+    assert read_token(file) == "abc"
     monkeypatch.setenv(TOKEN_VARIABLE, "of-the-environment")
-    assert serve.read_token(None) == "of-the-environment"
+    assert read_token(None) == "of-the-environment"
     for wrong in ("", "a b", "\u00e9", "a\tb"):
         monkeypatch.setenv(TOKEN_VARIABLE, wrong)
         with pytest.raises(ValueError, match="printable ASCII"):
-            serve.read_token(None)
+            read_token(None)
 
 
 def test_the_dockerfile_starts_what_is_there():
